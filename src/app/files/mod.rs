@@ -1,0 +1,1 @@
+//! `files://DIR`: serves a directory.

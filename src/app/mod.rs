@@ -1,0 +1,123 @@
+//! The contract between a worker and an application, and the applications that ship.
+//!
+//! An [`Application`] is called with a [`Request`] whose body has arrived and a [`Reply`], the right and duty to answer
+//! once. It may answer at once, take a [`Later`] and answer from anywhere, or answer with a [`Body`] that is pulled while
+//! the peer reads it. A [`Factory`] makes one application per application thread, after the fork.
+//!
+//! Architecture invariant: applications see neither sockets nor the wire; nothing in here depends on `mio` or on the
+//! inside of a protocol.
+
+pub mod body;
+pub mod files;
+pub mod reply;
+pub mod request;
+pub mod response;
+
+use std::fmt;
+
+pub use body::{Body, BodySender, FileRange, Pull, Segment, Source};
+pub use reply::{Later, Reply};
+pub use request::{Address, Peer, Request, RequestBody};
+pub use response::Response;
+
+/// Something that answers requests. One lives in each application thread of a worker.
+pub trait Application {
+    /// Answers `request` through `reply`, now or later. Dropping the reply unanswered is a 500.
+    ///
+    /// # Panics
+    /// A panic is caught, logged and answered with 500; the application is called again for the next request.
+    fn call(&mut self, request: &Request<'_>, reply: Reply<'_>);
+}
+
+/// Makes applications, and hears what happens to the process they live in.
+///
+/// The value is made before any fork. [`load`](Self::load) and what follows it run in a worker, on the worker's own copy.
+pub trait Factory {
+    /// Checks, in the arbiter and before anything is started, what can be checked without loading the application.
+    ///
+    /// # Errors
+    /// What is wrong, for the operator.
+    fn check(&mut self) -> Result<(), LoadError> {
+        Ok(())
+    }
+
+    /// Makes the application of one application thread.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded; the worker logs it and exits with the error's exit code.
+    fn load(&mut self) -> Result<Box<dyn Application>, LoadError>;
+
+    /// The worker is about to accept its first connection.
+    fn ready(&mut self) {}
+
+    /// The worker has been told to finish.
+    fn drain(&mut self) {}
+
+    /// The worker's process is about to end.
+    fn exit(&mut self) {}
+
+    /// The arbiter is about to fork (an interpreter's fork hooks go here and in the next two).
+    fn before_fork(&mut self) {}
+
+    /// The arbiter has forked, or failed to.
+    fn after_fork_parent(&mut self) {}
+
+    /// The new worker's process has just begun.
+    fn after_fork_child(&mut self) {}
+}
+
+/// Why an application could not be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadError {
+    message: String,
+    application: bool,
+}
+
+impl LoadError {
+    /// The worker cannot boot (exit code 3): trying again may help.
+    pub fn boot(message: impl Into<String>) -> Self {
+        Self { message: message.into(), application: false }
+    }
+
+    /// The application itself is wrong (exit code 4): it is missing, or is not callable.
+    pub fn application(message: impl Into<String>) -> Self {
+        Self { message: message.into(), application: true }
+    }
+
+    /// The exit code of the worker, as Gunicorn's: 3 or 4.
+    pub const fn exit_code(&self) -> i32 {
+        if self.application { 4 } else { 3 }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// A function from a request to a response, as an application. [`crate::run`] makes these.
+#[derive(Clone, Debug)]
+pub struct Handler<F>(pub F);
+
+impl<F, R> Application for Handler<F>
+where
+    F: Fn(&Request<'_>) -> R,
+    R: Into<Response>,
+{
+    fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
+        reply.send((self.0)(request).into());
+    }
+}
+
+impl<F, R> Factory for Handler<F>
+where
+    F: Fn(&Request<'_>) -> R + Clone + 'static,
+    R: Into<Response> + 'static,
+{
+    fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
+        Ok(Box::new(self.clone()))
+    }
+}

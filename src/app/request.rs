@@ -1,0 +1,176 @@
+//! What an application is asked.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use crate::protocol::{FieldId, Fields, Head, Version};
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address.
+    Ip(SocketAddr),
+    /// A unix socket; a peer's has no path as a rule.
+    Unix(Option<PathBuf>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            Self::Unix(None) => f.write_str("unix:"),
+        }
+    }
+}
+
+/// Who is at the other end, and how far what it says about others is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address: that of the socket, or the one that a trusted peer's PROXY header named.
+    pub address: Address,
+    /// Whether its forwarded fields are believed (`forwarded_allow_ips`; unix peers always are).
+    pub trusted: bool,
+    /// Whether the client's own connection is known to be `https`.
+    pub secure: bool,
+}
+
+/// The body of a request, complete: in memory, or in an unlinked file if it was large.
+#[derive(Debug, Default)]
+pub enum RequestBody {
+    /// There is none.
+    #[default]
+    Empty,
+    /// All of it.
+    Memory(Vec<u8>),
+    /// An unlinked file that holds all of it.
+    File {
+        /// The file.
+        file: File,
+        /// Bytes in it.
+        length: u64,
+    },
+}
+
+impl RequestBody {
+    /// Bytes in it.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads it from its beginning; several readers do not disturb each other.
+    pub fn reader(&self) -> BodyReader<'_> {
+        BodyReader { body: self, offset: 0 }
+    }
+}
+
+/// Reads a [`RequestBody`].
+#[derive(Clone, Debug)]
+pub struct BodyReader<'a> {
+    body: &'a RequestBody,
+    offset: u64,
+}
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = match self.body {
+            RequestBody::Empty => 0,
+            RequestBody::Memory(bytes) => {
+                let start = usize::try_from(self.offset).unwrap_or(usize::MAX);
+                bytes.get(start..).unwrap_or_default().read(buffer)?
+            }
+            RequestBody::File { file, .. } => file.read_at(buffer, self.offset)?,
+        };
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+/// A request: its head, its body, and where it came from.
+#[derive(Debug)]
+pub struct Request<'a> {
+    head: &'a Head,
+    body: &'a RequestBody,
+    peer: &'a Peer,
+    local: &'a Address,
+}
+
+impl<'a> Request<'a> {
+    /// Puts a request together (a worker does this; so may a test).
+    pub fn new(head: &'a Head, body: &'a RequestBody, peer: &'a Peer, local: &'a Address) -> Self {
+        Self { head, body, peer, local }
+    }
+
+    /// The head, with all that is not repeated here.
+    pub fn head(&self) -> &'a Head {
+        self.head
+    }
+
+    /// The method, in the case that the client used.
+    pub fn method(&self) -> &'a str {
+        self.head.method()
+    }
+
+    /// The target exactly as it was received.
+    pub fn target(&self) -> &'a str {
+        self.head.target()
+    }
+
+    /// The path, still percent-encoded.
+    pub fn path(&self) -> &'a str {
+        self.head.path()
+    }
+
+    /// What follows the first `?` of the target.
+    pub fn query(&self) -> Option<&'a str> {
+        self.head.query()
+    }
+
+    /// The version of HTTP that the client speaks.
+    pub fn version(&self) -> Version {
+        self.head.version()
+    }
+
+    /// All header fields in the order of arrival.
+    pub fn fields(&self) -> Fields<'a> {
+        self.head.fields()
+    }
+
+    /// The value of the first header field of that name, in any case.
+    pub fn field(&self, name: &str) -> Option<&'a [u8]> {
+        self.head.field(name)
+    }
+
+    /// The value of the first header field of that kind; quicker than by name.
+    pub fn known(&self, id: FieldId) -> Option<&'a [u8]> {
+        self.head.known(id)
+    }
+
+    /// The body, which has arrived completely.
+    pub fn body(&self) -> &'a RequestBody {
+        self.body
+    }
+
+    /// Who sent it.
+    pub fn peer(&self) -> &'a Peer {
+        self.peer
+    }
+
+    /// The address of the listener it came in by.
+    pub fn local(&self) -> &'a Address {
+        self.local
+    }
+}

@@ -1,0 +1,1 @@
+//! What the arbiter decides: a pure function of its state, the time and an event.

@@ -1,0 +1,51 @@
+//! A prefork application server: Gunicorn's process model, command line, settings, signals and log lines with a Rust
+//! engine.
+//!
+//! An **arbiter** process owns the listening sockets, forks **workers** and wakes from a poll loop through a signal
+//! self-pipe; each worker parses requests and calls the **application**.
+//!
+//! ```text
+//!              signals, exits, timers                        bytes
+//!   kernel ---------------------------> arbiter     peer <----------> worker::connection
+//!                                          |                              |        |
+//!                     forks, channel,      |                   protocol::Http1   app::Application
+//!                     scoreboard           v
+//!                                       worker (engine: mio, timers, buffers)
+//! ```
+//!
+//! Tenets, earlier wins: correct on the wire; survive the application; lose nothing; simple; fast; familiar.
+//!
+//! A whole server, with the command line, the arbiter, its signals and its logs:
+//!
+//! ```no_run
+//! use ferricorn::{Request, Response};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     ferricorn::run(|_request: &Request| Response::text("Hello, World!"))
+//! }
+//! ```
+//!
+//! # Modules in reading order
+//! [`app`] is the contract with applications, [`settings`] what can be set; `server` puts everything together: `cli`,
+//! `listener`, `arbiter`, `worker`; [`protocol`] is HTTP without I/O; `signals`, `scoreboard` and `channel` connect the
+//! processes; `logging` writes Gunicorn's lines; `sys` holds the unsafe system calls.
+
+mod arbiter;
+mod channel;
+mod cli;
+mod clock;
+mod error;
+mod listener;
+mod logging;
+mod scoreboard;
+mod server;
+mod signals;
+mod sys;
+mod worker;
+
+pub mod app;
+pub mod protocol;
+pub mod settings;
+
+pub use app::{Application, Body, Factory, Reply, Request, Response};
+pub use server::{command, run, serve};

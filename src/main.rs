@@ -1,0 +1,7 @@
+//! The command `ferricorn`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ferricorn::command()
+}

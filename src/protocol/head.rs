@@ -1,0 +1,272 @@
+//! A request head, whatever protocol it came by.
+
+/// The protocol version that a request named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1 (also what 1.2 to 1.9 are treated as, RFC 9110 §2.5)
+    #[default]
+    Http11,
+}
+
+impl Version {
+    /// As it stands on the wire: `HTTP/1.1`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
+/// The form of the request target (RFC 9112 §3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// `/path?query`
+    #[default]
+    Origin,
+    /// `http://host/path?query`; its authority replaces the field `Host`.
+    Absolute,
+    /// `*`, with OPTIONS.
+    Asterisk,
+}
+
+macro_rules! field_ids {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// The header fields known by name; everything else is [`FieldId::Other`].
+        ///
+        /// The names are looked up once, when a head is parsed, so nobody has to compare them again.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum FieldId {
+            /// A name that is not in the table.
+            #[default]
+            Other,
+            $(#[doc = concat!("`", $name, "`")] $variant,)+
+        }
+
+        impl FieldId {
+            /// Every known field, in the order of its discriminant.
+            pub const ALL: &'static [FieldId] = &[$(FieldId::$variant,)+];
+
+            /// The name in lower case; empty for [`FieldId::Other`].
+            pub const fn name(self) -> &'static str {
+                match self {
+                    Self::Other => "",
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+field_ids! {
+    Accept = "accept",
+    AcceptCharset = "accept-charset",
+    AcceptEncoding = "accept-encoding",
+    AcceptLanguage = "accept-language",
+    Authorization = "authorization",
+    CacheControl = "cache-control",
+    Connection = "connection",
+    ContentEncoding = "content-encoding",
+    ContentLength = "content-length",
+    ContentType = "content-type",
+    Cookie = "cookie",
+    Dnt = "dnt",
+    Expect = "expect",
+    Forwarded = "forwarded",
+    Host = "host",
+    IfMatch = "if-match",
+    IfModifiedSince = "if-modified-since",
+    IfNoneMatch = "if-none-match",
+    IfRange = "if-range",
+    IfUnmodifiedSince = "if-unmodified-since",
+    KeepAlive = "keep-alive",
+    Origin = "origin",
+    Pragma = "pragma",
+    Priority = "priority",
+    Proxy = "proxy",
+    ProxyConnection = "proxy-connection",
+    Range = "range",
+    Referer = "referer",
+    SecChUa = "sec-ch-ua",
+    SecChUaMobile = "sec-ch-ua-mobile",
+    SecChUaPlatform = "sec-ch-ua-platform",
+    SecFetchDest = "sec-fetch-dest",
+    SecFetchMode = "sec-fetch-mode",
+    SecFetchSite = "sec-fetch-site",
+    SecFetchUser = "sec-fetch-user",
+    Te = "te",
+    Trailer = "trailer",
+    TransferEncoding = "transfer-encoding",
+    Upgrade = "upgrade",
+    UpgradeInsecureRequests = "upgrade-insecure-requests",
+    UserAgent = "user-agent",
+    Via = "via",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedPort = "x-forwarded-port",
+    XForwardedProto = "x-forwarded-proto",
+    XForwardedProtocol = "x-forwarded-protocol",
+    XForwardedSsl = "x-forwarded-ssl",
+    XRealIp = "x-real-ip",
+    XRequestId = "x-request-id",
+    XRequestStart = "x-request-start",
+    XRequestedWith = "x-requested-with",
+}
+
+/// A range of [`Head`]'s bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FieldSpan {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+    pub(crate) id: FieldId,
+}
+
+/// A request head: its own copy of the bytes, and where in them everything lies.
+///
+/// A worker keeps one and fills it anew for each request, so that none is allocated in steady state.
+#[derive(Clone, Debug, Default)]
+pub struct Head {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) method: Span,
+    pub(crate) target: Span,
+    pub(crate) path: Span,
+    pub(crate) query: Option<Span>,
+    /// The authority of an absolute target, else the value of `Host`.
+    pub(crate) authority: Option<Span>,
+    pub(crate) form: Target,
+    pub(crate) version: Version,
+    pub(crate) fields: Vec<FieldSpan>,
+    pub(crate) content_length: Option<u64>,
+    pub(crate) chunked: bool,
+    pub(crate) expects_continue: bool,
+    /// The peer asked for, or its version implies, a connection that stays open.
+    pub(crate) keep_alive: bool,
+}
+
+/// One header field as it was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// The name, in the case that the peer used.
+    pub name: &'a str,
+    /// The value without surrounding blanks: visible ASCII, blanks, tabs and bytes from 0x80 up.
+    pub value: &'a [u8],
+    /// Which of the known fields it is.
+    pub id: FieldId,
+}
+
+impl Head {
+    fn bytes_of(&self, span: Span) -> &[u8] {
+        self.bytes.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    fn str_of(&self, span: Span) -> &str {
+        std::str::from_utf8(self.bytes_of(span)).unwrap_or_default()
+    }
+
+    /// The method, a token of at most 32 bytes, never changed in case.
+    pub fn method(&self) -> &str {
+        self.str_of(self.method)
+    }
+
+    /// The target exactly as it was received.
+    pub fn target(&self) -> &str {
+        self.str_of(self.target)
+    }
+
+    /// The path of the target, still percent-encoded; `*` for the asterisk form.
+    pub fn path(&self) -> &str {
+        self.str_of(self.path)
+    }
+
+    /// What follows the first `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.query.map(|span| self.str_of(span))
+    }
+
+    /// The form of the target.
+    pub fn form(&self) -> Target {
+        self.form
+    }
+
+    /// Host and port as the client named them: from an absolute target, else from `Host`.
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.map(|span| self.str_of(span))
+    }
+
+    /// The version named in the request line.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// All fields in the order of arrival.
+    pub fn fields(&self) -> Fields<'_> {
+        Fields { head: self, spans: self.fields.iter() }
+    }
+
+    /// The value of the first field of that kind.
+    pub fn known(&self, id: FieldId) -> Option<&[u8]> {
+        self.fields.iter().find(|field| field.id == id).map(|field| self.bytes_of(field.value))
+    }
+
+    /// The value of the first field of that name, in any case.
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+
+    /// The body's length in bytes where the peer said it.
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// Whether the body comes in chunks, its length unknown before its end.
+    pub fn is_chunked(&self) -> bool {
+        self.chunked
+    }
+
+    /// Whether a body follows.
+    pub fn has_body(&self) -> bool {
+        self.chunked || self.content_length.is_some_and(|length| length > 0)
+    }
+
+    /// Whether the peer waits for `100 Continue` before it sends the body.
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        let (mut bytes, mut fields) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.fields));
+        bytes.clear();
+        fields.clear();
+        *self = Self { bytes, fields, ..Self::default() };
+    }
+}
+
+/// Iterator over the fields of a [`Head`].
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    head: &'a Head,
+    spans: std::slice::Iter<'a, FieldSpan>,
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
+        let span = self.spans.next()?;
+        Some(Field { name: self.head.str_of(span.name), value: self.head.bytes_of(span.value), id: span.id })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.spans.size_hint()
+    }
+}

@@ -1,0 +1,224 @@
+//! Settings: values that cannot be wrong, under Gunicorn's names.
+//!
+//! Architecture invariant: nothing in here reads argv, the environment, a file or a process; `crate::cli` does.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a listener is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindAddress {
+    /// `HOST:PORT`; an empty host is every address. Resolved when it is bound.
+    Tcp {
+        /// Name or address, without brackets.
+        host: String,
+        /// Port; 0 lets the kernel choose.
+        port: u16,
+    },
+    /// `unix:PATH`
+    Unix(PathBuf),
+    /// `fd://N`: a listening socket that was inherited.
+    Fd(i32),
+}
+
+/// Which peers are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustedPeers {
+    /// `*`
+    All,
+    /// These networks.
+    Networks(Vec<Network>),
+}
+
+/// `ADDRESS/PREFIX`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The address, its host bits zero.
+    pub address: IpAddr,
+    /// Leading bits that count.
+    pub prefix: u8,
+}
+
+/// When a PROXY header is expected at the start of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Never.
+    #[default]
+    Off,
+    /// Version 1 only.
+    V1,
+    /// Version 2 only.
+    V2,
+    /// Either.
+    Auto,
+}
+
+/// All settings, complete and checked. Names and meanings are Gunicorn's where it has the setting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The application as it was named: `files://DIR`, `module:callable`; `None` for a program that brings its own.
+    pub application: Option<String>,
+    /// `ferricorn.toml`, if one is read.
+    pub config: Option<PathBuf>,
+    /// Only check, then exit.
+    pub check_config: bool,
+    /// Print the settings, then check.
+    pub print_config: bool,
+
+    /// Listeners.
+    pub bind: Vec<BindAddress>,
+    /// Length of the accept queue.
+    pub backlog: u32,
+    /// Permission bits of unix sockets (0660).
+    pub socket_mode: u32,
+
+    /// Worker processes.
+    pub workers: usize,
+    /// Connections that a worker holds at most.
+    pub worker_connections: usize,
+    /// How long one call of the application may take; `None` is for ever.
+    pub timeout: Option<Duration>,
+    /// How long a worker may take from its fork to ready; `None` is for ever.
+    pub boot_timeout: Option<Duration>,
+    /// How long a stopping worker may take.
+    pub graceful_timeout: Duration,
+    /// How long an idle connection is kept; zero closes after each response.
+    pub keepalive: Duration,
+    /// How long a draining worker waits for a late request on an idle connection before it closes it.
+    pub keepalive_grace: Duration,
+    /// Requests on one connection before it is closed; 0 is no limit.
+    pub keepalive_requests: u64,
+
+    /// Bytes of the request line at most.
+    pub limit_request_line: usize,
+    /// Header fields at most.
+    pub limit_request_fields: usize,
+    /// Bytes of a header field at most.
+    pub limit_request_field_size: usize,
+    /// Bytes of a head at most.
+    pub limit_request_head: usize,
+    /// Bytes of a request body at most.
+    pub limit_request_body: u64,
+    /// Bytes of a request body that are kept in memory; a larger one goes to an unlinked file.
+    pub body_memory: usize,
+    /// How long a head may take from its first byte.
+    pub header_timeout: Duration,
+    /// How long a body may stand still, and the time in which `body_min_rate` is measured.
+    pub body_timeout: Duration,
+    /// Bytes a second that a body must arrive with, on average; 0 is no minimum.
+    pub body_min_rate: u64,
+    /// How long a response may stand still.
+    pub send_timeout: Duration,
+    /// Bytes a second that a response must be taken with, on average; 0 is no minimum.
+    pub send_min_rate: u64,
+
+    /// Peers whose forwarded fields are believed. Unix peers always are.
+    pub forwarded_allow_ips: TrustedPeers,
+    /// Field name (lower case) and the value with which a trusted peer says `https`.
+    pub secure_scheme_headers: Vec<(String, String)>,
+    /// When a PROXY header is expected.
+    pub proxy_protocol: ProxyProtocol,
+    /// Peers that may send one.
+    pub proxy_allow_ips: TrustedPeers,
+
+    /// Working directory.
+    pub chdir: Option<PathBuf>,
+    /// Detach from the terminal.
+    pub daemon: bool,
+    /// Environment variables to set.
+    pub raw_env: Vec<(String, String)>,
+    /// File for the arbiter's pid.
+    pub pidfile: Option<PathBuf>,
+    /// User of the workers, by name or number.
+    pub user: Option<String>,
+    /// Group of the workers, by name or number.
+    pub group: Option<String>,
+    /// Give workers all groups of their user.
+    pub initgroups: bool,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+    /// Name in the process titles.
+    pub proc_name: Option<String>,
+    /// Directory for bodies that do not stay in memory.
+    pub worker_tmp_dir: Option<PathBuf>,
+    /// Whether files may be sent by sendfile(2).
+    pub sendfile: bool,
+
+    /// Access log: a path, `-` for standard output, `None` for none.
+    pub accesslog: Option<String>,
+    /// Its format.
+    pub access_log_format: String,
+    /// Error log: a path, `-` for standard error.
+    pub errorlog: String,
+    /// Lowest level that is logged.
+    pub loglevel: log::LevelFilter,
+    /// Send what the application writes to standard output and error to the error log.
+    pub capture_output: bool,
+}
+
+/// Gunicorn's default access log format.
+pub const ACCESS_LOG_FORMAT: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
+
+impl Default for Settings {
+    fn default() -> Self {
+        let local = |address: IpAddr, prefix| Network { address, prefix };
+        let trusted = TrustedPeers::Networks(vec![
+            local(IpAddr::from([127, 0, 0, 1]), 32),
+            local(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), 128),
+        ]);
+        let scheme = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        Self {
+            application: None,
+            config: None,
+            check_config: false,
+            print_config: false,
+            bind: vec![BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 8000 }],
+            backlog: 2048,
+            socket_mode: 0o660,
+            workers: 1,
+            worker_connections: 1000,
+            timeout: Some(Duration::from_secs(30)),
+            boot_timeout: Some(Duration::from_secs(300)),
+            graceful_timeout: Duration::from_secs(30),
+            keepalive: Duration::from_secs(75),
+            keepalive_grace: Duration::from_secs(2),
+            keepalive_requests: 0,
+            limit_request_line: 8190,
+            limit_request_fields: 100,
+            limit_request_field_size: 8190,
+            limit_request_head: 64 * 1024,
+            limit_request_body: 1 << 30,
+            body_memory: 64 * 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            body_min_rate: 500,
+            send_timeout: Duration::from_secs(60),
+            send_min_rate: 500,
+            forwarded_allow_ips: trusted.clone(),
+            secure_scheme_headers: vec![
+                scheme("x-forwarded-protocol", "ssl"),
+                scheme("x-forwarded-proto", "https"),
+                scheme("x-forwarded-ssl", "on"),
+            ],
+            proxy_protocol: ProxyProtocol::Off,
+            proxy_allow_ips: trusted,
+            chdir: None,
+            daemon: false,
+            raw_env: Vec::new(),
+            pidfile: None,
+            user: None,
+            group: None,
+            initgroups: false,
+            umask: None,
+            proc_name: None,
+            worker_tmp_dir: None,
+            sendfile: true,
+            accesslog: None,
+            access_log_format: ACCESS_LOG_FORMAT.to_owned(),
+            errorlog: "-".to_owned(),
+            loglevel: log::LevelFilter::Info,
+            capture_output: false,
+        }
+    }
+}
