@@ -354,17 +354,12 @@ impl State {
         [child, upgrade, fork, self.queued_reload.filter(|_| self.loading.is_none())].into_iter().flatten().min()
     }
 
-    /// Whether there is a reason to look into the channels and the like: false once all is over.
-    pub(crate) fn is_over(&self) -> bool {
-        self.exited
-    }
-
     fn master(&self) -> Master {
         if self.predecessor { Master::Second } else { Master::First }
     }
 
     /// Whether another arbiter holds the same listeners, so that they must not be touched.
-    fn shares_listeners(&self) -> bool {
+    pub(crate) fn shares_listeners(&self) -> bool {
         self.predecessor || !matches!(self.upgrade, Upgrade::None)
     }
 
@@ -618,7 +613,9 @@ impl State {
     }
 
     fn inspected(&mut self, now: Moment, pid: i32, in_call_since: Option<Moment>, out: &mut Vec<Action>) {
-        let Some(child) = self.children.find(pid).filter(|child| !child.killed && child.check.is_some()) else { return };
+        let Some(child) = self.children.find(pid).filter(|child| !child.killed && child.check.is_some()) else {
+            return;
+        };
         let Some(timeout) = child.timeout else { return };
         // A worker may write any number there; at worst it is called overdue a timeout too late.
         let since = in_call_since.unwrap_or(now).min(now);
@@ -865,7 +862,8 @@ impl State {
         if self.stopping.is_some() {
             return None;
         }
-        let (at, generation, failures) = self.cohorts().filter_map(|(cohort, missing)| self.next_of(cohort, missing)).min()?;
+        let (at, generation, failures) =
+            self.cohorts().filter_map(|(cohort, missing)| self.next_of(cohort, missing)).min()?;
         let nr = self.children.free_nr(MAX_CHILDREN)?;
         Some((at.max(self.fork_retry), Place { nr, generation, failures }))
     }
