@@ -271,3 +271,11 @@ pub(crate) fn set_process_title(title: &str) {
 pub(crate) fn leak(fd: OwnedFd) -> RawFd {
     fd.into_raw_fd()
 }
+
+/// Another descriptor for the same open file.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory; on a number that is not open it fails.
+    let duplicate = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: fcntl has just made it, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
+}
