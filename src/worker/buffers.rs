@@ -85,17 +85,19 @@ impl Buffer {
 /// The buffers that nobody uses.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    free: Vec<Buffer>,
+    // Boxed as connections hold them, which are the smaller for it.
+    #[expect(clippy::vec_box, reason = "the boxes are what is lent")]
+    free: Vec<Box<Buffer>>,
 }
 
 impl Buffers {
     /// Lends a buffer.
-    pub(crate) fn lend(&mut self) -> Buffer {
-        self.free.pop().unwrap_or_else(|| Buffer { bytes: vec![0; SIZE], start: 0, end: 0 })
+    pub(crate) fn lend(&mut self) -> Box<Buffer> {
+        self.free.pop().unwrap_or_else(|| Box::new(Buffer { bytes: vec![0; SIZE], start: 0, end: 0 }))
     }
 
     /// Takes one back.
-    pub(crate) fn take_back(&mut self, mut buffer: Buffer) {
+    pub(crate) fn take_back(&mut self, mut buffer: Box<Buffer>) {
         // One that has grown is not kept: idle connections hold nothing, and neither do we for them.
         if buffer.bytes.len() == SIZE && self.free.len() < KEPT {
             buffer.clear();

@@ -119,7 +119,13 @@ struct Logged {
 
 impl Connection {
     /// A connection that has just been accepted, by the listener of that index.
-    pub(crate) fn new(socket: OwnedFd, peer: Option<std::net::SocketAddr>, listener: u16, key: usize, world: &World) -> Self {
+    pub(crate) fn new(
+        socket: OwnedFd,
+        peer: Option<std::net::SocketAddr>,
+        listener: u16,
+        key: usize,
+        world: &World,
+    ) -> Self {
         let policy = &world.policy;
         let (address, trusted) = match peer {
             Some(peer) => (Address::Ip(peer), policy.forwarders.contains(peer.ip())),
@@ -293,7 +299,10 @@ impl Connection {
             }
             Ok(None) => Ok(false),
             Ok(Some(_)) => {
-                log::warn!("PROXY header from {}, which is not in proxy_allow_ips (proxy-forbidden)", self.peer.address);
+                log::warn!(
+                    "PROXY header from {}, which is not in proxy_allow_ips (proxy-forbidden)",
+                    self.peer.address
+                );
                 Err(())
             }
             Err(error) => {
@@ -466,7 +475,8 @@ impl Connection {
             }
         }
         while let Some(output) = &mut self.output {
-            let (flushed, count) = output.flush(self.socket.as_fd(), &mut self.machine, &mut world.scratch, world.policy.sendfile);
+            let (flushed, count) =
+                output.flush(self.socket.as_fd(), &mut self.machine, &mut world.scratch, world.policy.sendfile);
             self.moved += count;
             match flushed {
                 Flushed::Everything => self.output_done(world),

@@ -117,7 +117,8 @@ impl Engine {
         let fd = poll.as_raw_fd();
         let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), LETTERS)?));
         let epoll = Epoll(crate::sys::duplicate(fd)?);
-        let listeners = listeners.iter().map(|listener| listener.as_fd().try_clone_to_owned()).collect::<Result<Vec<_>, _>>()?;
+        let listeners =
+            listeners.iter().map(|listener| listener.as_fd().try_clone_to_owned()).collect::<Result<Vec<_>, _>>()?;
         let core = Core {
             poll,
             events: Events::with_capacity(BATCH),
@@ -382,7 +383,10 @@ impl Core {
             let Token(token) = ready.token;
             if let Some(key) = token.checked_sub(CONNECTIONS) {
                 // A connection that was dropped while its event waited has left an empty place.
-                let Some(mut connection) = self.connections.get_mut(key).and_then(|place| place.connection.take()) else { continue };
+                let Some(mut connection) = self.connections.get_mut(key).and_then(|place| place.connection.take())
+                else {
+                    continue;
+                };
                 connection.notice(ready.readable, ready.read_closed);
                 return Some(Due::Connection(key, connection));
             }

@@ -71,14 +71,22 @@ impl Turn<'_> {
             Ok(outcome) => outcome,
             Err(error) => {
                 log::error!("Error handling request: the application's response cannot be sent: {error}");
-                self.encode(Response::error(500)).unwrap_or(Outcome::Finished(Reuse::Close, Summary { status: 500, response: Response::new(500) }))
+                self.encode(Response::error(500))
+                    .unwrap_or(Outcome::Finished(Reuse::Close, Summary { status: 500, response: Response::new(500) }))
             }
         };
     }
 
     fn encode(&mut self, mut response: Response) -> Result<Outcome, crate::protocol::http1::ResponseError> {
         let length = response.body.len().map_or(Length::Unknown, Length::Known);
-        self.machine.respond(response.status, response.reason.as_deref(), response.fields(), length, self.date, self.out)?;
+        self.machine.respond(
+            response.status,
+            response.reason.as_deref(),
+            response.fields(),
+            length,
+            self.date,
+            self.out,
+        )?;
         let body = std::mem::take(&mut response.body);
         let sends_body = self.sends_body && !matches!(response.status, 204 | 304);
         let summary = Summary { status: response.status, response };

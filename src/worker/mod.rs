@@ -86,8 +86,8 @@ fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Re
     let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
     let application = load(factory)?;
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
-    let (engine, letterbox) =
-        Engine::new(surroundings.listeners, settings.worker_connections.max(1)).map_err(|error| failed("event loop", &error))?;
+    let (engine, letterbox) = Engine::new(surroundings.listeners, settings.worker_connections.max(1))
+        .map_err(|error| failed("event loop", &error))?;
     let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);
     watch(surroundings.channel.as_fd(), CHANNEL)
         .and_then(|()| watch(signals.as_fd(), SIGNALS))

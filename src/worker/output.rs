@@ -69,7 +69,13 @@ impl Output {
     /// Sends what the socket takes, pulling the source when everything before it has been sent.
     ///
     /// Returns the bytes that were sent, too.
-    pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>, machine: &mut Http1, scratch: &mut Vec<u8>, sendfile: bool) -> (Flushed, u64) {
+    pub(crate) fn flush(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        machine: &mut Http1,
+        scratch: &mut Vec<u8>,
+        sendfile: bool,
+    ) -> (Flushed, u64) {
         let mut total = 0;
         loop {
             match self.step(socket, machine, scratch, sendfile) {
@@ -88,7 +94,13 @@ impl Output {
         }
     }
 
-    fn step(&mut self, socket: BorrowedFd<'_>, machine: &mut Http1, scratch: &mut Vec<u8>, sendfile: bool) -> io::Result<Step> {
+    fn step(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        machine: &mut Http1,
+        scratch: &mut Vec<u8>,
+        sendfile: bool,
+    ) -> io::Result<Step> {
         let framed = self.bytes.get(self.sent..).unwrap_or_default();
         match &mut self.body {
             Rest::None if framed.is_empty() => Ok(Step::Stop(Flushed::Everything)),
@@ -127,7 +139,7 @@ impl Output {
                 }
                 if let Some(Segment::File(range)) = segments.front_mut() {
                     if !framed.is_empty() {
-                        let count = send(socket.as_raw_fd(), framed, MsgFlags::MSG_MORE | MsgFlags::MSG_NOSIGNAL)?;
+                        let count = send(socket.as_raw_fd(), framed, MsgFlags::from_bits_retain(libc::MSG_MORE))?;
                         self.sent += count;
                         return Ok(Step::Sent(count as u64));
                     }
