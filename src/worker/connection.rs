@@ -9,6 +9,7 @@
 //!  Closing: shutdown(SHUT_WR), read and drop until the peer has closed, too      Waiting
 //! ```
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -236,7 +237,7 @@ impl Connection {
                             && let Err(error) = intake.append(bytes, world.policy.body_memory, &world.policy.spool)
                         {
                             log::error!("A request body cannot be stored in {}: {error}", world.policy.spool.display());
-                            self.refuse(world, Error::BodyStorage);
+                            self.refuse(world, Refusal::BODY_STORAGE);
                             return Served::Some;
                         }
                         if let Some(input) = self.input.as_deref_mut() {
@@ -445,9 +446,10 @@ impl Connection {
     }
 
     /// Answers a request that breaks the rules, and stops listening to its sender.
-    fn refuse(&mut self, world: &mut World, error: Error) {
-        log::warn!("Invalid request from ip={}: {error} ({})", PeerIp(&self.peer.address), error.reason());
-        self.machine.refuse(error, &mut world.out);
+    fn refuse(&mut self, world: &mut World, refusal: impl Into<Refusal>) {
+        let Refusal { status, reason, text } = refusal.into();
+        log::warn!("Invalid request from ip={}: {text} ({reason})", PeerIp(&self.peer.address));
+        self.machine.refuse_with(status, &text, None, &mut world.out);
         self.intake = None;
         self.closing = Some(Ending::Staged);
         world.requests += 1;
@@ -613,8 +615,8 @@ impl Connection {
                 self.deadline = Some(world.now + world.policy.body.window);
                 Next::Wait
             }
-            Stage::Body => self.time_out(world, Error::BodyTimeout),
-            Stage::Head => self.time_out(world, Error::HeadTimeout),
+            Stage::Body => self.time_out(world, Refusal::BODY_TIMEOUT),
+            Stage::Head => self.time_out(world, Refusal::HEAD_TIMEOUT),
             Stage::Idle | Stage::Proxy => {
                 // A request may be there that nobody has told us of yet.
                 self.readable = true;
@@ -636,8 +638,8 @@ impl Connection {
         Next::Wait
     }
 
-    fn time_out(&mut self, world: &mut World, error: Error) -> Next {
-        self.refuse(world, error);
+    fn time_out(&mut self, world: &mut World, refusal: Refusal) -> Next {
+        self.refuse(world, refusal);
         match self.send(world, Served::Some) {
             Sent::Stop(next) => next,
             Sent::GoOn => Next::Close,
@@ -647,6 +649,30 @@ impl Connection {
     /// Whether a letter's ticket is for the request that this connection is busy with.
     pub(crate) fn awaits(&self, ticket: Ticket) -> bool {
         self.ticket == ticket
+    }
+}
+
+/// Why a request is not given to the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    status: u16,
+    reason: &'static str,
+    text: Cow<'static, str>,
+}
+
+impl Refusal {
+    const HEAD_TIMEOUT: Self = Self::new(408, "head-timeout", "The request head took too long");
+    const BODY_TIMEOUT: Self = Self::new(408, "body-timeout", "The request body came too slowly");
+    const BODY_STORAGE: Self = Self::new(500, "body-storage", "The request body cannot be stored");
+
+    const fn new(status: u16, reason: &'static str, text: &'static str) -> Self {
+        Self { status, reason, text: Cow::Borrowed(text) }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { status: error.status(), reason: error.reason(), text: error.to_string().into() }
     }
 }
 
