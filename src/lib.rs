@@ -35,12 +35,16 @@ mod channel;
 mod cli;
 mod clock;
 mod error;
+mod inode;
 mod listener;
 mod logging;
+mod pidfile;
+mod process;
 mod scoreboard;
 mod server;
 mod signals;
 mod sys;
+mod systemd;
 mod worker;
 
 pub mod app;
