@@ -357,3 +357,14 @@ pub(crate) fn set_process_title(title: &str) {
         area.write(title.as_bytes());
     }
 }
+
+/// Runs before `main`, and so before the test harness has any thread: see `crate::scenario`.
+#[cfg(test)]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static SCENARIO: extern "C" fn() = {
+    extern "C" fn start() {
+        crate::scenario::run_if_asked();
+    }
+    start
+};

@@ -289,4 +289,4 @@ fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
