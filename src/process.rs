@@ -183,6 +183,11 @@ impl Identity {
     }
 }
 
+/// All ones is no id: setresuid(2) and chown(2) take it for "leave it as it is".
+fn parse_id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
+}
+
 struct FoundUser {
     uid: Uid,
     /// Its own group, if it is in the user database.
@@ -191,7 +196,7 @@ struct FoundUser {
 }
 
 fn find_user(user: &str) -> Result<FoundUser, Error> {
-    let number = user.parse().ok().map(Uid::from_raw);
+    let number = parse_id(user).map(Uid::from_raw);
     let entry = match number {
         Some(uid) => User::from_uid(uid),
         None => User::from_name(user),
@@ -205,7 +210,7 @@ fn find_user(user: &str) -> Result<FoundUser, Error> {
 }
 
 fn find_group(group: &str) -> Result<Gid, Error> {
-    if let Ok(number) = group.parse() {
+    if let Some(number) = parse_id(group) {
         return Ok(Gid::from_raw(number));
     }
     Group::from_name(group)
@@ -494,7 +499,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
-        let script = "ulimit -Hn 200 && ulimit -Sn 64 && exec \"$0\"";
+        let script = "ulimit -Sn 64 && ulimit -Hn 200 && exec \"$0\"";
         let output = scenario::script(script, "open files").output().unwrap();
         assert_eq!(scenario::lines(&output), ["200", "200"]);
     }
