@@ -201,9 +201,9 @@ impl Listener {
     /// Lets nobody new in, so that the accept queue can be emptied for good. What is queued stays acceptable.
     ///
     /// A TCP client that connects from now on gets no answer and tries again (after 1 s), by when another server may
-    /// have the address; a connection whose handshake has begun completes and is queued. A unix client is refused.
-    /// Afterwards accept(2) on an empty queue is `EAGAIN` for TCP but `EINVAL` for a unix socket, which then is ready
-    /// for reading for ever: an event loop must deregister it.
+    /// have the address; a connection whose handshake has begun completes and is queued, up to a round trip from now. A
+    /// unix client is refused. A stopped unix socket is ready for reading for ever, with or without anything to accept:
+    /// an event loop must deregister it at the first `WouldBlock`.
     ///
     /// It affects every process that has the socket. An inherited one is left alone: what is queued there is served by
     /// whoever shares it, or by our successor.
@@ -289,4 +289,4 @@ fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
