@@ -128,17 +128,17 @@ impl Http1 {
         let mut rest = input;
         while let [b'\r' | b'\n', ..] = rest {
             match rest {
-                [b'\r', b'\n', after @ ..] if *blank_lines < BLANK_LINES => rest = after,
-                [b'\r'] if *blank_lines < BLANK_LINES => break,
                 [b'\n', ..] => return Err(Error::BareLf),
-                [b'\r', b'\n', ..] | [b'\r'] => return Err(Error::EmptyLines),
+                _ if *blank_lines == BLANK_LINES => return Err(Error::EmptyLines),
+                [b'\r', b'\n', after @ ..] => rest = after,
+                // Of a lone CR nothing can be said yet.
+                [_] => break,
                 _ => return Err(Error::RequestLine),
             }
             *blank_lines += 1;
             skipped += 2;
         }
-        if rest.len() < 2 {
-            // Also a lone CR, of which nothing can be said yet.
+        if matches!(rest, [] | [b'\r']) {
             return Ok(Progress { consumed: skipped, event: Event::NeedMore });
         }
         let Some(length) = scan.head(rest, limits, head)? else {
