@@ -237,7 +237,7 @@ pub(crate) fn set_title(title: &str) {
 /// Keeps descriptors that this process was given by mistake from its children: all from 3 on are closed on exec, but for
 /// those in `keep`. Nothing is closed here: somebody in this process may own it.
 pub(crate) fn close_inherited_descriptors(keep: &[RawFd]) -> io::Result<()> {
-    let mut kept: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd > 2).collect();
+    let mut kept: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
     kept.sort_unstable();
     let mut first = 3;
     for fd in kept {
@@ -246,7 +246,7 @@ pub(crate) fn close_inherited_descriptors(keep: &[RawFd]) -> io::Result<()> {
         }
         first = fd.saturating_add(1).max(first);
     }
-    sys::close_on_exec(first, u32::MAX)
+    sys::close_on_exec(first, RawFd::MAX)
 }
 
 /// Descriptors at most that the limit is raised to: some programs close every number up to it.
@@ -265,7 +265,6 @@ pub(crate) fn raise_open_files_limit() -> io::Result<u64> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
-    use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
 
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -334,15 +333,18 @@ pub(crate) mod tests {
         if !Uid::effective().is_root() {
             return;
         }
+        let nobody = User::from_name("nobody").unwrap().unwrap();
+        let (uid, gid, uid_text) = (nobody.uid.as_raw(), nobody.gid.as_raw(), nobody.uid.to_string());
+        let daemon = Group::from_name("daemon").unwrap().unwrap().gid.as_raw();
         let identity = |user: u32, group: u32| Some((user, group, vec![group]));
         let cases = [
             (None, None, None),
-            (Some("nobody"), None, identity(65534, 65534)),
-            (Some("65534"), None, identity(65534, 65534)),
-            (Some("nobody"), Some("daemon"), identity(65534, 1)),
-            (Some("nobody"), Some("4321"), identity(65534, 4321)),
+            (Some("nobody"), None, identity(uid, gid)),
+            (Some(&*uid_text), None, identity(uid, gid)),
+            (Some("nobody"), Some("daemon"), identity(uid, daemon)),
+            (Some("nobody"), Some("4321"), identity(uid, 4321)),
             (Some("54321"), Some("4321"), identity(54321, 4321)),
-            (None, Some("daemon"), identity(0, 1)),
+            (None, Some("daemon"), identity(0, daemon)),
             (Some("root"), None, identity(0, 0)),
         ];
         for (user, group, expected) in cases {
@@ -368,31 +370,26 @@ pub(crate) mod tests {
         }
     }
 
-    /// User, group and whether with all groups, or what goes wrong, and the lines of /proc/PID/status after it.
     #[test]
     fn privileges_are_dropped_for_good() {
         if !Uid::effective().is_root() {
             return;
         }
-        let member = User::from_name("www-data").unwrap().unwrap();
+        let nobody = User::from_name("nobody").unwrap().unwrap();
+        let daemon = Group::from_name("daemon").unwrap().unwrap().gid;
+        let mut all = getgrouplist(c"nobody", daemon).unwrap();
+        all.sort_unstable_by_key(|gid| gid.as_raw());
+        all.dedup();
+        let all = all.iter().map(Gid::to_string).collect::<Vec<_>>().join(" ");
+        let (user, group, daemon) = (nobody.uid.to_string(), nobody.gid.to_string(), daemon.to_string());
         let cases = [
-            (["nobody", "", ""], "65534", "65534", "65534".to_owned()),
-            (["nobody", "daemon", ""], "65534", "1", "1".to_owned()),
-            (["54321", "4321", "initgroups"], "54321", "4321", "4321".to_owned()),
-            (["www-data", "daemon", "initgroups"], "33", "1", {
-                let name = CString::new(member.name.clone()).unwrap();
-                let mut groups: Vec<u32> =
-                    getgrouplist(&name, Gid::from_raw(1)).unwrap().into_iter().map(Gid::as_raw).collect();
-                groups.sort_unstable();
-                groups.dedup();
-                groups.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
-            }),
+            (["nobody", "", ""], &*user, &*group, &*group),
+            (["nobody", "daemon", ""], &*user, &*daemon, &*daemon),
+            (["54321", "4321", "initgroups"], "54321", "4321", "4321"),
+            (["nobody", "daemon", "initgroups"], &*user, &*daemon, &*all),
         ];
         for (arguments, user, group, groups) in cases {
-            let mut command = scenario::command("drop privileges");
-            // Groups that must not survive.
-            command.args(arguments).uid(0).gid(0);
-            let lines = scenario::lines(&command.output().unwrap());
+            let lines = scenario::lines(&scenario::command("drop privileges").args(arguments).output().unwrap());
             let expected = [
                 format!("Uid: {user} {user} {user} {user}"),
                 format!("Gid: {group} {group} {group} {group}"),
@@ -412,6 +409,7 @@ pub(crate) mod tests {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let [user, group, initgroups] = &arguments[..] else { panic!("three arguments") };
         let set = |value: &String| if value.is_empty() { None } else { Some(value.clone()) };
+        // What must not survive.
         setgroups(&[Gid::from_raw(0), Gid::from_raw(7), Gid::from_raw(8)]).unwrap();
         let resolve = |user: Option<&str>, group: Option<&str>| Identity::resolve(user, group, !initgroups.is_empty());
 
@@ -445,6 +443,12 @@ pub(crate) mod tests {
     pub(crate) fn list_descriptors_of_child() {
         let keep: Vec<RawFd> = std::env::args().skip(1).map(|fd| fd.parse().unwrap()).collect();
         close_inherited_descriptors(&keep).unwrap();
+        let stray = fs::File::open("/dev/null").unwrap();
+        if keep.is_empty() {
+            fcntl(&stray, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+            // As an old kernel has it.
+            sys::close_each_on_exec(3, RawFd::MAX).unwrap();
+        }
         assert!(fs::metadata("/proc/self/fd/7").is_ok(), "nothing is closed here");
         // The shell expands the pattern itself, by a descriptor that it closes before echo reads the result.
         let child = Command::new("sh")

@@ -88,7 +88,7 @@ pub(crate) enum Fork {
 /// What fork(2) says, and `EDEADLK` in a process with several threads: the child would be left with the locks that the
 /// others held.
 pub(crate) fn fork() -> io::Result<Fork> {
-    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+    if has_other_threads() {
         return Err(io::Error::from_raw_os_error(libc::EDEADLK));
     }
     // SAFETY: the process has one thread (checked above; where /proc is missing, by the arbiter's design), so the child
@@ -274,10 +274,23 @@ pub(crate) fn remove_variable(name: &str) -> io::Result<()> {
 }
 
 /// Sets close-on-exec for all descriptors from `first` to `last`, open or not.
-pub(crate) fn close_on_exec(first: u32, last: u32) -> io::Result<()> {
+pub(crate) fn close_on_exec(first: RawFd, last: RawFd) -> io::Result<()> {
     // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed, only flags are set; no memory is touched.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == 0 { Ok(()) } else { close_each_on_exec(first, last) }
+}
+
+/// The same for kernels before 5.11 and sandboxes that do not know the call.
+pub(crate) fn close_each_on_exec(first: RawFd, last: RawFd) -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        if let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse().ok())
+            && (first..=last).contains(&fd)
+        {
+            // SAFETY: F_SETFD closes nothing and touches no memory; on a number that is not open any more it fails.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
 }
 
 unsafe extern "C" {

@@ -152,17 +152,36 @@ impl Listener {
         Self::adopt_as(fd, Origin::Inherited)
     }
 
-    /// Takes over a socket from the arbiter that this one replaces: from now on it is as if this process had made it.
+    /// Keeps it open over the next exec(2) of this process, a child that is about to become a new arbiter, and says what
+    /// that needs for [`Self::take_over`].
+    pub(crate) fn hand_over(&self) -> io::Result<String> {
+        fcntl(self, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        let fd = self.socket.as_raw_fd();
+        Ok(match &self.origin {
+            Origin::Own => format!("{fd}"),
+            Origin::OwnFile(file) => format!("{fd}:{}", file.inode()),
+            Origin::Inherited => format!("{fd}:inherited"),
+        })
+    }
+
+    /// Takes over a socket from the arbiter that this one replaces: from now on it is as if this process had made it (or
+    /// had inherited it from the service manager). A bare number will do; a unix socket's file then is not ours.
     ///
     /// # Errors
-    /// As for [`Self::inherit`].
-    pub(crate) fn take_over(fd: RawFd) -> Result<Self, Error> {
-        let mut listener = Self::adopt_as(fd, Origin::Own)
-            .map_err(|reason| Error::configuration(format!("inherited socket {fd}: {reason}")))?;
-        if let Address::Unix(Some(path)) = &listener.local
-            && let Some(file) = unix::SocketFile::at(path)
-        {
-            listener.origin = Origin::OwnFile(file);
+    /// It is not open, was not inherited, or is not a listening stream socket.
+    pub(crate) fn take_over(text: &str) -> Result<Self, Error> {
+        let failed = |reason: &str| Error::configuration(format!("inherited socket {text}: {reason}"));
+        let (fd, rest) = text.split_once(':').map_or((text, None), |(fd, rest)| (fd, Some(rest)));
+        let fd = fd.parse().map_err(|_| failed("it is not a descriptor's number"))?;
+        let mut listener = Self::adopt_as(fd, Origin::Own).map_err(|reason| failed(&reason))?;
+        match (rest, &listener.local) {
+            (None, _) => {}
+            (Some("inherited"), _) => listener.origin = Origin::Inherited,
+            (Some(inode), Address::Unix(Some(path))) => {
+                let inode = inode.parse().map_err(|()| failed("it does not say which file it has"))?;
+                listener.origin = unix::SocketFile::new(path, inode).map_or(Origin::Own, Origin::OwnFile);
+            }
+            (Some(_), _) => return Err(failed("it is a TCP socket and has no file")),
         }
         Ok(listener)
     }
@@ -221,12 +240,6 @@ impl Listener {
             Origin::OwnFile(file) => file.remove(),
             Origin::Own | Origin::Inherited => Ok(()),
         }
-    }
-
-    /// Keeps it open over the next exec(2) of this process (a child that is about to become a new arbiter).
-    pub(crate) fn keep_over_exec(&self) -> io::Result<RawFd> {
-        fcntl(self, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        Ok(self.socket.as_raw_fd())
     }
 }
 

@@ -26,11 +26,14 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// The socket that is at `path` now.
-    pub(super) fn at(path: &Path) -> Option<Self> {
-        let path = std::path::absolute(path).ok()?;
-        let metadata = fs::symlink_metadata(&path).ok()?;
-        metadata.file_type().is_socket().then(|| Self { inode: Inode::from(&metadata), path })
+    /// What a predecessor made at `path`.
+    pub(super) fn new(path: &Path, inode: Inode) -> Option<Self> {
+        std::path::absolute(path).ok().map(|path| Self { path, inode })
+    }
+
+    /// Which file it is.
+    pub(super) fn inode(&self) -> Inode {
+        self.inode
     }
 
     /// Removes it, unless another has taken its place. The socket must still be open: until then no other file can have
