@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_most() {
-        let delays: Vec<_> = (0..12).map(|failures| exponential(failures, Duration::from_secs(30)).as_millis()).collect();
+        let delays: Vec<_> =
+            (0..12).map(|failures| exponential(failures, Duration::from_secs(30)).as_millis()).collect();
         assert_eq!(delays, [100, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
         assert_eq!(exponential(u32::MAX, Duration::from_secs(1)), Duration::from_secs(1));
     }

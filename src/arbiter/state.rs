@@ -618,7 +618,9 @@ impl State {
     }
 
     fn inspected(&mut self, now: Moment, pid: i32, in_call_since: Option<Moment>, out: &mut Vec<Action>) {
-        let Some(child) = self.children.find(pid).filter(|child| !child.killed && child.check.is_some()) else { return };
+        let Some(child) = self.children.find(pid).filter(|child| !child.killed && child.check.is_some()) else {
+            return;
+        };
         let Some(timeout) = child.timeout else { return };
         // A worker may write any number there; at worst it is called overdue a timeout too late.
         let since = in_call_since.unwrap_or(now).min(now);
@@ -865,7 +867,8 @@ impl State {
         if self.stopping.is_some() {
             return None;
         }
-        let (at, generation, failures) = self.cohorts().filter_map(|(cohort, missing)| self.next_of(cohort, missing)).min()?;
+        let (at, generation, failures) =
+            self.cohorts().filter_map(|(cohort, missing)| self.next_of(cohort, missing)).min()?;
         let nr = self.children.free_nr(MAX_CHILDREN)?;
         Some((at.max(self.fork_retry), Place { nr, generation, failures }))
     }

@@ -27,7 +27,6 @@ use crate::logging::access::Entry;
 use crate::protocol::http1::{Error, Http1};
 use crate::protocol::proxy_protocol;
 use crate::protocol::{Event, Head, Reuse, forwarded};
-use crate::settings::ProxyProtocol;
 
 /// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -132,7 +131,7 @@ impl Connection {
             Some(peer) => (Address::Ip(peer), policy.forwarders.contains(peer.ip())),
             None => (Address::Unix(None), true),
         };
-        let stage = if policy.proxy_protocol == ProxyProtocol::Off { Stage::Idle } else { Stage::Proxy };
+        let stage = if policy.proxy_protocol.is_some() { Stage::Proxy } else { Stage::Idle };
         Self {
             socket,
             machine: Http1::new(),
@@ -283,17 +282,19 @@ impl Connection {
 
     /// Reads the PROXY header; `Ok(false)` if more of it must come, `Err` if the connection is to be dropped.
     fn proxy_header(&mut self, world: &World) -> Result<bool, ()> {
-        let Some(input) = self.input.as_deref_mut() else { return Ok(false) };
+        let (Some(input), Some(versions)) = (self.input.as_deref_mut(), world.policy.proxy_protocol) else {
+            return Ok(false);
+        };
         let believed = match &self.peer.address {
             Address::Ip(address) => world.policy.proxies.contains(address.ip()),
             Address::Unix(_) => true,
         };
-        let parsed = proxy_protocol::parse(input.unread(), world.policy.proxy_protocol.into());
-        match parsed {
-            Ok(Some((consumed, addresses))) if believed => {
-                input.consume(consumed);
-                if let Some((source, _)) = addresses {
+        match proxy_protocol::parse(input.unread(), versions) {
+            Ok(Some(header)) if believed => {
+                input.consume(header.consumed);
+                if let Some((source, _)) = header.addresses {
                     self.peer.address = Address::Ip(source);
+                    self.peer.trusted = world.policy.forwarders.contains(source.ip());
                 }
                 self.stage = Stage::Idle;
                 Ok(true)
@@ -361,7 +362,7 @@ impl Connection {
 
     /// Believes what a trusted peer says of its client; answers by itself if that contradicts itself.
     fn forwarded(&mut self, world: &mut World, head: &Head) -> bool {
-        match forwarded::secure(head, &world.policy.secure_scheme_headers) {
+        match forwarded::is_secure(head, &world.policy.secure_scheme_headers) {
             Ok(secure) => {
                 self.peer.secure = secure;
                 true
@@ -615,8 +616,8 @@ impl Connection {
                 self.deadline = Some(world.now + world.policy.body.window);
                 Next::Wait
             }
-            Stage::Body => self.time_out(world, Refusal::BODY_TIMEOUT),
-            Stage::Head => self.time_out(world, Refusal::HEAD_TIMEOUT),
+            Stage::Body => self.time_out(world, Error::BodyTimeout.into()),
+            Stage::Head => self.time_out(world, Error::HeadTimeout.into()),
             Stage::Idle | Stage::Proxy => {
                 // A request may be there that nobody has told us of yet.
                 self.readable = true;
@@ -661,13 +662,8 @@ struct Refusal {
 }
 
 impl Refusal {
-    const HEAD_TIMEOUT: Self = Self::new(408, "head-timeout", "The request head took too long");
-    const BODY_TIMEOUT: Self = Self::new(408, "body-timeout", "The request body came too slowly");
-    const BODY_STORAGE: Self = Self::new(500, "body-storage", "The request body cannot be stored");
-
-    const fn new(status: u16, reason: &'static str, text: &'static str) -> Self {
-        Self { status, reason, text: Cow::Borrowed(text) }
-    }
+    const BODY_STORAGE: Self =
+        Self { status: 500, reason: "body-storage", text: Cow::Borrowed("The request body cannot be stored") };
 }
 
 impl From<Error> for Refusal {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::protocol::Limits;
+use crate::protocol::proxy_protocol::Versions;
 use crate::settings::{ProxyProtocol, Settings, TrustedPeers};
 
 /// How long and how large things may be, and who is believed.
@@ -28,7 +29,7 @@ pub(crate) struct Policy {
     pub(crate) sendfile: bool,
     pub(crate) forwarders: TrustedPeers,
     pub(crate) secure_scheme_headers: Vec<(String, String)>,
-    pub(crate) proxy_protocol: ProxyProtocol,
+    pub(crate) proxy_protocol: Option<Versions>,
     pub(crate) proxies: TrustedPeers,
 }
 
@@ -68,7 +69,12 @@ impl From<&Settings> for Policy {
             sendfile: settings.sendfile,
             forwarders: settings.forwarded_allow_ips.clone(),
             secure_scheme_headers: settings.secure_scheme_headers.clone(),
-            proxy_protocol: settings.proxy_protocol,
+            proxy_protocol: match settings.proxy_protocol {
+                ProxyProtocol::Off => None,
+                ProxyProtocol::V1 => Some(Versions::V1),
+                ProxyProtocol::V2 => Some(Versions::V2),
+                ProxyProtocol::Auto => Some(Versions::Either),
+            },
             proxies: settings.proxy_allow_ips.clone(),
         }
     }

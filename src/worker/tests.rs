@@ -276,7 +276,8 @@ fn a_large_body_goes_to_a_file_and_a_small_one_stays_in_memory() {
     client.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", large().len()));
     client.send(large());
     assert!(client.answer().body == large());
-    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n");
+    client
+        .send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n");
     assert_eq!(client.answer().body, b"hello!");
 }
 
