@@ -143,7 +143,7 @@ impl Listener {
     /// now or later, so it is never stopped nor unlinked.
     ///
     /// # Errors
-    /// It is not open, was not inherited, or is not a listening stream socket.
+    /// It is not open, was not inherited, or is not a listening stream socket. It stays open then.
     pub(crate) fn inherit(fd: RawFd) -> Result<Self, Error> {
         Self::adopt(fd).map_err(|reason| Error::configuration(format!("fd://{fd}: {reason}")))
     }
@@ -187,23 +187,19 @@ impl Listener {
     }
 
     fn adopt_as(fd: RawFd, origin: Origin) -> Result<Self, String> {
-        let socket = Socket::from(inherited(fd).map_err(|error| error.to_string())?);
         let text = |error: io::Error| error.to_string();
-        let domain = socket.domain().map_err(|_| "it is not a socket".to_owned())?;
-        if ![Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain) {
-            return Err("it is neither a TCP nor a unix socket".to_owned());
+        let socket = Socket::from(sys::adopt(fd).map_err(text)?);
+        if let Err(reason) = check_inherited(&socket) {
+            // Whatever it is, it is not ours: it might be the standard error that is to show the reason.
+            sys::leak(socket.into());
+            return Err(reason);
         }
-        if socket.r#type().map_err(text)? != Type::STREAM {
-            return Err("it is not a stream socket".to_owned());
-        }
-        if !socket.is_listener().map_err(text)? {
-            return Err("it is not listening".to_owned());
-        }
+        let socket = Socket::from(keep_from_children(socket.into()).map_err(text)?);
         socket.set_nonblocking(true).map_err(text)?;
-        if domain != Domain::UNIX {
+        let local = local_address(&socket).map_err(text)?;
+        if let Address::Ip(_) = local {
             socket.set_tcp_nodelay(true).map_err(text)?;
         }
-        let local = local_address(&socket).map_err(text)?;
         Ok(Self { socket, local, origin })
     }
 
@@ -282,22 +278,35 @@ fn local_address(socket: &Socket) -> io::Result<Address> {
     Ok(Address::Unix(address.as_pathname().map(PathBuf::from)))
 }
 
-/// The descriptor `fd` of our parent's, above the standard ones and closed on exec.
-fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
-    let owned = sys::adopt(fd)?;
-    let flags = FdFlag::from_bits_retain(fcntl(&owned, FcntlArg::F_GETFD)?);
-    if flags.contains(FdFlag::FD_CLOEXEC) {
+fn check_inherited(socket: &Socket) -> Result<(), String> {
+    let text = |error: io::Error| error.to_string();
+    let flags = fcntl(socket, FcntlArg::F_GETFD).map_err(|error| error.to_string())?;
+    if FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC) {
         // It has not come through an exec: this process opened it itself, or has adopted it before.
-        sys::leak(owned);
-        return Err(io::Error::other("it was not inherited, or is named twice"));
+        return Err("it was not inherited, or is named twice".to_owned());
     }
-    if fd > 2 {
-        fcntl(&owned, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-        return Ok(owned);
+    let domain = socket.domain().map_err(|_| "it is not a socket".to_owned())?;
+    if ![Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain) {
+        return Err("it is neither a TCP nor a unix socket".to_owned());
     }
-    // Children must not find the socket as their standard input, nor may the number be free for what is opened next.
-    let moved = owned.try_clone()?;
-    process::silence(sys::leak(owned))?;
+    if socket.r#type().map_err(text)? != Type::STREAM {
+        return Err("it is not a stream socket".to_owned());
+    }
+    if !socket.is_listener().map_err(text)? {
+        return Err("it is not listening".to_owned());
+    }
+    Ok(())
+}
+
+/// Sets close-on-exec. A standard descriptor is moved: children must not find the socket as their standard input, nor
+/// may the number be free for what is opened next.
+fn keep_from_children(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        return Ok(fd);
+    }
+    let moved = fd.try_clone()?;
+    process::silence(sys::leak(fd))?;
     Ok(moved)
 }
 

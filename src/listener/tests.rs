@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -103,7 +104,12 @@ fn an_address_in_use_is_told_from_other_errors() {
     wait(&first);
     let connection = accept(&first).unwrap();
     drop((first, connection));
-    tcp("127.0.0.1", same).expect("connections of a former server are no obstacle");
+    // A child that another test is just starting may hold the listener until its exec.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while let Err(error) = tcp("127.0.0.1", same) {
+        assert!(error.is_in_use() && Instant::now() < deadline, "a former server's connection is in the way: {error}");
+        thread::yield_now();
+    }
     drop(client);
 }
 
@@ -197,7 +203,7 @@ fn a_listener_stopped_under_load_loses_no_connection() {
     for round in 0..3 {
         let listener = Listener::bind(&any_port, &policy).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port(&listener)));
-        stop_under_load(&listener, || TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200)));
+        stop_under_load(&listener, || TcpStream::connect_timeout(&address, Duration::from_millis(200)));
 
         let path = scratch.join(format!("{round}.sock"));
         let listener = Listener::bind(&BindAddress::Unix(path.clone()), &policy).unwrap();
@@ -273,11 +279,17 @@ fn a_live_unix_socket_is_never_stolen() {
     assert!(unix(&datagrams).unwrap_err().is_in_use());
 }
 
+/// Leaves a socket's file behind. It never listens, so that no child which another test is just starting keeps it alive.
+fn leave_dead_socket(path: &Path) {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    socket.bind(&SockAddr::unix(path).unwrap()).unwrap();
+}
+
 #[test]
 fn a_dead_unix_socket_is_replaced() {
     let scratch = Scratch::new();
     let path = scratch.join("app.sock");
-    drop(UnixListener::bind(&path).unwrap());
+    leave_dead_socket(&path);
     assert!(UnixStream::connect(&path).is_err());
     let listener = unix(&path).unwrap();
     UnixStream::connect(&path).unwrap();
@@ -291,7 +303,7 @@ fn of_several_starters_at_once_one_has_the_unix_socket() {
     for round in 0..50 {
         let path = scratch.join(format!("{round}.sock"));
         if round % 2 == 0 {
-            drop(UnixListener::bind(&path).unwrap());
+            leave_dead_socket(&path);
         }
         let barrier = Barrier::new(4);
         let start = || {
@@ -419,7 +431,7 @@ fn only_a_listening_stream_socket_is_inherited() {
         assert!(error.to_string().starts_with(&format!("fd://{fd}: ")), "{error}");
         assert!(error.to_string().contains(reason), "{error}");
         let error = Listener::bind(&BindAddress::Fd(fd), &POLICY).unwrap_err();
-        assert!(!error.is_in_use());
+        assert!(!error.is_in_use() && error.reason().contains(reason), "what is refused stays open: {error}");
     }
 }
 
