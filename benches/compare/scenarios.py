@@ -367,7 +367,7 @@ def wanted(name: str, stage: Stage, options: Options, say: Callable[[str], None]
 
 
 PEERS = ("hyper", "actix", "may_minihttp", "nginx")
-FLOOR_VARIANTS = ("edge", "edge rdhup", "edge rdhup out", "recv", "writev", "drain", "rearm", "burst", "clock", "thread", "one")
+FLOOR_VARIANTS = ("level", "out", "recv", "writev", "drain", "rearm", "burst", "clock", "thread", "one")
 
 SCENARIOS = (
     Paired(

@@ -1,15 +1,14 @@
 //! The floor: one epoll loop that finds the ends of request heads and writes a fixed answer.
 //!
-//! `peer-bare PORT [VARIANT..]`. Without variants it does the least that is known to work: level triggering, interest in
-//! `EPOLLIN` alone, one read and one write for each event. It parses nothing, knows no timeouts and drops a client that
-//! does not take a whole answer at once. A variant adds one thing that an engine may want, to show what it costs:
+//! `peer-bare PORT [VARIANT..]`. Without variants it does the least that was found to work: edge triggering, one read and
+//! one write for each event. It parses nothing, knows no timeouts and drops a client that does not take a whole answer at
+//! once. A variant does one thing in another way, as an engine might, to show what it costs:
 //!
-//! | variant | adds |
+//! | variant | does |
 //! |---|---|
 //! | `close` | answers `Connection: close` and closes |
-//! | `edge` | `EPOLLET` |
-//! | `rdhup` | interest in `EPOLLRDHUP` |
-//! | `out` | interest in `EPOLLOUT` |
+//! | `level` | level triggering, with interest in `EPOLLIN` alone |
+//! | `out` | interest in `EPOLLOUT`, too |
 //! | `recv` | `recv` and `send` in the place of `read` and `write` |
 //! | `writev` | the head and the body as two parts of one `writev` |
 //! | `drain` | reads until there is nothing left |
@@ -52,7 +51,7 @@ fn main() -> std::io::Result<()> {
     Ok(Floor::new(port, variant)?.run()?)
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Variant {
     burst: bool,
     clock: bool,
@@ -63,32 +62,36 @@ struct Variant {
     recv: bool,
     thread: bool,
     writev: bool,
-    interest: Option<EventFlags>,
+    interest: EventFlags,
 }
 
 impl Variant {
+    const NAMES: &str = "burst clock close drain level one out rearm recv thread writev";
+
     fn named(names: &[String]) -> Self {
-        let mut variant = Self::default();
-        let mut interest = EventFlags::IN;
         for name in names {
-            match name.as_str() {
-                "burst" => variant.burst = true,
-                "clock" => variant.clock = true,
-                "close" => variant.close = true,
-                "drain" => variant.drain = true,
-                "edge" => interest |= EventFlags::ET,
-                "one" => variant.one = true,
-                "out" => interest |= EventFlags::OUT,
-                "rdhup" => interest |= EventFlags::RDHUP,
-                "rearm" => variant.rearm = true,
-                "recv" => variant.recv = true,
-                "thread" => variant.thread = true,
-                "writev" => variant.writev = true,
-                other => panic!("no variant is called {other:?}"),
-            }
+            assert!(Self::NAMES.split(' ').any(|known| known == name), "no variant is called {name}: {}", Self::NAMES);
         }
-        variant.interest = Some(interest);
-        variant
+        let has = |name: &str| names.iter().any(|given| given == name);
+        let mut interest = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+        if has("level") {
+            interest = EventFlags::IN;
+        }
+        if has("out") {
+            interest |= EventFlags::OUT;
+        }
+        Self {
+            burst: has("burst"),
+            clock: has("clock"),
+            close: has("close"),
+            drain: has("drain"),
+            one: has("one"),
+            rearm: has("rearm"),
+            recv: has("recv"),
+            thread: has("thread"),
+            writev: has("writev"),
+            interest,
+        }
     }
 }
 
@@ -110,7 +113,6 @@ struct Floor {
     /// The length of one.
     answer: usize,
     variant: Variant,
-    interest: EventFlags,
     latest: Instant,
 }
 
@@ -140,7 +142,6 @@ impl Floor {
             answers: answer.repeat(ANSWERS),
             answer: answer.len(),
             variant,
-            interest: variant.interest.unwrap_or(EventFlags::IN),
             latest: Instant::now(),
         })
     }
@@ -157,13 +158,15 @@ impl Floor {
                 Err(error) => return Err(error),
             }
             for event in &events {
-                let data = event.data;
+                let (data, flags) = (event.data, event.flags);
                 if data == listener {
                     self.accept()?;
                     continue;
                 }
                 let fd = data.u64() as usize;
-                let outcome = match self.read(fd) {
+                // Without one of these a short read has emptied the socket, and the next byte raises the next event.
+                let ends = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+                let outcome = match self.read(fd, ends || self.variant.drain) {
                     Ok(heads) if self.variant.burst => {
                         owed.push((fd, heads));
                         Ok(())
@@ -191,7 +194,7 @@ impl Floor {
                 Err(Errno::CONNABORTED | Errno::INTR) => continue,
                 Err(error) => return Err(error),
             };
-            epoll::add(&self.epoll, &fd, event_data(&fd), self.interest)?;
+            epoll::add(&self.epoll, &fd, event_data(&fd), self.variant.interest)?;
             let slot = fd.as_raw_fd() as usize;
             if slot >= self.connections.len() {
                 self.connections.resize_with(slot + 1, || None);
@@ -200,14 +203,15 @@ impl Floor {
         }
     }
 
-    /// Reads once and tells how many heads ended.
-    fn read(&mut self, fd: usize) -> io::Result<usize> {
+    /// Reads what there is and tells how many heads ended. Reads once more than a short read when told to `drain`.
+    fn read(&mut self, fd: usize, drain: bool) -> io::Result<usize> {
         let Some(connection) = &mut self.connections[fd] else { return Err(Errno::BADF) };
         let mut heads = 0;
         loop {
             self.buffer.clear();
             let read = if self.variant.recv {
-                rustix::net::recv(&connection.fd, spare_capacity(&mut self.buffer), RecvFlags::DONTWAIT).map(|read| read.0)
+                rustix::net::recv(&connection.fd, spare_capacity(&mut self.buffer), RecvFlags::DONTWAIT)
+                    .map(|read| read.0)
             } else {
                 io::read(&connection.fd, spare_capacity(&mut self.buffer))
             };
@@ -217,7 +221,7 @@ impl Floor {
                 Err(Errno::AGAIN) => break,
                 Err(error) => return Err(error),
             }
-            if !self.variant.drain {
+            if !drain && self.buffer.len() < self.buffer.capacity() {
                 break;
             }
         }
@@ -225,7 +229,7 @@ impl Floor {
             self.latest = Instant::now();
         }
         if self.variant.rearm {
-            epoll::modify(&self.epoll, &connection.fd, event_data(&connection.fd), self.interest)?;
+            epoll::modify(&self.epoll, &connection.fd, event_data(&connection.fd), self.variant.interest)?;
         }
         Ok(heads)
     }
