@@ -28,7 +28,7 @@ use crate::listener::Listener;
 use crate::logging::{self, access::AccessLog};
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
-use crate::signals::{Signal, Signals};
+use crate::signals::{self, Signal, Signals};
 
 /// What the arbiter gives a worker that it has just forked.
 pub(crate) struct Surroundings<'a> {
@@ -88,6 +88,7 @@ fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Re
     let settings = surroundings.settings;
     let failed = |what: &str, error: &dyn std::fmt::Display| LoadError::boot(format!("{what}: {error}"));
     let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
+    signals::unblock().map_err(|error| failed("signal mask", &error))?;
     let application = load(factory)?;
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
     let (engine, letterbox) = Engine::new(surroundings.listeners, settings.worker_connections.max(1))
