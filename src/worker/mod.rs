@@ -28,7 +28,7 @@ use crate::listener::Listener;
 use crate::logging::{self, access::AccessLog};
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
-use crate::signals::{self, Signal, Signals};
+use crate::signals::{Signal, Signals};
 
 /// What the arbiter gives a worker that it has just forked.
 pub(crate) struct Surroundings<'a> {
@@ -88,14 +88,13 @@ fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Re
     let settings = surroundings.settings;
     let failed = |what: &str, error: &dyn std::fmt::Display| LoadError::boot(format!("{what}: {error}"));
     let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
-    signals::unblock().map_err(|error| failed("signal mask", &error))?;
     let application = load(factory)?;
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
     let (engine, letterbox) = Engine::new(surroundings.listeners, settings.worker_connections.max(1))
         .map_err(|error| failed("event loop", &error))?;
     let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);
     watch(surroundings.channel.as_fd(), CHANNEL)
-        .and_then(|()| watch(signals.fd(), SIGNALS))
+        .and_then(|()| watch(signals.as_fd(), SIGNALS))
         .map_err(|error| failed("event loop", &error))?;
     let locals = surroundings.listeners.iter().map(|listener| listener.local().clone()).collect();
     let world = World::new(application, settings.into(), locals, surroundings.slot, access, letterbox);
