@@ -40,6 +40,8 @@ mod listener;
 mod logging;
 mod pidfile;
 mod process;
+#[cfg(test)]
+mod scenario;
 mod scoreboard;
 mod server;
 mod signals;

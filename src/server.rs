@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use crate::app::files::{self, FilesFactory};
 use crate::app::{Application, Factory, Handler, LoadError, Request, Response};
 use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets};
-use crate::cli::{self, Invocation};
+use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::logging;
@@ -20,7 +21,7 @@ use crate::systemd::{self, Notifier};
 
 /// The command `ferricorn`: serves the application that the command line names.
 pub fn command() -> ExitCode {
-    finish(main(&mut named_application))
+    finish(main(Program::Command, &mut named_application))
 }
 
 /// Serves `handler`, with the whole command line of `ferricorn` (less the application's name), its arbiter, signals and
@@ -36,7 +37,7 @@ where
 /// The same for any [`Factory`].
 pub fn serve(factory: impl Factory + 'static) -> ExitCode {
     let factory = Shared(Rc::new(RefCell::new(factory)));
-    finish(main(&mut |_| Ok(Box::new(factory.clone()))))
+    finish(main(Program::OwnApplication, &mut |_| Ok(Box::new(factory.clone()))))
 }
 
 /// Makes the factory of the application that the settings name.
@@ -56,7 +57,7 @@ fn named_application(settings: &Settings) -> Result<Box<dyn Factory>, Error> {
         )));
     };
     match kind {
-        "files" => Err(Error::configuration(format!("'{rest}' cannot be served: `files://` is not built in"))),
+        "files" => Ok(Box::new(FilesFactory::new(rest.into(), files_options(settings)))),
         _ => {
             let nearest = KINDS.into_iter().min_by_key(|other| strsim::damerau_levenshtein(kind, other));
             Err(Error::configuration(format!(
@@ -64,6 +65,16 @@ fn named_application(settings: &Settings) -> Result<Box<dyn Factory>, Error> {
                 nearest.unwrap_or("files")
             )))
         }
+    }
+}
+
+fn files_options(settings: &Settings) -> files::Options {
+    files::Options {
+        index: settings.files_index.clone(),
+        listing: settings.files_listing,
+        dotfiles: settings.files_dotfiles,
+        cache_control: settings.files_cache_control.clone(),
+        precompressed: settings.files_precompressed,
     }
 }
 
@@ -78,15 +89,15 @@ fn finish(result: Result<u8, Error>) -> ExitCode {
     }
 }
 
-fn main(factories: Factories<'_>) -> Result<u8, Error> {
+fn main(program: Program, factories: Factories<'_>) -> Result<u8, Error> {
     let launch = Launch::capture().map_err(|error| Error::configuration(format!("working directory: {error}")))?;
-    let settings = match parse(&launch)? {
+    let settings = match parse(&launch, program)? {
         Invocation::Serve(settings) => *settings,
         Invocation::Print(text) => return print(&text),
     };
     if settings.check_config || settings.print_config {
         if settings.print_config {
-            print(&format!("{settings:#?}\n"))?;
+            print(&cli::print_config(&settings))?;
         }
         plan(settings, &launch, factories)?;
         return Ok(0);
@@ -104,7 +115,9 @@ fn main(factories: Factories<'_>) -> Result<u8, Error> {
     }
     logging::init(&settings)?;
     let plan = plan(settings, &launch, factories)?;
-    arbitrate(plan, launch, predecessor, legacy, notifier, factories)
+    let replanned = launch.clone();
+    let replan = Box::new(move || replan(&replanned, program, factories));
+    arbitrate(plan, launch, predecessor, legacy, notifier, replan)
 }
 
 fn arbitrate(
@@ -113,7 +126,7 @@ fn arbitrate(
     predecessor: Option<Predecessor>,
     legacy: Legacy,
     notifier: Notifier,
-    factories: Factories<'_>,
+    replan: Box<dyn FnMut() -> Result<Plan, Error> + '_>,
 ) -> Result<u8, Error> {
     let settings = &plan.settings;
     set_title(settings);
@@ -140,22 +153,13 @@ fn arbitrate(
     if let Err(error) = process::raise_open_files_limit() {
         log::warn!("The limit of open files stays low: {error}");
     }
-    let replanned = launch.clone();
-    let estate = Estate {
-        plan,
-        sockets,
-        pidfile,
-        notifier,
-        launch,
-        predecessor,
-        replan: Box::new(move || replan(&replanned, factories)),
-    };
+    let estate = Estate { plan, sockets, pidfile, notifier, launch, predecessor, replan };
     let arbiter = Arbiter::new(estate).map_err(|error| Error::configuration(format!("Can't start: {error}")))?;
     Ok(u8::try_from(arbiter.run()).unwrap_or(u8::MAX))
 }
 
-fn parse(launch: &Launch) -> Result<Invocation, Error> {
-    cli::parse(&launch.arguments, &|name| env::var(name).ok())
+fn parse(launch: &Launch, program: Program) -> Result<Invocation, Error> {
+    cli::parse(&launch.arguments, &|name| env::var(name).ok(), &launch.directory, program)
 }
 
 /// Makes a plan from settings, and goes to the directory that they name.
@@ -173,11 +177,11 @@ fn plan(settings: Settings, launch: &Launch, factories: Factories<'_>) -> Result
 
 /// Makes a plan from the command line, the environment and the file as they are now. If that fails, the working directory
 /// is what it was.
-fn replan(launch: &Launch, factories: Factories<'_>) -> Result<Plan, Error> {
+fn replan(launch: &Launch, program: Program, factories: Factories<'_>) -> Result<Plan, Error> {
     let before = env::current_dir();
     let plan = env::set_current_dir(&launch.directory)
         .map_err(|error| Error::configuration(format!("Can't go back to '{}': {error}", launch.directory.display())))
-        .and_then(|()| match parse(launch)? {
+        .and_then(|()| match parse(launch, program)? {
             Invocation::Serve(settings) => plan(*settings, launch, factories),
             Invocation::Print(_) => Err(Error::configuration("the settings say not to serve")),
         });

@@ -88,7 +88,7 @@ pub(crate) enum Fork {
 /// What fork(2) says, and `EDEADLK` in a process with several threads: the child would be left with the locks that the
 /// others held.
 pub(crate) fn fork() -> io::Result<Fork> {
-    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+    if has_other_threads() {
         return Err(io::Error::from_raw_os_error(libc::EDEADLK));
     }
     // SAFETY: the process has one thread (checked above; where /proc is missing, by the arbiter's design), so the child
@@ -247,6 +247,14 @@ pub(crate) fn leak(fd: OwnedFd) -> RawFd {
     fd.into_raw_fd()
 }
 
+/// Another descriptor for the same open file.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory; on a number that is not open it fails.
+    let duplicate = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: fcntl has just made it, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
+}
+
 /// Whether this process has other threads; where /proc is missing, it has none by the arbiter's design.
 fn has_other_threads() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
@@ -266,10 +274,23 @@ pub(crate) fn remove_variable(name: &str) -> io::Result<()> {
 }
 
 /// Sets close-on-exec for all descriptors from `first` to `last`, open or not.
-pub(crate) fn close_on_exec(first: u32, last: u32) -> io::Result<()> {
+pub(crate) fn close_on_exec(first: RawFd, last: RawFd) -> io::Result<()> {
     // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed, only flags are set; no memory is touched.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == 0 { Ok(()) } else { close_each_on_exec(first, last) }
+}
+
+/// The same for kernels before 5.11 and sandboxes that do not know the call.
+pub(crate) fn close_each_on_exec(first: RawFd, last: RawFd) -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        if let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse().ok())
+            && (first..=last).contains(&fd)
+        {
+            // SAFETY: F_SETFD closes nothing and touches no memory; on a number that is not open any more it fails.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
 }
 
 unsafe extern "C" {
@@ -357,6 +378,33 @@ pub(crate) fn set_process_title(title: &str) {
         area.write(title.as_bytes());
     }
 }
+
+/// Keeps the handshakes of a listening TCP socket half open until data comes (`TCP_DEFER_ACCEPT`).
+#[cfg(test)]
+pub(crate) fn defer_accept(listener: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option's value is an int, which lives through the call.
+    check(unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            mem::size_of_val(&seconds) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Runs before `main`, and so before the test harness has any thread: see `crate::scenario`.
+#[cfg(test)]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static SCENARIO: extern "C" fn() = {
+    extern "C" fn start() {
+        crate::scenario::run_if_asked();
+    }
+    start
+};
 
 /// Sets an environment variable.
 ///

@@ -143,3 +143,125 @@ impl Peer {
         Ok(Self { socket, address, name })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::scenario::{self, Scratch};
+
+    fn lookup<'a>(variables: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
+        |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+    }
+
+    #[test]
+    fn sockets_are_those_passed_to_this_process() {
+        let cases: [(&[(&str, &str)], usize); 9] = [
+            (&[], 0),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2")], 2),
+            (&[("LISTEN_PID", "8"), ("LISTEN_FDS", "2")], 0),
+            (&[("LISTEN_FDS", "2")], 0),
+            (&[("LISTEN_PID", "7")], 0),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "-1")], 0),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2147483647")], 0),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "x")], 0),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "0")], 0),
+        ];
+        for (variables, count) in cases {
+            assert_eq!(passed(lookup(variables), 7), count, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn variables_are_read_once_and_kept_from_children() {
+        let script = "LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=a:b NOTIFY_SOCKET=@x WATCHDOG_PID=$$ WATCHDOG_USEC=3000000 \
+                      exec \"$0\"";
+        let output = scenario::script(script, "service manager's variables").output().unwrap();
+        assert_eq!(
+            scenario::lines(&output),
+            ["[3, 4]", r#"[("NOTIFY_SOCKET", "@x"), ("WATCHDOG_USEC", "3000000")]"#, "Some(1.5s)", "[]", "children: "]
+        );
+    }
+
+    pub(crate) fn read_variables() {
+        scenario::print(format_args!("{:?}", listen_fds()));
+        let notifier = Notifier::from_environment();
+        scenario::print(format_args!("{:?}", notifier.variables()));
+        scenario::print(format_args!("{:?}", notifier.watchdog_interval()));
+        scenario::print(format_args!("{:?}", listen_fds()));
+        let children = Command::new("sh").args(["-c", "env | grep -E 'LISTEN|NOTIFY|WATCHDOG'"]).output().unwrap();
+        scenario::print(format_args!("children: {}", String::from_utf8(children.stdout).unwrap()));
+    }
+
+    #[test]
+    fn the_watchdog_counts_when_it_is_meant_for_this_process() {
+        let cases: [(&[(&str, &str)], Option<Duration>); 6] = [
+            (&[], None),
+            (&[("WATCHDOG_USEC", "10000000")], Some(Duration::from_secs(5))),
+            (&[("WATCHDOG_USEC", "10000000"), ("WATCHDOG_PID", "7")], Some(Duration::from_secs(5))),
+            (&[("WATCHDOG_USEC", "10000000"), ("WATCHDOG_PID", "8")], None),
+            (&[("WATCHDOG_USEC", "0")], None),
+            (&[("WATCHDOG_USEC", "soon")], None),
+        ];
+        for (variables, interval) in cases {
+            assert_eq!(Notifier::from_variables(lookup(variables), 7).watchdog_interval(), interval, "{variables:?}");
+        }
+    }
+
+    fn notifier(address: &str) -> Notifier {
+        Notifier::from_variables(lookup(&[("NOTIFY_SOCKET", address)]), 7)
+    }
+
+    #[test]
+    fn the_service_manager_hears_each_state_at_a_path_or_an_abstract_address() {
+        let scratch = Scratch::new();
+        let path = scratch.join("notify.sock");
+        let name = format!("ferricorn-test-{}", std::process::id());
+        let manager_at_path = UnixDatagram::bind(&path).unwrap();
+        let abstract_address = SocketAddr::from_abstract_name(&name).unwrap();
+        let manager_at_name = UnixDatagram::bind_addr(&abstract_address).unwrap();
+        for (manager, address) in [(manager_at_path, path.display().to_string()), (manager_at_name, format!("@{name}"))]
+        {
+            let notifier = notifier(&address);
+            let states: [(&dyn Fn(), &str); 5] = [
+                (&|| notifier.ready("2 workers\nREADY=0"), "READY=1\nSTATUS=2 workers READY=0\n"),
+                (&|| notifier.reloading(Moment::from_nanos(5_000_999)), "RELOADING=1\nMONOTONIC_USEC=5000\n"),
+                (&|| notifier.stopping(), "STOPPING=1\n"),
+                (&|| notifier.main_pid(123), "MAINPID=123\n"),
+                (&|| notifier.watchdog(), "WATCHDOG=1\n"),
+            ];
+            for (tell, message) in states {
+                tell();
+                let mut buffer = [0; 100];
+                let length = manager.recv(&mut buffer).unwrap();
+                assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), message);
+            }
+        }
+    }
+
+    #[test]
+    fn a_service_manager_that_does_not_listen_holds_nobody_up() {
+        let scratch = Scratch::new();
+        let path = scratch.join("notify.sock");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let notifier = notifier(&path.display().to_string());
+        for _ in 0..10_000 {
+            notifier.watchdog();
+        }
+        drop(manager);
+        notifier.stopping();
+        let nobody = Notifier::default();
+        nobody.ready("");
+        assert_eq!(nobody.watchdog_interval(), None);
+        assert!(nobody.variables().is_empty());
+    }
+
+    #[test]
+    fn an_address_of_another_kind_is_ignored() {
+        for address in ["", "vsock:2:1234", "relative", &format!("/{}", "x".repeat(200))] {
+            assert!(notifier(address).peer.is_none(), "{address}");
+        }
+    }
+}

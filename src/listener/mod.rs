@@ -143,7 +143,7 @@ impl Listener {
     /// now or later, so it is never stopped nor unlinked.
     ///
     /// # Errors
-    /// It is not open, was not inherited, or is not a listening stream socket.
+    /// It is not open, was not inherited, or is not a listening stream socket. It stays open then.
     pub(crate) fn inherit(fd: RawFd) -> Result<Self, Error> {
         Self::adopt(fd).map_err(|reason| Error::configuration(format!("fd://{fd}: {reason}")))
     }
@@ -152,39 +152,54 @@ impl Listener {
         Self::adopt_as(fd, Origin::Inherited)
     }
 
-    /// Takes over a socket from the arbiter that this one replaces: from now on it is as if this process had made it.
+    /// Keeps it open over the next exec(2) of this process, a child that is about to become a new arbiter, and says what
+    /// that needs for [`Self::take_over`].
+    pub(crate) fn hand_over(&self) -> io::Result<String> {
+        fcntl(self, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        let fd = self.socket.as_raw_fd();
+        Ok(match &self.origin {
+            Origin::Own => format!("{fd}"),
+            Origin::OwnFile(file) => format!("{fd}:{}", file.inode()),
+            Origin::Inherited => format!("{fd}:inherited"),
+        })
+    }
+
+    /// Takes over a socket from the arbiter that this one replaces: from now on it is as if this process had made it (or
+    /// had inherited it from the service manager). A bare number will do; a unix socket's file then is not ours.
     ///
     /// # Errors
-    /// As for [`Self::inherit`].
-    pub(crate) fn take_over(fd: RawFd) -> Result<Self, Error> {
-        let mut listener = Self::adopt_as(fd, Origin::Own)
-            .map_err(|reason| Error::configuration(format!("inherited socket {fd}: {reason}")))?;
-        if let Address::Unix(Some(path)) = &listener.local
-            && let Some(file) = unix::SocketFile::at(path)
-        {
-            listener.origin = Origin::OwnFile(file);
+    /// It is not open, was not inherited, or is not a listening stream socket.
+    pub(crate) fn take_over(text: &str) -> Result<Self, Error> {
+        let failed = |reason: &str| Error::configuration(format!("inherited socket {text}: {reason}"));
+        let (fd, rest) = text.split_once(':').map_or((text, None), |(fd, rest)| (fd, Some(rest)));
+        let fd = fd.parse().map_err(|_| failed("it is not a descriptor's number"))?;
+        let mut listener = Self::adopt_as(fd, Origin::Own).map_err(|reason| failed(&reason))?;
+        match (rest, &listener.local) {
+            (None, _) => {}
+            (Some("inherited"), _) => listener.origin = Origin::Inherited,
+            (Some(inode), Address::Unix(Some(path))) => {
+                let inode = inode.parse().map_err(|()| failed("it does not say which file it has"))?;
+                listener.origin = unix::SocketFile::new(path, inode).map_or(Origin::Own, Origin::OwnFile);
+            }
+            (Some(_), _) => return Err(failed("it is a TCP socket and has no file")),
         }
         Ok(listener)
     }
 
     fn adopt_as(fd: RawFd, origin: Origin) -> Result<Self, String> {
-        let socket = Socket::from(inherited(fd).map_err(|error| error.to_string())?);
         let text = |error: io::Error| error.to_string();
-        let domain = socket.domain().map_err(|_| "it is not a socket".to_owned())?;
-        if ![Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain) {
-            return Err("it is neither a TCP nor a unix socket".to_owned());
+        let socket = Socket::from(sys::adopt(fd).map_err(text)?);
+        if let Err(reason) = check_inherited(&socket) {
+            // Whatever it is, it is not ours: it might be the standard error that is to show the reason.
+            sys::leak(socket.into());
+            return Err(reason);
         }
-        if socket.r#type().map_err(text)? != Type::STREAM {
-            return Err("it is not a stream socket".to_owned());
-        }
-        if !socket.is_listener().map_err(text)? {
-            return Err("it is not listening".to_owned());
-        }
+        let socket = Socket::from(keep_from_children(socket.into()).map_err(text)?);
         socket.set_nonblocking(true).map_err(text)?;
-        if domain != Domain::UNIX {
+        let local = local_address(&socket).map_err(text)?;
+        if let Address::Ip(_) = local {
             socket.set_tcp_nodelay(true).map_err(text)?;
         }
-        let local = local_address(&socket).map_err(text)?;
         Ok(Self { socket, local, origin })
     }
 
@@ -201,9 +216,9 @@ impl Listener {
     /// Lets nobody new in, so that the accept queue can be emptied for good. What is queued stays acceptable.
     ///
     /// A TCP client that connects from now on gets no answer and tries again (after 1 s), by when another server may
-    /// have the address; a connection whose handshake has begun completes and is queued. A unix client is refused.
-    /// Afterwards accept(2) on an empty queue is `EAGAIN` for TCP but `EINVAL` for a unix socket, which then is ready
-    /// for reading for ever: an event loop must deregister it.
+    /// have the address; a connection whose handshake has begun completes and is queued, up to a round trip from now. A
+    /// unix client is refused. A stopped unix socket is ready for reading for ever, with or without anything to accept:
+    /// an event loop must deregister it at the first `WouldBlock`.
     ///
     /// It affects every process that has the socket. An inherited one is left alone: what is queued there is served by
     /// whoever shares it, or by our successor.
@@ -221,12 +236,6 @@ impl Listener {
             Origin::OwnFile(file) => file.remove(),
             Origin::Own | Origin::Inherited => Ok(()),
         }
-    }
-
-    /// Keeps it open over the next exec(2) of this process (a child that is about to become a new arbiter).
-    pub(crate) fn keep_over_exec(&self) -> io::Result<RawFd> {
-        fcntl(self, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        Ok(self.socket.as_raw_fd())
     }
 }
 
@@ -269,24 +278,37 @@ fn local_address(socket: &Socket) -> io::Result<Address> {
     Ok(Address::Unix(address.as_pathname().map(PathBuf::from)))
 }
 
-/// The descriptor `fd` of our parent's, above the standard ones and closed on exec.
-fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
-    let owned = sys::adopt(fd)?;
-    let flags = FdFlag::from_bits_retain(fcntl(&owned, FcntlArg::F_GETFD)?);
-    if flags.contains(FdFlag::FD_CLOEXEC) {
+fn check_inherited(socket: &Socket) -> Result<(), String> {
+    let text = |error: io::Error| error.to_string();
+    let flags = fcntl(socket, FcntlArg::F_GETFD).map_err(|error| error.to_string())?;
+    if FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC) {
         // It has not come through an exec: this process opened it itself, or has adopted it before.
-        sys::leak(owned);
-        return Err(io::Error::other("it was not inherited, or is named twice"));
+        return Err("it was not inherited, or is named twice".to_owned());
     }
-    if fd > 2 {
-        fcntl(&owned, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-        return Ok(owned);
+    let domain = socket.domain().map_err(|_| "it is not a socket".to_owned())?;
+    if ![Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain) {
+        return Err("it is neither a TCP nor a unix socket".to_owned());
     }
-    // Children must not find the socket as their standard input, nor may the number be free for what is opened next.
-    let moved = owned.try_clone()?;
-    process::silence(sys::leak(owned))?;
+    if socket.r#type().map_err(text)? != Type::STREAM {
+        return Err("it is not a stream socket".to_owned());
+    }
+    if !socket.is_listener().map_err(text)? {
+        return Err("it is not listening".to_owned());
+    }
+    Ok(())
+}
+
+/// Sets close-on-exec. A standard descriptor is moved: children must not find the socket as their standard input, nor
+/// may the number be free for what is opened next.
+fn keep_from_children(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        return Ok(fd);
+    }
+    let moved = fd.try_clone()?;
+    process::silence(sys::leak(fd))?;
     Ok(moved)
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -26,11 +26,14 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// The socket that is at `path` now.
-    pub(super) fn at(path: &Path) -> Option<Self> {
-        let path = std::path::absolute(path).ok()?;
-        let metadata = fs::symlink_metadata(&path).ok()?;
-        metadata.file_type().is_socket().then(|| Self { inode: Inode::from(&metadata), path })
+    /// What a predecessor made at `path`.
+    pub(super) fn new(path: &Path, inode: Inode) -> Option<Self> {
+        std::path::absolute(path).ok().map(|path| Self { path, inode })
+    }
+
+    /// Which file it is.
+    pub(super) fn inode(&self) -> Inode {
+        self.inode
     }
 
     /// Removes it, unless another has taken its place. The socket must still be open: until then no other file can have
@@ -123,13 +126,18 @@ fn hand_to(path: &Path, policy: &Policy) -> io::Result<Inode> {
         return Err(io::Error::other("another file was put in the socket's place"));
     }
     if let Some((owner, group)) = policy.owner {
-        fchownat(&file, "", Some(owner), Some(group), AtFlags::AT_EMPTY_PATH)?;
+        fchownat(&file, "", Some(owner), Some(group), AtFlags::AT_EMPTY_PATH)
+            .map_err(|error| io::Error::other(format!("can't give it to user {owner}, group {group}: {error}")))?;
     }
-    set_mode(&file, policy.socket_mode)?;
+    set_mode(&file, path, policy.socket_mode)?;
     Ok(Inode::from(&metadata))
 }
 
-/// chmod(2) by descriptor: fchmod(2) refuses those opened with `O_PATH`.
-fn set_mode(file: &File, mode: u32) -> io::Result<()> {
-    fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), Permissions::from_mode(mode & 0o777))
+/// chmod(2) by descriptor, the long way round: fchmod(2) refuses one opened with `O_PATH`.
+fn set_mode(file: &File, path: &Path, mode: u32) -> io::Result<()> {
+    let permissions = Permissions::from_mode(mode & 0o777);
+    match fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), permissions.clone()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::set_permissions(path, permissions),
+        result => result,
+    }
 }

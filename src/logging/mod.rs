@@ -1,17 +1,20 @@
 //! Gunicorn's error and access logs.
+//!
+//! Lines are written whole, in one write(2) each, and nothing that a client sent can end one: control characters are
+//! escaped. No write waits: what a full disk or a full pipe does not take is lost, and counted.
 
-use crate::error::Error;
-use crate::settings::Settings;
+pub(crate) mod access;
+mod errors;
+mod sink;
 
-/// Logs to standard error from now on.
-pub(crate) fn init(settings: &Settings) -> Result<(), Error> {
-    use std::io::Write;
-    let _ = env_logger::Builder::new()
-        .filter_level(settings.loglevel)
-        .format(|out, record| writeln!(out, "[{}] [{}] {}", std::process::id(), record.level(), record.args()))
-        .try_init();
-    Ok(())
+pub(crate) use errors::{TRACEBACK, init, lost, reopen};
+
+/// Logs a line of the level CRITICAL, which `log` does not have; every `loglevel` lets it through.
+macro_rules! critical {
+    ($($argument:tt)+) => {
+        $crate::logging::write_critical(::std::format_args!($($argument)+))
+    };
 }
 
-/// Reopens the files.
-pub(crate) fn reopen() {}
+pub(crate) use critical;
+pub(crate) use errors::write_critical;
