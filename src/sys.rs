@@ -247,6 +247,25 @@ pub(crate) fn leak(fd: OwnedFd) -> RawFd {
     fd.into_raw_fd()
 }
 
+/// Makes a listening TCP socket refuse to connect: the same end as [`drop_incoming`] has, for processes without
+/// CAP_NET_ADMIN on kernels that ask for it.
+pub(crate) fn refuse_incoming(listener: BorrowedFd<'_>) -> io::Result<()> {
+    // No interface has this number (the kernel takes any), so no request to connect finds the socket; what is queued or
+    // has begun its handshake has left it behind.
+    let interface: libc::c_int = libc::c_int::MAX;
+    // SAFETY: the option's value is an int, which lives through the call.
+    check(unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTOIFINDEX,
+            (&raw const interface).cast(),
+            mem::size_of_val(&interface) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
 /// Whether this process has other threads; where /proc is missing, it has none by the arbiter's design.
 fn has_other_threads() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)

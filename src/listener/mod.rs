@@ -152,36 +152,17 @@ impl Listener {
         Self::adopt_as(fd, Origin::Inherited)
     }
 
-    /// Keeps it open over the next exec(2) of this process, a child that is about to become a new arbiter, and says what
-    /// that needs for [`Self::take_over`].
-    pub(crate) fn hand_over(&self) -> io::Result<String> {
-        fcntl(self, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        let fd = self.socket.as_raw_fd();
-        Ok(match &self.origin {
-            Origin::Own => format!("{fd}"),
-            Origin::OwnFile(file) => format!("{fd}:{}", file.inode()),
-            Origin::Inherited => format!("{fd}:inherited"),
-        })
-    }
-
-    /// Takes over a socket from the arbiter that this one replaces: from now on it is as if this process had made it (or
-    /// had inherited it from the service manager). A bare number will do; a unix socket's file then is not ours.
+    /// Takes over a socket from the arbiter that this one replaces: from now on it is as if this process had made it.
     ///
     /// # Errors
-    /// It is not open, was not inherited, or is not a listening stream socket.
-    pub(crate) fn take_over(text: &str) -> Result<Self, Error> {
-        let failed = |reason: &str| Error::configuration(format!("inherited socket {text}: {reason}"));
-        let (fd, rest) = text.split_once(':').map_or((text, None), |(fd, rest)| (fd, Some(rest)));
-        let fd = fd.parse().map_err(|_| failed("it is not a descriptor's number"))?;
-        let mut listener = Self::adopt_as(fd, Origin::Own).map_err(|reason| failed(&reason))?;
-        match (rest, &listener.local) {
-            (None, _) => {}
-            (Some("inherited"), _) => listener.origin = Origin::Inherited,
-            (Some(inode), Address::Unix(Some(path))) => {
-                let inode = inode.parse().map_err(|()| failed("it does not say which file it has"))?;
-                listener.origin = unix::SocketFile::new(path, inode).map_or(Origin::Own, Origin::OwnFile);
-            }
-            (Some(_), _) => return Err(failed("it is a TCP socket and has no file")),
+    /// As for [`Self::inherit`].
+    pub(crate) fn take_over(fd: RawFd) -> Result<Self, Error> {
+        let mut listener = Self::adopt_as(fd, Origin::Own)
+            .map_err(|reason| Error::configuration(format!("inherited socket {fd}: {reason}")))?;
+        if let Address::Unix(Some(path)) = &listener.local
+            && let Some(file) = unix::SocketFile::of_predecessor(path)
+        {
+            listener.origin = Origin::OwnFile(file);
         }
         Ok(listener)
     }
@@ -216,16 +197,20 @@ impl Listener {
     /// Lets nobody new in, so that the accept queue can be emptied for good. What is queued stays acceptable.
     ///
     /// A TCP client that connects from now on gets no answer and tries again (after 1 s), by when another server may
-    /// have the address; a connection whose handshake has begun completes and is queued, up to a round trip from now. A
-    /// unix client is refused. A stopped unix socket is ready for reading for ever, with or without anything to accept:
-    /// an event loop must deregister it at the first `WouldBlock`.
+    /// have the address; where the kernel allows that to privileged processes only (since 6.18) it is refused. A
+    /// connection whose handshake has begun completes and is queued, up to a round trip from now. A unix client is
+    /// refused. A stopped unix socket is ready for reading for ever, with or without anything to accept: an event loop
+    /// must deregister it at the first `WouldBlock`.
     ///
     /// It affects every process that has the socket. An inherited one is left alone: what is queued there is served by
     /// whoever shares it, or by our successor.
     pub(crate) fn stop_incoming(&self) -> io::Result<()> {
         match (&self.origin, &self.local) {
             (Origin::Inherited, _) => Ok(()),
-            (_, Address::Ip(_)) => sys::drop_incoming(self.as_fd()),
+            (_, Address::Ip(_)) => match sys::drop_incoming(self.as_fd()) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sys::refuse_incoming(self.as_fd()),
+                result => result,
+            },
             (_, Address::Unix(_)) => self.socket.shutdown(Shutdown::Read),
         }
     }
