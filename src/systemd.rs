@@ -225,15 +225,18 @@ pub(crate) mod tests {
         for (manager, address) in [(manager_at_path, path.display().to_string()), (manager_at_name, format!("@{name}"))]
         {
             let notifier = notifier(&address);
-            let states: [(&dyn Fn(), &str); 5] = [
-                (&|| notifier.ready("2 workers\nREADY=0"), "READY=1\nSTATUS=2 workers READY=0\n"),
-                (&|| notifier.reloading(Moment::from_nanos(5_000_999)), "RELOADING=1\nMONOTONIC_USEC=5000\n"),
-                (&|| notifier.stopping(), "STOPPING=1\n"),
-                (&|| notifier.main_pid(123), "MAINPID=123\n"),
-                (&|| notifier.watchdog(), "WATCHDOG=1\n"),
-            ];
-            for (tell, message) in states {
-                tell();
+            notifier.ready("2 workers\nREADY=0");
+            notifier.reloading(Moment::from_nanos(5_000_999));
+            notifier.stopping();
+            notifier.main_pid(123);
+            notifier.watchdog();
+            for message in [
+                "READY=1\nSTATUS=2 workers READY=0\n",
+                "RELOADING=1\nMONOTONIC_USEC=5000\n",
+                "STOPPING=1\n",
+                "MAINPID=123\n",
+                "WATCHDOG=1\n",
+            ] {
                 let mut buffer = [0; 100];
                 let length = manager.recv(&mut buffer).unwrap();
                 assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), message);

@@ -118,7 +118,9 @@ impl Listener {
                 let (socket, file) = unix::bind(path, policy)?;
                 Ok(Self { socket, local: Address::Unix(Some(path.clone())), origin: Origin::OwnFile(file) })
             }
-            BindAddress::Fd(fd) => Self::adopt(*fd).map_err(|reason| BindError::new(format!("fd://{fd}"), reason)),
+            BindAddress::Fd(fd) => {
+                Self::adopt(*fd, Origin::Inherited).map_err(|reason| BindError::new(format!("fd://{fd}"), reason))
+            }
         }
     }
 
@@ -145,11 +147,7 @@ impl Listener {
     /// # Errors
     /// It is not open, was not inherited, or is not a listening stream socket. It stays open then.
     pub(crate) fn inherit(fd: RawFd) -> Result<Self, Error> {
-        Self::adopt(fd).map_err(|reason| Error::configuration(format!("fd://{fd}: {reason}")))
-    }
-
-    fn adopt(fd: RawFd) -> Result<Self, String> {
-        Self::adopt_as(fd, Origin::Inherited)
+        Self::adopt(fd, Origin::Inherited).map_err(|reason| Error::configuration(format!("fd://{fd}: {reason}")))
     }
 
     /// Takes over a socket from the arbiter that this one replaces: from now on it is as if this process had made it.
@@ -157,7 +155,7 @@ impl Listener {
     /// # Errors
     /// As for [`Self::inherit`].
     pub(crate) fn take_over(fd: RawFd) -> Result<Self, Error> {
-        let mut listener = Self::adopt_as(fd, Origin::Own)
+        let mut listener = Self::adopt(fd, Origin::Own)
             .map_err(|reason| Error::configuration(format!("inherited socket {fd}: {reason}")))?;
         if let Address::Unix(Some(path)) = &listener.local
             && let Some(file) = unix::SocketFile::of_predecessor(path)
@@ -167,7 +165,7 @@ impl Listener {
         Ok(listener)
     }
 
-    fn adopt_as(fd: RawFd, origin: Origin) -> Result<Self, String> {
+    fn adopt(fd: RawFd, origin: Origin) -> Result<Self, String> {
         let text = |error: io::Error| error.to_string();
         let socket = Socket::from(sys::adopt(fd).map_err(text)?);
         if let Err(reason) = check_inherited(&socket) {
@@ -197,10 +195,10 @@ impl Listener {
     /// Lets nobody new in, so that the accept queue can be emptied for good. What is queued stays acceptable.
     ///
     /// A TCP client that connects from now on gets no answer and tries again (after 1 s), by when another server may
-    /// have the address; where the kernel allows that to privileged processes only (since 6.18) it is refused. A
-    /// connection whose handshake has begun completes and is queued, up to a round trip from now. A unix client is
-    /// refused. A stopped unix socket is ready for reading for ever, with or without anything to accept: an event loop
-    /// must deregister it at the first `WouldBlock`.
+    /// have the address; where the kernel wants CAP_NET_ADMIN for that (6.18 was seen to), it is refused. A connection
+    /// whose handshake has begun completes and is queued, up to a round trip from now. A unix client is refused. A
+    /// stopped unix socket is ready for reading for ever, with or without anything to accept: an event loop must
+    /// deregister it at the first `WouldBlock`.
     ///
     /// It affects every process that has the socket. An inherited one is left alone: what is queued there is served by
     /// whoever shares it, or by our successor.
