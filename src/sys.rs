@@ -266,6 +266,33 @@ pub(crate) fn refuse_incoming(listener: BorrowedFd<'_>) -> io::Result<()> {
     .map(drop)
 }
 
+/// Keeps the handshakes of a listening TCP socket half open until data comes (`TCP_DEFER_ACCEPT`).
+#[cfg(test)]
+pub(crate) fn defer_accept(listener: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option's value is an int, which lives through the call.
+    check(unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            mem::size_of_val(&seconds) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Runs before `main`, and so before the test harness has any thread: see `crate::scenario`.
+#[cfg(test)]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static SCENARIO: extern "C" fn() = {
+    extern "C" fn start() {
+        crate::scenario::run_if_asked();
+    }
+    start
+};
+
 /// Whether this process has other threads; where /proc is missing, it has none by the arbiter's design.
 fn has_other_threads() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
@@ -389,30 +416,3 @@ pub(crate) fn set_process_title(title: &str) {
         area.write(title.as_bytes());
     }
 }
-
-/// Keeps the handshakes of a listening TCP socket half open until data comes (`TCP_DEFER_ACCEPT`).
-#[cfg(test)]
-pub(crate) fn defer_accept(listener: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
-    // SAFETY: the option's value is an int, which lives through the call.
-    check(unsafe {
-        libc::setsockopt(
-            listener.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw const seconds).cast(),
-            mem::size_of_val(&seconds) as libc::socklen_t,
-        )
-    })
-    .map(drop)
-}
-
-/// Runs before `main`, and so before the test harness has any thread: see `crate::scenario`.
-#[cfg(test)]
-#[used]
-#[unsafe(link_section = ".init_array")]
-static SCENARIO: extern "C" fn() = {
-    extern "C" fn start() {
-        crate::scenario::run_if_asked();
-    }
-    start
-};

@@ -152,13 +152,15 @@ pub(crate) mod tests {
     use super::*;
     use crate::scenario::{self, Scratch};
 
+    type Variables = &'static [(&'static str, &'static str)];
+
     fn lookup<'a>(variables: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
         |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
     }
 
     #[test]
     fn sockets_are_those_passed_to_this_process() {
-        let cases: [(&[(&str, &str)], usize); 9] = [
+        let cases: [(Variables, usize); 9] = [
             (&[], 0),
             (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2")], 2),
             (&[("LISTEN_PID", "8"), ("LISTEN_FDS", "2")], 0),
@@ -197,7 +199,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_watchdog_counts_when_it_is_meant_for_this_process() {
-        let cases: [(&[(&str, &str)], Option<Duration>); 6] = [
+        let cases: [(Variables, Option<Duration>); 6] = [
             (&[], None),
             (&[("WATCHDOG_USEC", "10000000")], Some(Duration::from_secs(5))),
             (&[("WATCHDOG_USEC", "10000000"), ("WATCHDOG_PID", "7")], Some(Duration::from_secs(5))),
