@@ -408,4 +408,7 @@ impl Http1 {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod corpus;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
