@@ -14,6 +14,8 @@ pub mod http1;
 #[cfg(test)]
 mod properties;
 pub mod proxy_protocol;
+#[cfg(test)]
+mod smoke;
 
 #[cfg(test)]
 use self as api;
