@@ -16,6 +16,9 @@ use nix::unistd::write;
 /// processes mixed, so that a client could make the end of its line look like a line of its own.
 pub(super) const PIECE: usize = 4096;
 
+/// Bytes of a line in a file at most.
+const LONGEST: usize = 64 * 1024;
+
 /// One of the streams that every process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standard {
@@ -113,6 +116,14 @@ impl Sink {
             }
         };
         Ok(Self { fd: file.into(), kind, torn: false })
+    }
+
+    /// Bytes of a line at most, with its end.
+    pub(super) fn longest(&self) -> usize {
+        match self.kind {
+            Kind::File => LONGEST,
+            _ => PIECE,
+        }
     }
 
     /// Writes some of `lines`, which end with a newline each, in one piece and never a part of a line. Without an error, at

@@ -586,7 +586,10 @@ impl Kind<Vec<(String, String)>> for FieldValues {
             let right = !name.is_empty() && name.bytes().all(token) && !value.contains(char::is_control);
             right.then(|| (name.to_ascii_lowercase(), value.clone())).ok_or_else(|| expected().about(name))
         };
-        entries.iter().map(read).collect()
+        let mut fields = entries.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        // A table has no order.
+        fields.sort();
+        Ok(fields)
     }
 
     fn show(value: &Vec<(String, String)>) -> Option<String> {
