@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 pub(crate) use format::{Entry, Format};
 
-use super::sink::{Destination, Sink, Standard};
+use super::sink::{Destination, Owner, Sink, Standard};
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::settings::Settings;
@@ -29,6 +29,7 @@ const REPORTS: Duration = Duration::from_secs(1);
 pub(crate) struct AccessLog {
     format: Format,
     destination: Destination,
+    owner: Option<Owner>,
     sink: Sink,
     waiting: Vec<u8>,
     lost: u64,
@@ -47,8 +48,14 @@ impl AccessLog {
         let format = Format::parse(&settings.access_log_format)
             .map_err(|error| Error::configuration(format!("access_log_format: {error}")))?;
         let destination = Destination::named(name, Standard::Output).map_err(wrong)?;
-        let sink = Sink::open(&destination).map_err(wrong)?;
-        Ok(Some(Self { format, destination, sink, waiting: Vec::new(), lost: 0, reported: (0, None) }))
+        let owner = Owner::of(settings);
+        let sink = Sink::open(&destination, owner).map_err(wrong)?;
+        Ok(Some(Self { format, destination, owner, sink, waiting: Vec::new(), lost: 0, reported: (0, None) }))
+    }
+
+    /// Where it goes.
+    pub(super) fn into_destination(self) -> Destination {
+        self.destination
     }
 
     /// Whether fields of the response stand in its lines, so that they have to be kept until the request is logged.
@@ -118,7 +125,7 @@ impl AccessLog {
             return;
         }
         self.flush();
-        match Sink::open(&self.destination) {
+        match Sink::open(&self.destination, self.owner) {
             Ok(sink) => self.sink = sink,
             Err(error) => log::error!("cannot reopen the access log: {error}"),
         }
