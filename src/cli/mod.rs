@@ -5,6 +5,7 @@ mod command;
 mod file;
 mod nearest;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod reference;
 mod words;
 
