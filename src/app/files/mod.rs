@@ -107,6 +107,9 @@ impl Factory for FilesFactory {
         {
             return Err(LoadError::application(format!("{value:?} cannot be the value of Cache-Control")));
         }
+        if let Some(name) = self.options.index.iter().find(|name| name.is_empty() || name.contains(['/', '\0'])) {
+            return Err(LoadError::application(format!("{name:?} cannot be the name of an index file")));
+        }
         self.open().map(drop)
     }
 

@@ -299,6 +299,11 @@ fn the_factory_says_what_is_wrong_with_the_directory() {
         assert!(text.contains("cannot serve the directory") && text.contains(name) && text.contains(reason), "{text}");
         assert_eq!(factory(name).load().err(), Some(error));
     }
-    let options = Options { cache_control: Some("a\r\nSet-Cookie: b".to_owned()), ..Options::default() };
-    assert!(FilesFactory::new(site.root(), options).check().is_err());
+    for options in [
+        Options { cache_control: Some("a\r\nSet-Cookie: b".to_owned()), ..Options::default() },
+        Options { index: vec!["a/b".to_owned()], ..Options::default() },
+        Options { index: vec![String::new()], ..Options::default() },
+    ] {
+        assert!(FilesFactory::new(site.root(), options.clone()).check().is_err(), "{options:?}");
+    }
 }
