@@ -33,7 +33,10 @@ fn main() -> ExitCode {
     print!("{report}");
     let audit = answered.map_or_else(Audit::default, |path| {
         let audit = report.audit(path.as_ref());
-        println!("{} answered twice, {} answered by nobody, {} seen but lost", audit.twice, audit.phantom, audit.unanswered);
+        println!(
+            "{} answered twice, {} answered by nobody, {} seen but lost",
+            audit.twice, audit.phantom, audit.unanswered
+        );
         audit
     });
     if report.lost.is_empty() && audit.twice + audit.phantom == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

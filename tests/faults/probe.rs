@@ -116,8 +116,12 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
         "large" => Response::text("x".repeat(number)),
         "stream" => Response::text(Body::Source(Box::new(Pieces { left: number, fail_at: None, known: false }))),
         "stream-known" => Response::text(Body::Source(Box::new(Pieces { left: number, fail_at: None, known: true }))),
-        "stream-fail" => Response::text(Body::Source(Box::new(Pieces { left: number, fail_at: Some(1), known: false }))),
-        "stream-short" => Response::text(Body::Source(Box::new(Pieces { left: number, fail_at: Some(1), known: true }))),
+        "stream-fail" => {
+            Response::text(Body::Source(Box::new(Pieces { left: number, fail_at: Some(1), known: false })))
+        }
+        "stream-short" => {
+            Response::text(Body::Source(Box::new(Pieces { left: number, fail_at: Some(1), known: true })))
+        }
         "status" => Response::new(argument.parse().unwrap_or(200)).with_body("status"),
         "print" => {
             println!("printed to standard output");

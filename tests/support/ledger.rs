@@ -536,7 +536,8 @@ impl Member {
             let _ = write!(self.request, "GET {target} HTTP/1.1\r\nHost: ledger\r\n{close}\r\n");
             return;
         }
-        let body: Vec<u8> = (0..pick(&[5, 300, 3000, 40_000], 8)).map(|at| (self.id as usize * 31 + at * 7) as u8).collect();
+        let body: Vec<u8> =
+            (0..pick(&[5, 300, 3000, 40_000], 8)).map(|at| (self.id as usize * 31 + at * 7) as u8).collect();
         self.sum = checksum(&body);
         let _ = write!(self.request, "POST {target} HTTP/1.1\r\nHost: ledger\r\n{close}");
         if pick(&[0, 0, 1], 24) == 1 {
@@ -610,6 +611,8 @@ impl Member {
 
 /// FNV-1a; zero stands for no body. tests/faults/probe.rs has the same.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
-    let sum = bytes.iter().fold(0xCBF2_9CE4_8422_2325, |sum: u64, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3));
+    let sum = bytes
+        .iter()
+        .fold(0xCBF2_9CE4_8422_2325, |sum: u64, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3));
     if bytes.is_empty() { 0 } else { sum }
 }

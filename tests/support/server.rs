@@ -148,7 +148,8 @@ impl Builder {
     #[track_caller]
     pub(crate) fn spawn(self) -> Server {
         let address = self.address.clone().unwrap_or_else(|| Address::tcp(free_port()));
-        let mut words = self.wrapper.iter().chain([self.program.as_os_str().to_owned()].iter()).cloned().collect::<Vec<_>>();
+        let mut words =
+            self.wrapper.iter().chain([self.program.as_os_str().to_owned()].iter()).cloned().collect::<Vec<_>>();
         if self.binds {
             words.extend(["-b".into(), address.bind().into()]);
         }
