@@ -1,9 +1,19 @@
 //! argv, environment and file to [`Settings`]; the only user of clap.
 
+mod check;
+mod command;
+mod file;
+mod nearest;
+#[cfg(test)]
+mod reference;
+mod words;
+
 use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
 
 use crate::error::Error;
-use crate::settings::Settings;
+use crate::settings::{Host, Raw, Setting, Settings, TABLE};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,10 +24,171 @@ pub(crate) enum Invocation {
     Print(String),
 }
 
-/// Reads argv (with the program's name first), the environment and the settings file.
+/// Which program it is that reads its command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// The command `ferricorn`: the application is named on the command line or in the file.
+    Command,
+    /// A program that brings its own application.
+    OwnApplication,
+}
+
+/// Reads argv (with the program's name first), the environment and the settings file, which is looked for in
+/// `directory`: where the server was started, wherever it has gone since.
 ///
 /// # Errors
-/// The first thing that is wrong, naming the setting, the value, what was expected and the nearest right spelling.
-pub(crate) fn parse(_argv: &[OsString], _environment: &dyn Fn(&str) -> Option<String>) -> Result<Invocation, Error> {
-    Ok(Invocation::Serve(Box::default()))
+/// The first thing that is wrong, naming the setting, the value, where it came from, what was expected and the nearest
+/// right spelling.
+pub(crate) fn parse(
+    argv: &[OsString],
+    environment: &dyn Fn(&str) -> Option<String>,
+    directory: &Path,
+    program: Program,
+) -> Result<Invocation, Error> {
+    let command_line = match command::read(argv, program, Origin::CommandLine)? {
+        command::Asked::Settings(given) => given,
+        command::Asked::Print(text) => return Ok(Invocation::Print(text)),
+    };
+    let variable = from_variable(argv, environment, program)?;
+    let mut named = command_line.iter().rev().chain(variable.iter().rev());
+    let config = named.find(|given| given.setting.name == "config");
+    let file = match config {
+        Some(Given { raw: Raw::Text(path), origin, .. }) if !path.is_empty() => {
+            Some(file::named(path, directory).map_err(|problem| origin.error(problem))?)
+        }
+        Some(_) => None,
+        None => file::present(directory)?,
+    };
+    let file = file.map_or_else(|| Ok(Vec::new()), |file| file.read(program))?;
+
+    let mut given = from_environment(environment);
+    given.extend(file);
+    given.extend(variable);
+    given.extend(command_line);
+    let host = Host { cpus: std::thread::available_parallelism().map_or(1, usize::from) };
+    let mut settings = Settings::default();
+    for given in &given {
+        (given.setting.assign)(&mut settings, &given.raw, host)
+            .map_err(|invalid| given.origin.error(format!("{given}: {invalid}")))?;
+    }
+    let origin = |name: &str| given.iter().rev().find(|given| given.setting.name == name);
+    let blame = |conflict: check::Conflict| match origin(conflict.setting) {
+        Some(given) => given.origin.error(format!("{given}: {}", conflict.problem)),
+        None => Error::configuration(format!("{}: {}", conflict.setting, conflict.problem)),
+    };
+    check::settle(&mut settings, &|name| origin(name).is_some()).map_err(blame)?;
+    check::surroundings(&settings, directory).map_err(blame)?;
+    if program == Program::Command && settings.application.is_none() && !settings.print_config {
+        return Err(Error::configuration(
+            "No application was named: say what to serve, such as files://DIR, or try --help.",
+        ));
+    }
+    Ok(Invocation::Serve(Box::new(settings)))
 }
+
+/// All settings as `name = value`, sorted, the values in TOML's notation.
+pub(crate) fn print_config(settings: &Settings) -> String {
+    let mut lines: Vec<_> = TABLE
+        .iter()
+        .map(|setting| {
+            let value = (setting.show)(settings).unwrap_or_else(|| "None".to_owned());
+            format!("{:<24} = {value}\n", setting.name)
+        })
+        .collect();
+    lines.sort();
+    lines.concat()
+}
+
+/// A value for a setting, and where it came from.
+struct Given {
+    setting: &'static Setting,
+    raw: Raw,
+    origin: Origin,
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setting, raw, origin } = self;
+        let name = setting.name;
+        match (origin, setting.flags.iter().find(|flag| flag.starts_with("--"))) {
+            (Origin::CommandLine, Some(flag)) => write!(f, "{name} = {raw} ({flag})"),
+            (Origin::CommandLine, None) => write!(f, "{name} = {raw}"),
+            (Origin::ArgumentsVariable, Some(flag)) => write!(f, "{name} = {raw} ({flag} in {origin})"),
+            _ => write!(f, "{name} = {raw} ({origin})"),
+        }
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    CommandLine,
+    /// [`ARGUMENTS`]
+    ArgumentsVariable,
+    Variable(&'static str),
+    Line {
+        file: String,
+        line: usize,
+    },
+}
+
+impl Origin {
+    /// The command line's faults exit with 2, all others with 1, as Gunicorn's.
+    fn error(&self, message: String) -> Error {
+        match self {
+            Self::CommandLine | Self::ArgumentsVariable => Error::usage(message),
+            Self::Variable(_) | Self::Line { .. } => Error::configuration(message),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine => f.write_str("the command line"),
+            Self::ArgumentsVariable => write!(f, "{ARGUMENTS}"),
+            Self::Variable(name) => write!(f, "the variable {name}"),
+            Self::Line { file, line } => write!(f, "{file}:{line}"),
+        }
+    }
+}
+
+/// The variable with more arguments, which go before those of the command line.
+const ARGUMENTS: &str = "FERRICORN_CMD_ARGS";
+
+fn from_variable(
+    argv: &[OsString],
+    environment: &dyn Fn(&str) -> Option<String>,
+    program: Program,
+) -> Result<Vec<Given>, Error> {
+    let Some(text) = environment(ARGUMENTS) else { return Ok(Vec::new()) };
+    let words = words::split(&text).map_err(|problem| Error::usage(format!("{ARGUMENTS}: {problem}")))?;
+    let name = argv.first().cloned().unwrap_or_default();
+    let arguments: Vec<_> = std::iter::once(name).chain(words.into_iter().map(OsString::from)).collect();
+    match command::read(&arguments, program, Origin::ArgumentsVariable)? {
+        command::Asked::Settings(given) => Ok(given),
+        command::Asked::Print(_) => Err(Error::usage(format!("{ARGUMENTS}: --help and --version do not belong there"))),
+    }
+}
+
+/// What the variables say that other tools set, which is below everything else.
+fn from_environment(environment: &dyn Fn(&str) -> Option<String>) -> Vec<Given> {
+    let given = |setting: &'static Setting| {
+        let variable = setting.variable?;
+        let text = environment(variable)?;
+        let raw = match variable {
+            // An empty list of trusted peers means something; elsewhere an empty variable is no variable.
+            "FORWARDED_ALLOW_IPS" => Raw::Text(text),
+            _ if text.is_empty() => return None,
+            "PORT" => Raw::List(vec![format!("0.0.0.0:{text}")]),
+            "SENDFILE" => Raw::Bool(["y", "1", "yes", "true"].contains(&text.to_ascii_lowercase().as_str())),
+            _ => Raw::Text(text),
+        };
+        Some(Given { setting, raw, origin: Origin::Variable(variable) })
+    };
+    TABLE.iter().filter_map(given).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -6,6 +6,9 @@
 //!
 //! Architecture invariant: nothing in here depends on `mio`, `nix`, `log` or `crate::settings`.
 
+mod field;
+pub mod forwarded;
+pub(crate) mod grammar;
 pub mod head;
 pub mod http1;
 pub mod proxy_protocol;

@@ -2,43 +2,22 @@
 //!
 //! Architecture invariant: nothing in here reads argv, the environment, a file or a process; `crate::cli` does.
 
+mod address;
+mod table;
+mod trust;
+mod unsupported;
+mod value;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where a listener is bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BindAddress {
-    /// `HOST:PORT`; an empty host is every address. Resolved when it is bound.
-    Tcp {
-        /// Name or address, without brackets.
-        host: String,
-        /// Port; 0 lets the kernel choose.
-        port: u16,
-    },
-    /// `unix:PATH`
-    Unix(PathBuf),
-    /// `fd://N`: a listening socket that was inherited.
-    Fd(i32),
-}
-
-/// Which peers are believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrustedPeers {
-    /// `*`
-    All,
-    /// These networks.
-    Networks(Vec<Network>),
-}
-
-/// `ADDRESS/PREFIX`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// The address, its host bits zero.
-    pub address: IpAddr,
-    /// Leading bits that count.
-    pub prefix: u8,
-}
+pub use address::{BindAddress, DEFAULT_PORT};
+pub(crate) use table::{Gunicorn, Section, Setting, TABLE};
+pub use trust::{Network, TrustedPeers};
+pub(crate) use unsupported::Unsupported;
+pub use value::Invalid;
+pub(crate) use value::{Host, Raw, Takes};
 
 /// When a PROXY header is expected at the start of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,6 +134,17 @@ pub struct Settings {
     pub loglevel: log::LevelFilter,
     /// Send what the application writes to standard output and error to the error log.
     pub capture_output: bool,
+
+    /// Files that answer for their directory.
+    pub files_index: Vec<String>,
+    /// List directories that have none.
+    pub files_listing: bool,
+    /// Serve names that begin with a dot.
+    pub files_dotfiles: bool,
+    /// Value of `Cache-Control`.
+    pub files_cache_control: Option<String>,
+    /// Send `NAME.br` and the like in place of `NAME` to clients that take it.
+    pub files_precompressed: bool,
 }
 
 /// Gunicorn's default access log format.
@@ -219,6 +209,11 @@ impl Default for Settings {
             errorlog: "-".to_owned(),
             loglevel: log::LevelFilter::Info,
             capture_output: false,
+            files_index: vec!["index.html".to_owned()],
+            files_listing: false,
+            files_dotfiles: false,
+            files_cache_control: None,
+            files_precompressed: true,
         }
     }
 }

@@ -1,0 +1,128 @@
+//! `ferricorn.toml`
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::nearest::nearest;
+use super::{Given, Origin, Program};
+use crate::error::Error;
+use crate::settings::{Raw, Setting, Unsupported};
+
+/// The name of the file that is read if there is one and no other was named.
+const NAME: &str = "ferricorn.toml";
+
+/// A settings file that has been read.
+pub(super) struct File {
+    /// As errors name it.
+    name: String,
+    text: String,
+}
+
+/// The file of that name; it must exist.
+pub(super) fn named(name: &str, directory: &Path) -> Result<File, String> {
+    let path = name.strip_prefix("file:").unwrap_or(name);
+    if name.starts_with("python:") || Path::new(path).extension().is_some_and(|extension| extension == "py") {
+        return Err(format!(
+            "config = {name:?}: settings in Python are read by the Python package: pip install ferricorn; without it \
+             they stand in a TOML file"
+        ));
+    }
+    let text = fs::read_to_string(directory.join(path)).map_err(|error| format!("config = {name:?}: {error}"))?;
+    Ok(File { name: path.to_owned(), text })
+}
+
+/// [`NAME`], if there is one.
+pub(super) fn present(directory: &Path) -> Result<Option<File>, Error> {
+    let path: PathBuf = directory.join(NAME);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(File { name: NAME.to_owned(), text })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::configuration(format!("{}: {error}", path.display()))),
+    }
+}
+
+impl File {
+    /// The settings that stand in it.
+    pub(super) fn read(self, program: Program) -> Result<Vec<Given>, Error> {
+        let table = DeTable::parse(&self.text).map_err(|error| {
+            let line = self.line(error.span().unwrap_or_default());
+            Error::configuration(format!("{}:{line}: {}", self.name, error.message().trim_end()))
+        })?;
+        let mut entries: Vec<_> = table.get_ref().iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        let mut given = Vec::with_capacity(entries.len());
+        for (name, value) in entries {
+            let origin = Origin::Line { file: self.name.clone(), line: self.line(name.span()) };
+            given.extend(self.entry(name.get_ref(), value.get_ref(), &origin, program)?);
+        }
+        Ok(given)
+    }
+
+    fn entry(
+        &self,
+        name: &str,
+        value: &DeValue<'_>,
+        origin: &Origin,
+        program: Program,
+    ) -> Result<Option<Given>, Error> {
+        let wrong = |problem: String| Err(origin.error(format!("{origin}: {problem}")));
+        let raw = raw(value);
+        if let Some(unsupported) = Unsupported::named(name) {
+            return match raw {
+                Some(raw) if unsupported.allows(&raw) => Ok(None),
+                Some(raw) => wrong(format!("{name} = {raw} is not supported: {}", unsupported.because)),
+                None => wrong(format!("{name} is not supported: {}", unsupported.because)),
+            };
+        }
+        let Some(setting) = Setting::named(name) else {
+            let hint = match nearest(name) {
+                Some(nearest) => format!("did you mean {}?", nearest.name),
+                None => "see docs/reference/settings.md".to_owned(),
+            };
+            return wrong(format!("there is no setting {name}; {hint}"));
+        };
+        match setting.name {
+            "config" => return wrong("a settings file cannot name another".to_owned()),
+            "application" if program == Program::OwnApplication => {
+                return wrong("this program brings its own application".to_owned());
+            }
+            _ => {}
+        }
+        let Some(raw) = raw else {
+            return wrong(format!("{name}: expected text, a number, true, false, or a list or a table of texts"));
+        };
+        Ok(Some(Given { setting, raw, origin: origin.clone() }))
+    }
+
+    fn line(&self, span: Range<usize>) -> usize {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+}
+
+fn raw(value: &DeValue<'_>) -> Option<Raw> {
+    Some(match value {
+        DeValue::Boolean(value) => Raw::Bool(*value),
+        DeValue::Array(values) => Raw::List(values.iter().map(|value| text(value.get_ref())).collect::<Option<_>>()?),
+        DeValue::Table(entries) => Raw::Table(
+            entries
+                .iter()
+                .map(|(name, value)| Some((name.get_ref().to_string(), text(value.get_ref())?)))
+                .collect::<Option<_>>()?,
+        ),
+        _ => Raw::Text(text(value)?),
+    })
+}
+
+fn text(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Float(number) => Some(number.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,528 @@
+//! All settings, one entry each: the command line, the file, the help and the reference are made from this table.
+
+use super::Settings;
+use super::value::{
+    Addresses, Bytes, BytesOrAny, Count, FieldValues, Host, Invalid, Kind, Level, Log, Mode, Names, OptionalPath,
+    OptionalText, Peers, ProxyMode, Raw, Seconds, Shape, SomeSeconds, Switch, Takes, Text, Variables, Workers,
+};
+
+/// Chapters of the help and of the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    Config,
+    Socket,
+    Workers,
+    Timeouts,
+    Limits,
+    Proxies,
+    Process,
+    Logging,
+    Files,
+}
+
+impl Section {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Config,
+        Self::Socket,
+        Self::Workers,
+        Self::Timeouts,
+        Self::Limits,
+        Self::Proxies,
+        Self::Process,
+        Self::Logging,
+        Self::Files,
+    ];
+
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Config => "Configuration",
+            Self::Socket => "Server socket",
+            Self::Workers => "Worker processes",
+            Self::Timeouts => "Timeouts and minimum rates",
+            Self::Limits => "Limits",
+            Self::Proxies => "Proxies in front",
+            Self::Process => "Server process",
+            Self::Logging => "Logging",
+            Self::Files => "Files application",
+        }
+    }
+}
+
+/// How a setting stands to Gunicorn's of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gunicorn {
+    /// The same name, meaning and default.
+    Same,
+    /// What is different, and why.
+    Differs(&'static str),
+    /// Gunicorn has no such setting.
+    Lacks,
+}
+
+/// One setting.
+pub(crate) struct Setting {
+    /// Its name in a file, which is Gunicorn's where that has the setting, and that of the field of [`Settings`].
+    pub(crate) name: &'static str,
+    /// Another name for it in a file.
+    pub(crate) alias: Option<&'static str>,
+    pub(crate) section: Section,
+    /// How it is written on the command line, with its dashes; the first long one is the one that is spoken of.
+    pub(crate) flags: &'static [&'static str],
+    /// What stands for the value in the help.
+    pub(crate) metavar: &'static str,
+    pub(crate) takes: Takes,
+    /// The environment variable that it may come from.
+    pub(crate) variable: Option<&'static str>,
+    /// What it does: a sentence for the help, and more for the reference.
+    pub(crate) doc: &'static str,
+    pub(crate) gunicorn: Gunicorn,
+    /// Reads a value into the settings.
+    pub(crate) assign: fn(&mut Settings, &Raw, Host) -> Result<(), Invalid>,
+    /// The value in TOML's notation.
+    pub(crate) show: fn(&Settings) -> Option<String>,
+}
+
+impl Setting {
+    /// The entry of that name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        TABLE.iter().find(|setting| setting.name == name || setting.alias == Some(name))
+    }
+
+    /// The first sentence of the documentation.
+    pub(crate) fn summary(&self) -> &'static str {
+        self.doc.split_once(". ").map_or(self.doc.trim_end_matches('.'), |(sentence, _)| sentence)
+    }
+
+    const fn alias(mut self, name: &'static str) -> Self {
+        self.alias = Some(name);
+        self
+    }
+
+    const fn variable(mut self, name: &'static str) -> Self {
+        self.variable = Some(name);
+        self
+    }
+
+    const fn metavar(mut self, metavar: &'static str) -> Self {
+        self.metavar = metavar;
+        self
+    }
+}
+
+/// An entry for the field of that name, whose values are of that kind.
+macro_rules! setting {
+    ($field:ident: $kind:ty, $section:ident, $flags:expr, $gunicorn:expr, $doc:expr) => {
+        Setting {
+            name: stringify!($field),
+            alias: None,
+            section: Section::$section,
+            flags: &$flags,
+            metavar: <$kind>::METAVAR,
+            takes: <$kind>::TAKES,
+            variable: None,
+            doc: $doc,
+            gunicorn: $gunicorn,
+            assign: |settings, raw, host| {
+                settings.$field = <$kind>::read(raw, host)?;
+                Ok(())
+            },
+            show: |settings| <$kind>::show(&settings.$field),
+        }
+    };
+}
+
+use Gunicorn::{Differs, Lacks, Same};
+
+const K: u64 = 1 << 10;
+const M: u64 = 1 << 20;
+const G: u64 = 1 << 30;
+
+/// Every setting, in the order of the reference.
+pub(crate) static TABLE: &[Setting] = &[
+    setting!(
+        application: OptionalText,
+        Config,
+        [],
+        Differs("Gunicorn's name for it, `wsgi_app`, is read as well."),
+        "The application, if the command line does not name one. `files://DIR` serves the files in a directory."
+    )
+    .alias("wsgi_app"),
+    setting!(
+        config: OptionalPath,
+        Config,
+        ["-c", "--config"],
+        Differs("The file is TOML instead of Python, and a name in it that is no setting is an error."),
+        "The settings file, in TOML. `ferricorn.toml` in the current directory is read if there is one and no other is \
+         named. It is read again on HUP."
+    )
+    .metavar("FILE"),
+    setting!(
+        check_config: Switch,
+        Config,
+        ["--check-config"],
+        Same,
+        "Check the settings and the application, and exit. The exit code is 0 if all is well and 1 if not."
+    ),
+    setting!(
+        print_config: Switch,
+        Config,
+        ["--print-config"],
+        Differs("Values are printed as TOML, so that a line can be copied into `ferricorn.toml`."),
+        "Print all settings as they are after every source was read, then check them as `check_config` does."
+    ),
+    setting!(
+        bind: Addresses,
+        Socket,
+        ["-b", "--bind"],
+        Differs("`fd://N` and other addresses go together; Gunicorn drops the others."),
+        "An address to listen on; may be given several times. One of `HOST`, `HOST:PORT`, `:PORT` (every address), \
+         `[::1]:PORT`, `unix:PATH` and `fd://N`, which is a listening socket that was inherited as descriptor N. The \
+         port is 8000 if none is given. With `PORT` in the environment the default is `0.0.0.0:$PORT`."
+    )
+    .variable("PORT"),
+    setting!(
+        backlog: Count<1, { i32::MAX as u64 }>,
+        Socket,
+        ["--backlog"],
+        Same,
+        "How many connections may wait to be accepted. The kernel takes no more than `net.core.somaxconn`."
+    ),
+    setting!(
+        socket_mode: Mode,
+        Socket,
+        ["--socket-mode"],
+        Differs("Gunicorn has the umask decide, whose default there makes a socket that everybody may write to."),
+        "Permission bits of unix sockets."
+    ),
+    setting!(
+        workers: Workers,
+        Workers,
+        ["-w", "--workers"],
+        Differs("`auto` is new. 0 workers serve nobody and are refused."),
+        "The number of worker processes. `auto` is one for each processor that the server may use."
+    )
+    .variable("WEB_CONCURRENCY"),
+    setting!(
+        worker_connections: Count<1, { M }>,
+        Workers,
+        ["--worker-connections"],
+        Differs("It counts every open connection, whatever the worker does with it."),
+        "How many connections a worker holds at most. Others wait in the accept queue, or are taken by other workers."
+    ),
+    setting!(
+        timeout: Seconds,
+        Timeouts,
+        ["-t", "--timeout"],
+        Differs(
+            "It bounds one call of the application: a slow client does not use it up, and booting has `boot_timeout`."
+        ),
+        "How long the application may take for one request before its worker is killed and replaced. 0 is for ever."
+    ),
+    setting!(
+        boot_timeout: Seconds,
+        Timeouts,
+        ["--boot-timeout"],
+        Lacks,
+        "How long a worker may take to load the application. 0 is for ever."
+    ),
+    setting!(
+        graceful_timeout: Seconds,
+        Timeouts,
+        ["--graceful-timeout"],
+        Same,
+        "How long a stopping worker may take to finish its requests before it is killed."
+    ),
+    setting!(
+        keepalive: Seconds,
+        Timeouts,
+        ["--keep-alive"],
+        Differs(
+            "The default is 75 instead of 2: a server that closes before the load balancer in front of it does causes \
+             502 answers there, and an idle connection costs next to nothing here."
+        ),
+        "How long an idle connection is kept open for the next request. 0 closes after each response."
+    ),
+    setting!(
+        keepalive_grace: Seconds,
+        Timeouts,
+        ["--keep-alive-grace"],
+        Lacks,
+        "How long a stopping worker keeps its idle connections. A request that arrives late is answered with \
+         `Connection: close`."
+    ),
+    setting!(
+        header_timeout: SomeSeconds,
+        Timeouts,
+        ["--header-timeout"],
+        Lacks,
+        "How long a request's head may take from its first byte to its last. Over it the answer is 408."
+    ),
+    setting!(
+        body_timeout: SomeSeconds,
+        Timeouts,
+        ["--body-timeout"],
+        Lacks,
+        "How long a request's body may stand still. It is also the time over which `body_min_rate` is measured."
+    ),
+    setting!(
+        body_min_rate: Bytes<0, { G }>,
+        Timeouts,
+        ["--body-min-rate"],
+        Lacks,
+        "Bytes a second with which a request's body must arrive, on average. 0 is no minimum."
+    ),
+    setting!(
+        send_timeout: SomeSeconds,
+        Timeouts,
+        ["--send-timeout"],
+        Lacks,
+        "How long a client may take no byte of a response."
+    ),
+    setting!(
+        send_min_rate: Bytes<0, { G }>,
+        Timeouts,
+        ["--send-min-rate"],
+        Lacks,
+        "Bytes a second with which a response must be taken, on average. 0 is no minimum."
+    ),
+    setting!(
+        limit_request_line: BytesOrAny,
+        Limits,
+        ["--limit-request-line"],
+        Differs("The default is 8190 instead of 4094, as RFC 9112 asks for 8000 at least, and there is no cap at 8190."),
+        "Bytes of the request line at most. Over it the answer is 414. 0 leaves only `limit_request_head`."
+    ),
+    setting!(
+        limit_request_fields: Count<0, 32768>,
+        Limits,
+        ["--limit-request-fields"],
+        Same,
+        "Header fields of a request at most. Over it the answer is 431. 0 is the most that can be set, 32768."
+    ),
+    setting!(
+        limit_request_field_size: BytesOrAny,
+        Limits,
+        ["--limit-request-field-size", "--limit-request-field_size"],
+        Differs("The option can be written without its odd underscore."),
+        "Bytes of a header field at most, name and value. Over it the answer is 431. 0 leaves only \
+         `limit_request_head`."
+    ),
+    setting!(
+        limit_request_head: Bytes<{ K }, { 16 * M }>,
+        Limits,
+        ["--limit-request-head"],
+        Lacks,
+        "Bytes of a request's head at most: the request line and all fields. Over it the answer is 431."
+    ),
+    setting!(
+        limit_request_body: BytesOrAny,
+        Limits,
+        ["--limit-request-body"],
+        Lacks,
+        "Bytes of a request's body at most. Over it the answer is 413. 0 is no limit."
+    ),
+    setting!(
+        body_memory: Bytes<0, { G }>,
+        Limits,
+        ["--body-memory"],
+        Lacks,
+        "Bytes of a request's body that are kept in memory. A larger one goes to an unlinked file in `worker_tmp_dir`."
+    ),
+    setting!(
+        keepalive_requests: Count<0, { i64::MAX as u64 }>,
+        Limits,
+        ["--keep-alive-requests"],
+        Lacks,
+        "Requests that are served on one connection before it is closed. 0 is no limit."
+    ),
+    setting!(
+        forwarded_allow_ips: Peers,
+        Proxies,
+        ["--forwarded-allow-ips"],
+        Same,
+        "Addresses and networks of the proxies whose forwarded header fields are believed, with commas between them. `*` \
+         believes everybody, nothing believes nobody. Peers on unix sockets always are believed."
+    )
+    .variable("FORWARDED_ALLOW_IPS"),
+    setting!(
+        secure_scheme_headers: FieldValues,
+        Proxies,
+        [],
+        Same,
+        "Header fields, and for each the value with which a believed proxy says that the client came by https."
+    ),
+    setting!(
+        proxy_protocol: ProxyMode,
+        Proxies,
+        ["--proxy-protocol"],
+        Same,
+        "The versions of the PROXY header that are read at the start of a connection. `off`, `v1`, `v2` or `auto`; the \
+         option alone is `auto`."
+    ),
+    setting!(
+        proxy_allow_ips: Peers,
+        Proxies,
+        ["--proxy-allow-from"],
+        Same,
+        "Addresses and networks of the peers that may send a PROXY header, with commas between them."
+    ),
+    setting!(
+        chdir: OptionalPath,
+        Process,
+        ["--chdir"],
+        Same,
+        "Change to this directory before the application is loaded."
+    )
+    .metavar("DIR"),
+    setting!(
+        daemon: Switch,
+        Process,
+        ["-D", "--daemon"],
+        Same,
+        "Detach from the terminal and run in the background. Supervisors such as systemd and supervisord want it off."
+    ),
+    setting!(
+        raw_env: Variables,
+        Process,
+        ["-e", "--env"],
+        Same,
+        "An environment variable for the application; may be given several times."
+    ),
+    setting!(
+        pidfile: OptionalPath,
+        Process,
+        ["-p", "--pid"],
+        Same,
+        "A file that holds the arbiter's process id while it runs."
+    )
+    .metavar("FILE"),
+    setting!(
+        worker_tmp_dir: OptionalPath,
+        Process,
+        ["--worker-tmp-dir"],
+        Differs("Gunicorn's heartbeat files do not exist here; large request bodies go there."),
+        "A directory for request bodies that are too large for memory. The system's own is used if none is named."
+    )
+    .metavar("DIR"),
+    setting!(
+        user: OptionalText,
+        Process,
+        ["-u", "--user"],
+        Same,
+        "The user that workers run as, by name or number. Only root can set it."
+    )
+    .metavar("USER"),
+    setting!(
+        group: OptionalText,
+        Process,
+        ["-g", "--group"],
+        Same,
+        "The group that workers run as, by name or number. Only root can set it."
+    )
+    .metavar("GROUP"),
+    setting!(
+        initgroups: Switch,
+        Process,
+        ["--initgroups"],
+        Same,
+        "Give the workers every group that their user belongs to. They have only their own otherwise."
+    ),
+    setting!(
+        umask: Mode,
+        Process,
+        ["-m", "--umask"],
+        Differs("Without it the mask stays as the server inherited it; Gunicorn sets 0, and everybody may write."),
+        "Permission bits that new files do not get, in octal."
+    ),
+    setting!(
+        sendfile: Switch,
+        Process,
+        ["--no-sendfile"],
+        Differs("In a file, `sendfile = true` means just that; in Gunicorn's it switches it off."),
+        "Whether files are sent by sendfile(2)."
+    )
+    .variable("SENDFILE"),
+    setting!(
+        proc_name: OptionalText,
+        Process,
+        ["-n", "--name"],
+        Differs("The titles need no further package."),
+        "The name in the titles of the processes, as `ps` shows them. The application is named there otherwise."
+    )
+    .metavar("NAME"),
+    setting!(
+        errorlog: Log,
+        Logging,
+        ["--error-logfile", "--log-file"],
+        Same,
+        "The error log. `-` is standard error. The file is opened again on USR1."
+    ),
+    setting!(
+        loglevel: Level,
+        Logging,
+        ["--log-level"],
+        Differs("An unknown level is an error instead of `info`."),
+        "The least level that goes to the error log. One of `debug`, `info`, `warning`, `error` and `critical`."
+    ),
+    setting!(
+        accesslog: Log,
+        Logging,
+        ["--access-logfile"],
+        Same,
+        "The access log. `-` is standard output; there is none by default. The file is opened again on USR1."
+    ),
+    setting!(
+        access_log_format: Text,
+        Logging,
+        ["--access-logformat"],
+        Differs(
+            "Values are escaped so that no client can forge a line, and an atom that does not exist is an error instead \
+             of a `-`."
+        ),
+        "The format of the access log. Its atoms are described below."
+    )
+    .metavar("FORMAT"),
+    setting!(
+        capture_output: Switch,
+        Logging,
+        ["--capture-output"],
+        Same,
+        "Send what the application writes to standard output and standard error to the error log."
+    ),
+    setting!(
+        files_index: Names,
+        Files,
+        ["--files-index"],
+        Lacks,
+        "A file that answers for its directory; may be given several times, and the first that exists is taken."
+    ),
+    setting!(
+        files_listing: Switch,
+        Files,
+        ["--files-listing"],
+        Lacks,
+        "Answer for a directory that has no index file with a list of its files."
+    ),
+    setting!(
+        files_dotfiles: Switch,
+        Files,
+        ["--files-dotfiles"],
+        Lacks,
+        "Serve files and directories whose name begins with a dot, too."
+    ),
+    setting!(
+        files_cache_control: OptionalText,
+        Files,
+        ["--files-cache-control"],
+        Lacks,
+        "The value of `Cache-Control` on every file. No such field is sent otherwise."
+    )
+    .metavar("VALUE"),
+    setting!(
+        files_precompressed: Switch,
+        Files,
+        ["--no-files-precompressed"],
+        Lacks,
+        "Whether `NAME.br`, `NAME.zst` or `NAME.gz` is sent in place of `NAME` to clients that take it."
+    ),
+];
