@@ -114,7 +114,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Catches `signals` from now on.
+    /// Catches `signals` from now on, and lets all signals through, whoever has blocked them.
     pub(crate) fn install(signals: &[Signal]) -> io::Result<Self> {
         let (pipe, write_end) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let mut installed = Self { ids: Vec::with_capacity(2 * signals.len()), pipe };
@@ -123,12 +123,8 @@ impl Signals {
             installed.ids.push(sys::count_signal(row.number, count)?);
             installed.ids.push(signal_hook::low_level::pipe::register(row.number, write_end.try_clone()?)?);
         }
+        SigSet::empty().thread_set_mask()?;
         Ok(installed)
-    }
-
-    /// Readable when there is something to [`take`](Self::take).
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
     }
 
     /// What has come since the last time and how often, in the order of [`SIGNALS`].
@@ -162,6 +158,13 @@ impl Drop for Signals {
     }
 }
 
+/// Readable when there is something to [`take`](Signals::take).
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
 /// All signals wait until this is dropped.
 #[derive(Debug)]
 #[must_use]
@@ -173,7 +176,7 @@ pub(crate) fn block_all() -> io::Result<Blocked> {
 }
 
 impl Blocked {
-    /// They stay blocked (in the child, which [`unblock`]s when its own handlers are in place).
+    /// They stay blocked: in the child, until it has [installed](Signals::install) its own handlers.
     pub(crate) fn keep(self) {
         let _ = ManuallyDrop::new(self);
     }
@@ -184,9 +187,4 @@ impl Drop for Blocked {
         // Fails for no argument that can be given here.
         let _ = self.0.thread_set_mask();
     }
-}
-
-/// Lets all signals through, whatever was blocked here or by who started the process.
-pub(crate) fn unblock() -> io::Result<()> {
-    Ok(SigSet::empty().thread_set_mask()?)
 }

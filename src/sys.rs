@@ -405,3 +405,16 @@ static SCENARIO: extern "C" fn() = {
     }
     start
 };
+
+/// Sets an environment variable.
+///
+/// # Errors
+/// `EDEADLK` in a process with several threads: another might be reading the environment.
+pub(crate) fn set_variable(name: &str, value: &str) -> io::Result<()> {
+    if has_other_threads() {
+        return Err(io::Error::from_raw_os_error(libc::EDEADLK));
+    }
+    // SAFETY: no other thread exists (checked above) that could read the environment meanwhile.
+    unsafe { std::env::set_var(name, value) };
+    Ok(())
+}

@@ -354,17 +354,12 @@ impl State {
         [child, upgrade, fork, self.queued_reload.filter(|_| self.loading.is_none())].into_iter().flatten().min()
     }
 
-    /// Whether there is a reason to look into the channels and the like: false once all is over.
-    pub(crate) fn is_over(&self) -> bool {
-        self.exited
-    }
-
     fn master(&self) -> Master {
         if self.predecessor { Master::Second } else { Master::First }
     }
 
     /// Whether another arbiter holds the same listeners, so that they must not be touched.
-    fn shares_listeners(&self) -> bool {
+    pub(crate) fn shares_listeners(&self) -> bool {
         self.predecessor || !matches!(self.upgrade, Upgrade::None)
     }
 

@@ -94,7 +94,7 @@ fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Re
         .map_err(|error| failed("event loop", &error))?;
     let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);
     watch(surroundings.channel.as_fd(), CHANNEL)
-        .and_then(|()| watch(signals.fd(), SIGNALS))
+        .and_then(|()| watch(signals.as_fd(), SIGNALS))
         .map_err(|error| failed("event loop", &error))?;
     let locals = surroundings.listeners.iter().map(|listener| listener.local().clone()).collect();
     let world = World::new(application, settings.into(), locals, surroundings.slot, access, letterbox);
