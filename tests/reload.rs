@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! SIGHUP: new code and new settings beside the old, and what is wrong with them stays without effect.
 
 use std::time::Duration;
@@ -221,6 +220,3 @@ fn unknown_and_stray_signals_change_nothing() {
     }
     assert_eq!(server.workers(), pids);
 }
-=======
-
->>>>>>> main
