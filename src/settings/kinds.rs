@@ -309,7 +309,8 @@ fn bytes(text: &str) -> Option<u64> {
 }
 
 fn show_bytes(number: u64) -> String {
-    let unit = [("g", 1 << 30), ("m", 1 << 20), ("k", 1 << 10)].into_iter().find(|(_, unit)| number % unit == 0);
+    let unit =
+        [("g", 1 << 30), ("m", 1 << 20), ("k", 1 << 10)].into_iter().find(|(_, unit)| number.is_multiple_of(*unit));
     match unit {
         Some((name, unit)) if number > 0 => quoted(&format!("{}{name}", number / unit)),
         _ => number.to_string(),

@@ -51,7 +51,6 @@ impl Section {
 
 /// How a setting stands to Gunicorn's of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "a test makes the reference"))]
 pub(crate) enum Gunicorn {
     /// The same name, meaning and default.
     Same,
