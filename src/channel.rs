@@ -81,3 +81,10 @@ impl AsFd for Channel {
         self.0.as_fd()
     }
 }
+
+/// A channel that was inherited from another process.
+impl From<OwnedFd> for Channel {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}

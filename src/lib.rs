@@ -35,12 +35,18 @@ mod channel;
 mod cli;
 mod clock;
 mod error;
+mod inode;
 mod listener;
 mod logging;
+mod pidfile;
+mod process;
+#[cfg(test)]
+mod scenario;
 mod scoreboard;
 mod server;
 mod signals;
 mod sys;
+mod systemd;
 mod worker;
 
 pub mod app;

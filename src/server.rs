@@ -1,12 +1,27 @@
-//! Puts everything together.
+//! Puts everything together: settings, sockets, arbiter, application.
 
+use std::cell::RefCell;
+use std::env;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
-use crate::app::{Factory, Handler, Request, Response};
+use crate::app::files::{self, FilesFactory};
+use crate::app::{Application, Factory, Handler, LoadError, Request, Response};
+use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets};
+use crate::cli::{self, Invocation, Program};
+use crate::error::Error;
+use crate::listener::Listener;
+use crate::logging;
+use crate::pidfile::Pidfile;
+use crate::process::{self, Identity};
+use crate::settings::Settings;
+use crate::systemd::{self, Notifier};
 
 /// The command `ferricorn`: serves the application that the command line names.
 pub fn command() -> ExitCode {
-    ExitCode::FAILURE
+    finish(main(Program::Command, &mut named_application))
 }
 
 /// Serves `handler`, with the whole command line of `ferricorn` (less the application's name), its arbiter, signals and
@@ -20,6 +35,226 @@ where
 }
 
 /// The same for any [`Factory`].
-pub fn serve(_factory: impl Factory) -> ExitCode {
-    ExitCode::FAILURE
+pub fn serve(factory: impl Factory + 'static) -> ExitCode {
+    let factory = Shared(Rc::new(RefCell::new(factory)));
+    finish(main(Program::OwnApplication, &mut |_| Ok(Box::new(factory.clone()))))
+}
+
+/// Makes the factory of the application that the settings name.
+type Factories<'a> = &'a mut dyn FnMut(&Settings) -> Result<Box<dyn Factory>, Error>;
+
+/// Kinds of application that `kind://rest` may name.
+const KINDS: [&str; 1] = ["files"];
+
+fn named_application(settings: &Settings) -> Result<Box<dyn Factory>, Error> {
+    let Some(name) = settings.application.as_deref() else {
+        return Err(Error::configuration("No application named: try `ferricorn files://.`"));
+    };
+    let Some((kind, rest)) = name.split_once("://") else {
+        return Err(Error::configuration(format!(
+            "'{name}' names a Python application (`module:callable`), which this build cannot serve: \
+             `pip install ferricorn` gets one that can. A directory is served as `files://DIR`"
+        )));
+    };
+    match kind {
+        "files" => Ok(Box::new(FilesFactory::new(rest.into(), files_options(settings)))),
+        _ => {
+            let nearest = KINDS.into_iter().min_by_key(|other| strsim::damerau_levenshtein(kind, other));
+            Err(Error::configuration(format!(
+                "'{name}' is no kind of application: did you mean `{}://{rest}`?",
+                nearest.unwrap_or("files")
+            )))
+        }
+    }
+}
+
+fn files_options(settings: &Settings) -> files::Options {
+    files::Options {
+        index: settings.files_index.clone(),
+        listing: settings.files_listing,
+        dotfiles: settings.files_dotfiles,
+        cache_control: settings.files_cache_control.clone(),
+        precompressed: settings.files_precompressed,
+    }
+}
+
+fn finish(result: Result<u8, Error>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Nobody is left to tell if standard error is closed.
+            let _ = writeln!(io::stderr(), "\nError: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn main(program: Program, factories: Factories<'_>) -> Result<u8, Error> {
+    let launch = Launch::capture().map_err(|error| Error::configuration(format!("working directory: {error}")))?;
+    let settings = match parse(&launch, program)? {
+        Invocation::Serve(settings) => *settings,
+        Invocation::Print(text) => return print(&text),
+    };
+    if settings.check_config || settings.print_config {
+        if settings.print_config {
+            print(&cli::print_config(&settings))?;
+        }
+        plan(settings, &launch, factories)?;
+        return Ok(0);
+    }
+    // What was inherited is looked at first: it is named by our pid, which a daemon changes.
+    let (predecessor, legacy) = match Predecessor::from_environment()? {
+        Some((predecessor, legacy)) => (Some(predecessor), legacy),
+        None => (None, Legacy::default()),
+    };
+    let lent = systemd::listen_fds().into_iter().map(Listener::inherit).collect::<Result<Vec<_>, _>>()?;
+    let notifier = Notifier::from_environment();
+    let legacy = Legacy { lent: legacy.lent.into_iter().chain(lent).collect(), ..legacy };
+    if settings.daemon && predecessor.is_none() {
+        process::daemonize().map_err(|error| Error::configuration(format!("Can't become a daemon: {error}")))?;
+    }
+    logging::init(&settings)?;
+    let plan = plan(settings, &launch, factories)?;
+    let replanned = launch.clone();
+    let replan = Box::new(move || replan(&replanned, program, factories));
+    arbitrate(plan, launch, predecessor, legacy, notifier, replan)
+}
+
+fn arbitrate(
+    plan: Plan,
+    launch: Launch,
+    predecessor: Option<Predecessor>,
+    legacy: Legacy,
+    notifier: Notifier,
+    replan: Box<dyn FnMut() -> Result<Plan, Error> + '_>,
+) -> Result<u8, Error> {
+    let settings = &plan.settings;
+    set_title(settings);
+    log::info!("Starting ferricorn {}", env!("CARGO_PKG_VERSION"));
+    let pidfile = match &settings.pidfile {
+        Some(path) if predecessor.is_some() => Some(Pidfile::create(&second(path))?),
+        Some(path) => Some(Pidfile::create(path)?),
+        None => None,
+    };
+    let discard = |error| {
+        if let Some(pidfile) = &pidfile {
+            // The error that is on its way says more.
+            let _ = pidfile.remove();
+        }
+        error
+    };
+    let sockets = Sockets::open(settings, &plan.socket_policy(), legacy).map_err(discard)?;
+    let addresses: Vec<String> = sockets.iter().map(ToString::to_string).collect();
+    log::info!("Listening at: {} ({})", addresses.join(","), process::pid());
+    log::info!("Using worker: sync");
+    if let Err(error) = process::close_inherited_descriptors(&[]) {
+        log::debug!("Descriptors that were inherited may reach the application's children: {error}");
+    }
+    if let Err(error) = process::raise_open_files_limit() {
+        log::warn!("The limit of open files stays low: {error}");
+    }
+    let estate = Estate { plan, sockets, pidfile, notifier, launch, predecessor, replan };
+    let arbiter = Arbiter::new(estate).map_err(|error| Error::configuration(format!("Can't start: {error}")))?;
+    Ok(u8::try_from(arbiter.run()).unwrap_or(u8::MAX))
+}
+
+fn parse(launch: &Launch, program: Program) -> Result<Invocation, Error> {
+    cli::parse(&launch.arguments, &|name| env::var(name).ok(), &launch.directory, program)
+}
+
+/// Makes a plan from settings, and goes to the directory that they name.
+fn plan(settings: Settings, launch: &Launch, factories: Factories<'_>) -> Result<Plan, Error> {
+    let directory = settings.chdir.as_deref().unwrap_or(Path::new(""));
+    let directory = launch.directory.join(directory);
+    env::set_current_dir(&directory).map_err(|error| {
+        Error::configuration(format!("Can't change to directory '{}': {error}", directory.display()))
+    })?;
+    let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref(), settings.initgroups)?;
+    let mut factory = factories(&settings)?;
+    factory.check().map_err(|error| Error::configuration(error.to_string()))?;
+    Ok(Plan { settings, identity, factory })
+}
+
+/// Makes a plan from the command line, the environment and the file as they are now. If that fails, the working directory
+/// is what it was.
+fn replan(launch: &Launch, program: Program, factories: Factories<'_>) -> Result<Plan, Error> {
+    let before = env::current_dir();
+    let plan = env::set_current_dir(&launch.directory)
+        .map_err(|error| Error::configuration(format!("Can't go back to '{}': {error}", launch.directory.display())))
+        .and_then(|()| match parse(launch, program)? {
+            Invocation::Serve(settings) => plan(*settings, launch, factories),
+            Invocation::Print(_) => Err(Error::configuration("the settings say not to serve")),
+        });
+    match &plan {
+        Ok(plan) => set_title(&plan.settings),
+        Err(_) => {
+            if let Err(error) = before.and_then(env::set_current_dir) {
+                log::warn!("Can't go back to the working directory: {error}");
+            }
+        }
+    }
+    plan
+}
+
+fn set_title(settings: &Settings) {
+    let title = settings.proc_name.as_deref().or(settings.application.as_deref()).unwrap_or("ferricorn");
+    process::set_title(&format!("ferricorn: master [{title}]"));
+}
+
+/// The pidfile of an arbiter whose predecessor still has the first.
+fn second(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".2");
+    name.into()
+}
+
+fn print(text: &str) -> Result<u8, Error> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Ok(()) => Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        Err(error) => Err(Error::configuration(format!("Can't print: {error}"))),
+    }
+}
+
+/// One factory for all generations.
+struct Shared<F>(Rc<RefCell<F>>);
+
+impl<F> Clone for Shared<F> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<F: Factory> Factory for Shared<F> {
+    fn check(&mut self) -> Result<(), LoadError> {
+        self.0.borrow_mut().check()
+    }
+
+    fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
+        self.0.borrow_mut().load()
+    }
+
+    fn ready(&mut self) {
+        self.0.borrow_mut().ready();
+    }
+
+    fn drain(&mut self) {
+        self.0.borrow_mut().drain();
+    }
+
+    fn exit(&mut self) {
+        self.0.borrow_mut().exit();
+    }
+
+    fn before_fork(&mut self) {
+        self.0.borrow_mut().before_fork();
+    }
+
+    fn after_fork_parent(&mut self) {
+        self.0.borrow_mut().after_fork_parent();
+    }
+
+    fn after_fork_child(&mut self) {
+        self.0.borrow_mut().after_fork_child();
+    }
 }

@@ -1,4 +1,19 @@
 //! Signals as values, by way of a self-pipe.
+//!
+//! A handler counts the signal and writes a byte into a pipe; whoever polls the pipe takes what has come as values and
+//! reacts in its own loop. What to do about a signal is no business of this module.
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::fcntl::OFlag;
+use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::unistd::{pipe2, read};
+use signal_hook::SigId;
+
+use crate::sys;
 
 /// A signal that means something to the arbiter or to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,4 +38,153 @@ pub(crate) enum Signal {
     Usr2,
     /// Stop the workers, keep the arbiter.
     Winch,
+}
+
+/// A row of [`SIGNALS`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meaning {
+    /// The signal.
+    pub(crate) signal: Signal,
+    /// Its number.
+    pub(crate) number: i32,
+    /// Its name in log lines.
+    pub(crate) name: &'static str,
+    /// What the arbiter does.
+    pub(crate) arbiter: &'static str,
+    /// What a worker does.
+    pub(crate) worker: &'static str,
+}
+
+const fn meaning(
+    signal: Signal,
+    number: i32,
+    name: &'static str,
+    arbiter: &'static str,
+    worker: &'static str,
+) -> Meaning {
+    Meaning { signal, number, name, arbiter, worker }
+}
+
+/// All signals that mean something, in the order in which those that came together are taken: a stop first, so that
+/// nothing else is begun in vain.
+pub(crate) const SIGNALS: [Meaning; 10] = [
+    meaning(
+        Signal::Term,
+        libc::SIGTERM,
+        "term",
+        "stop gracefully, within `graceful_timeout`; a second one stops quickly",
+        "finish what is in flight, then exit",
+    ),
+    meaning(Signal::Int, libc::SIGINT, "int", "stop quickly", "stop now"),
+    meaning(Signal::Quit, libc::SIGQUIT, "quit", "stop quickly", "stop now"),
+    meaning(Signal::Hup, libc::SIGHUP, "hup", "reload the settings and the application, new workers first", "nothing"),
+    meaning(Signal::Usr2, libc::SIGUSR2, "usr2", "upgrade: run the new binary on the same sockets", "log what it does"),
+    meaning(Signal::Winch, libc::SIGWINCH, "winch", "with `daemon`: stop the workers, keep the arbiter", "nothing"),
+    meaning(Signal::Ttin, libc::SIGTTIN, "ttin", "one worker more", "nothing"),
+    meaning(Signal::Ttou, libc::SIGTTOU, "ttou", "one worker less", "nothing"),
+    meaning(Signal::Usr1, libc::SIGUSR1, "usr1", "reopen the logs, here and in the workers", "reopen the logs"),
+    meaning(Signal::Chld, libc::SIGCHLD, "chld", "reap workers that have ended", "nothing"),
+];
+
+/// How often each signal has come since it was last taken, in the order of [`SIGNALS`].
+static COUNTS: [AtomicU32; SIGNALS.len()] = [const { AtomicU32::new(0) }; SIGNALS.len()];
+
+impl Signal {
+    /// Its row of [`SIGNALS`].
+    pub(crate) fn meaning(self) -> &'static Meaning {
+        const { &SIGNALS }.iter().find(|row| row.signal == self).unwrap_or(const { &SIGNALS[0] })
+    }
+
+    /// Its number.
+    pub(crate) fn number(self) -> i32 {
+        self.meaning().number
+    }
+
+    /// Its name in log lines: `hup`.
+    pub(crate) fn name(self) -> &'static str {
+        self.meaning().name
+    }
+}
+
+/// Signals that arrive as values instead of doing what they do by default. One in a process at a time.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    ids: Vec<SigId>,
+    pipe: OwnedFd,
+}
+
+impl Signals {
+    /// Catches `signals` from now on, and lets all signals through, whoever has blocked them.
+    pub(crate) fn install(signals: &[Signal]) -> io::Result<Self> {
+        let (pipe, write_end) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let mut installed = Self { ids: Vec::with_capacity(2 * signals.len()), pipe };
+        for (row, count) in SIGNALS.iter().zip(&COUNTS).filter(|(row, _)| signals.contains(&row.signal)) {
+            // In this order, as actions run in the order of their registration: who is woken finds it counted.
+            installed.ids.push(sys::count_signal(row.number, count)?);
+            installed.ids.push(signal_hook::low_level::pipe::register(row.number, write_end.try_clone()?)?);
+        }
+        SigSet::empty().thread_set_mask()?;
+        Ok(installed)
+    }
+
+    /// What has come since the last time and how often, in the order of [`SIGNALS`].
+    pub(crate) fn take(&mut self) -> Vec<(Signal, u32)> {
+        let mut bytes = [0; 256];
+        while read(&self.pipe, &mut bytes).is_ok_and(|length| length == bytes.len()) {}
+        let counts = COUNTS.iter().map(|count| count.swap(0, Ordering::Relaxed));
+        SIGNALS.iter().map(|row| row.signal).zip(counts).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Catches nothing any more: in a forked child, whose signals are blocked, before it installs its own.
+    ///
+    /// The handlers stay and do nothing, which is better than ignoring: a program that the worker executes gets its
+    /// defaults back. `SIGCHLD` is put back to its default, for those in the worker who wait for children.
+    pub(crate) fn forget(self) {
+        drop(self);
+        for count in &COUNTS {
+            count.store(0, Ordering::Relaxed);
+        }
+        if let Err(error) = sys::default_signal(libc::SIGCHLD) {
+            log::warn!("SIGCHLD keeps its handler: {error}");
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for id in self.ids.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+    }
+}
+
+/// Readable when there is something to [`take`](Signals::take).
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+/// All signals wait until this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Blocked(SigSet);
+
+/// Blocks all signals, so that none is handled by the wrong process around a fork.
+pub(crate) fn block_all() -> io::Result<Blocked> {
+    Ok(Blocked(SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?))
+}
+
+impl Blocked {
+    /// They stay blocked: in the child, until it has [installed](Signals::install) its own handlers.
+    pub(crate) fn keep(self) {
+        let _ = ManuallyDrop::new(self);
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // Fails for no argument that can be given here.
+        let _ = self.0.thread_set_mask();
+    }
 }

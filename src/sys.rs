@@ -88,7 +88,7 @@ pub(crate) enum Fork {
 /// What fork(2) says, and `EDEADLK` in a process with several threads: the child would be left with the locks that the
 /// others held.
 pub(crate) fn fork() -> io::Result<Fork> {
-    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+    if has_other_threads() {
         return Err(io::Error::from_raw_os_error(libc::EDEADLK));
     }
     // SAFETY: the process has one thread (checked above; where /proc is missing, by the arbiter's design), so the child
@@ -180,13 +180,25 @@ fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-/// Makes a listening TCP socket drop whatever arrives for it, so that its accept queue can be emptied for good.
+/// Makes a listening TCP socket drop requests to connect, so that its accept queue can be emptied for good.
 ///
-/// Nobody is refused or reset by this: a client that is just connecting tries again.
+/// Nobody is refused or reset by this: a client that is just connecting tries again. What is not a lone SYN passes, for
+/// a handshake that has begun must complete: its client already takes the connection for made.
 pub(crate) fn drop_incoming(listener: BorrowedFd<'_>) -> io::Result<()> {
-    let mut program = [libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 }];
-    let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
-    // SAFETY: `filter` points to one instruction, both live through the call; the kernel copies and checks the program.
+    const FLAGS_OFFSET: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    // The filter of a TCP socket sees packets from their TCP header on.
+    let mut program = [
+        instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, FLAGS_OFFSET),
+        instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN | ACK),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: `filter` points to its program, both live through the call; the kernel copies and checks the program.
     check(unsafe {
         libc::setsockopt(
             listener.as_raw_fd(),
@@ -230,44 +242,198 @@ pub(crate) unsafe trait SharedZeroable: Sync {}
 // SAFETY: all its fields are `AtomicU64`, its alignment is 64.
 unsafe impl SharedZeroable for crate::scoreboard::Slot {}
 
-/// The argument area of this process, which process listings show.
-#[derive(Debug)]
-struct ArgumentArea {
-    start: usize,
-    length: usize,
-}
-
-fn argument_area() -> Option<&'static ArgumentArea> {
-    static AREA: std::sync::OnceLock<Option<ArgumentArea>> = std::sync::OnceLock::new();
-    AREA.get_or_init(|| {
-        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-        // The 48th and 49th fields of proc(5) are arg_start and arg_end; the name in front may hold blanks.
-        let mut numbers = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(45);
-        let start = numbers.next()?.parse().ok()?;
-        let end: usize = numbers.next()?.parse().ok()?;
-        Some(ArgumentArea { start, length: end.checked_sub(start)? })
-    })
-    .as_ref()
-}
-
-/// Sets what `ps` shows for this process, as far as the space of its original arguments goes, and its short name.
-pub(crate) fn set_process_title(title: &str) {
-    let name: Vec<u8> = title.bytes().filter(|byte| *byte != 0).take(15).chain([0]).collect();
-    // SAFETY: PR_SET_NAME reads a NUL-terminated string, which `name` is.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
-    let Some(area) = argument_area() else { return };
-    let text = title.as_bytes();
-    let length = text.len().min(area.length.saturating_sub(1));
-    // SAFETY: the kernel says that this process's arguments lie there, in its own writable stack. Nothing in the process
-    // holds a reference into them: std and clap copy arguments, and the arguments have been read before this is called.
-    unsafe {
-        let start = area.start as *mut u8;
-        std::ptr::copy_nonoverlapping(text.as_ptr(), start, length);
-        std::ptr::write_bytes(start.add(length), 0, area.length - length);
-    }
-}
-
 /// Leaks a descriptor's number: it stays open for the rest of the process (and past an exec, if it is not closed then).
 pub(crate) fn leak(fd: OwnedFd) -> RawFd {
     fd.into_raw_fd()
+}
+
+/// Another descriptor for the same open file.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory; on a number that is not open it fails.
+    let duplicate = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: fcntl has just made it, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
+}
+
+/// Makes a listening TCP socket refuse to connect: the same end as [`drop_incoming`] has, for processes without
+/// CAP_NET_ADMIN on kernels that ask for it.
+pub(crate) fn refuse_incoming(listener: BorrowedFd<'_>) -> io::Result<()> {
+    // No interface has this number (the kernel takes any), so no request to connect finds the socket; what is queued or
+    // has begun its handshake has left it behind.
+    let interface: libc::c_int = libc::c_int::MAX;
+    // SAFETY: the option's value is an int, which lives through the call.
+    check(unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTOIFINDEX,
+            (&raw const interface).cast(),
+            mem::size_of_val(&interface) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Keeps the handshakes of a listening TCP socket half open until data comes (`TCP_DEFER_ACCEPT`).
+#[cfg(test)]
+pub(crate) fn defer_accept(listener: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option's value is an int, which lives through the call.
+    check(unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            mem::size_of_val(&seconds) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Runs before `main`, and so before the test harness has any thread: see `crate::scenario`.
+#[cfg(test)]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static SCENARIO: extern "C" fn() = {
+    extern "C" fn start() {
+        crate::scenario::run_if_asked();
+    }
+    start
+};
+
+/// Whether this process has other threads; where /proc is missing, it has none by the arbiter's design.
+fn has_other_threads() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
+}
+
+/// Removes an environment variable.
+///
+/// # Errors
+/// `EDEADLK` in a process with several threads: another might be reading the environment.
+pub(crate) fn remove_variable(name: &str) -> io::Result<()> {
+    if has_other_threads() {
+        return Err(io::Error::from_raw_os_error(libc::EDEADLK));
+    }
+    // SAFETY: no other thread exists (checked above) that could read the environment meanwhile.
+    unsafe { std::env::remove_var(name) };
+    Ok(())
+}
+
+/// Sets close-on-exec for all descriptors from `first` to `last`, open or not.
+pub(crate) fn close_on_exec(first: RawFd, last: RawFd) -> io::Result<()> {
+    // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed, only flags are set; no memory is touched.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { close_each_on_exec(first, last) }
+}
+
+/// The same for kernels before 5.11 and sandboxes that do not know the call.
+pub(crate) fn close_each_on_exec(first: RawFd, last: RawFd) -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        if let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse().ok())
+            && (first..=last).contains(&fd)
+        {
+            // SAFETY: F_SETFD closes nothing and touches no memory; on a number that is not open any more it fails.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" {
+    static mut environ: *mut *mut libc::c_char;
+}
+
+/// Where the kernel put this process's arguments and, behind them as a rule, its environment: what `ps` shows.
+#[derive(Debug)]
+struct TitleArea {
+    start: usize,
+    arguments_end: usize,
+    /// The same as `arguments_end` if the environment lies elsewhere.
+    environment_end: usize,
+    /// How far it may be written to. Invariant: `start < arguments_end <= end <= environment_end`.
+    end: usize,
+}
+
+impl TitleArea {
+    fn find() -> Option<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // Fields 48 to 51 of proc(5) are arg_start, arg_end, env_start and env_end; the name in front may hold blanks.
+        let mut numbers = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(45);
+        let mut next = || numbers.next()?.parse::<usize>().ok();
+        let (start, arguments_end, environment_start, environment_end) = (next()?, next()?, next()?, next()?);
+        if start == 0 || arguments_end <= start {
+            return None;
+        }
+        let contiguous = environment_start == arguments_end && environment_end > environment_start;
+        let environment_end = if contiguous { environment_end } else { arguments_end };
+        Some(Self { start, arguments_end, environment_end, end: arguments_end })
+    }
+
+    /// Takes the place of the environment too, whose strings move to the heap for good. Not with other threads.
+    fn extend(&mut self) {
+        if self.end == self.environment_end || has_other_threads() {
+            return;
+        }
+        let environment = self.arguments_end..self.environment_end;
+        // SAFETY: `environ` is NULL or the C library's NULL-terminated array of NUL-terminated strings, and no other
+        // thread exists (checked above) that reads or changes it. Its entries may be written to: setenv(3) does the same.
+        // The copies are leaked, so whoever gets a pointer to one from getenv(3) may keep it.
+        unsafe {
+            let mut entry = environ;
+            while !entry.is_null() && !(*entry).is_null() {
+                if environment.contains(&(*entry as usize)) {
+                    *entry = std::ffi::CStr::from_ptr(*entry).to_owned().into_raw();
+                }
+                entry = entry.add(1);
+            }
+        }
+        self.end = self.environment_end;
+    }
+
+    fn write(&mut self, title: &[u8]) {
+        if title.len() >= self.arguments_end - self.start {
+            self.extend();
+        }
+        let room = self.end - self.start;
+        let length = title.len().min(room - 1);
+        // SAFETY: the kernel says that this process's arguments, and its environment if `end` is beyond them, lie there,
+        // in its own writable stack. Nobody holds a reference into them: std and clap copy arguments, which have been
+        // read before a title is set, and the environment has moved away. The last byte stays NUL, so that even old
+        // pointers into the area lead to terminated strings.
+        unsafe {
+            let start = self.start as *mut u8;
+            std::ptr::copy_nonoverlapping(title.as_ptr(), start, length);
+            std::ptr::write_bytes(start.add(length), 0, room - length);
+        }
+    }
+}
+
+/// Sets what `ps` shows for this process, and its short name.
+///
+/// The title takes the place of the arguments; a longer one also that of the original environment, whose strings move
+/// elsewhere (`/proc/PID/environ` shows nothing sensible from then on). It is cut where even that is too short, and at
+/// the end of the arguments if the process has several threads by then.
+pub(crate) fn set_process_title(title: &str) {
+    static AREA: std::sync::LazyLock<std::sync::Mutex<Option<TitleArea>>> =
+        std::sync::LazyLock::new(|| std::sync::Mutex::new(TitleArea::find()));
+
+    let name: Vec<u8> = title.bytes().filter(|byte| *byte != 0).take(15).chain([0]).collect();
+    // SAFETY: PR_SET_NAME reads a NUL-terminated string, which `name` is.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    if let Some(area) = &mut *AREA.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        area.write(title.as_bytes());
+    }
+}
+
+/// Sets an environment variable.
+///
+/// # Errors
+/// `EDEADLK` in a process with several threads: another might be reading the environment.
+pub(crate) fn set_variable(name: &str, value: &str) -> io::Result<()> {
+    if has_other_threads() {
+        return Err(io::Error::from_raw_os_error(libc::EDEADLK));
+    }
+    // SAFETY: no other thread exists (checked above) that could read the environment meanwhile.
+    unsafe { std::env::set_var(name, value) };
+    Ok(())
 }

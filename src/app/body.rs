@@ -56,7 +56,7 @@ pub enum Pull {
 }
 
 /// Produces a body piece by piece, as fast as the peer takes it.
-pub trait Source {
+pub trait Source: Send {
     /// Appends the next piece to `out`: some 64 KiB at most, as it is held in memory until it is sent.
     ///
     /// A source that has nothing yet keeps a clone of `waker`, calls it when it has, and returns [`Pull::Pending`].

@@ -61,7 +61,8 @@ impl<'a> Reply<'a> {
 
 impl Drop for Reply<'_> {
     fn drop(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
+        // While a panic unwinds, whoever catches it answers.
+        if let Some(exchange) = self.exchange.take().filter(|_| !std::thread::panicking()) {
             exchange.send(unanswered());
         }
     }
@@ -103,5 +104,5 @@ impl fmt::Debug for Later {
 
 fn unanswered() -> Response {
     log::error!("Error handling request: the application dropped its reply without an answer");
-    Response::new(500)
+    Response::error(500)
 }

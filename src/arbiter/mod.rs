@@ -1,3 +1,447 @@
 //! The arbiter: waits, reaps, and performs what [`state`] decides.
+//!
+//! It has one thread, runs no application code and touches no client. Nothing that fails here ends it: what cannot be
+//! done now is tried again by a timer of [`state`]'s.
 
+mod backoff;
+mod children;
+mod notice;
+mod sockets;
+mod spawn;
 pub(crate) mod state;
+mod upgrade;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{self, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use children::Generation;
+pub(crate) use sockets::{Legacy, Sockets};
+use state::{Action, Event, FIRST_GENERATION, Kill, Notification, Policy, State, Status};
+use upgrade::Successor;
+pub(crate) use upgrade::{Launch, Predecessor};
+
+use crate::app::Factory;
+use crate::channel::{Channel, Message, Received};
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::listener;
+use crate::logging;
+use crate::pidfile::Pidfile;
+use crate::process::Identity;
+use crate::scoreboard::Slot;
+use crate::settings::Settings;
+use crate::signals::{SIGNALS, Signal, Signals};
+use crate::sys;
+use crate::systemd::Notifier;
+
+/// What one generation of workers is made from.
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) factory: Box<dyn Factory>,
+}
+
+impl Plan {
+    /// How its sockets are made.
+    pub(crate) fn socket_policy(&self) -> listener::Policy {
+        listener::Policy {
+            backlog: self.settings.backlog,
+            socket_mode: self.settings.socket_mode,
+            owner: self.identity.as_ref().map(|identity| (identity.user(), identity.group())),
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        Policy {
+            workers: self.settings.workers,
+            timeout: self.settings.timeout,
+            boot_timeout: self.settings.boot_timeout,
+            graceful_timeout: self.settings.graceful_timeout,
+            daemon: self.settings.daemon,
+        }
+    }
+}
+
+/// What an arbiter starts with.
+pub(crate) struct Estate<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) sockets: Sockets,
+    pub(crate) pidfile: Option<Pidfile>,
+    pub(crate) notifier: Notifier,
+    pub(crate) launch: Launch,
+    pub(crate) predecessor: Option<Predecessor>,
+    /// Makes the next generation's plan from the command line, the environment and the file as they are now.
+    pub(crate) replan: Box<dyn FnMut() -> Result<Plan, Error> + 'a>,
+}
+
+/// The arbiter's process.
+pub(crate) struct Arbiter<'a> {
+    pid: i32,
+    state: State,
+    plans: BTreeMap<Generation, Rc<std::cell::RefCell<Plan>>>,
+    /// The generation whose settings the logs follow.
+    logging: Generation,
+    sockets: Sockets,
+    workers: BTreeMap<i32, Option<Channel>>,
+    scoreboard: &'static [Slot],
+    /// `None` in a worker.
+    signals: Option<Signals>,
+    pidfile: Option<Pidfile>,
+    notifier: Notifier,
+    next_watchdog: Moment,
+    launch: Launch,
+    predecessor: Option<Predecessor>,
+    successor: Option<Successor>,
+    replan: Box<dyn FnMut() -> Result<Plan, Error> + 'a>,
+}
+
+/// Messages that are read from one worker before others get their turn.
+const MESSAGES: usize = 16;
+
+impl<'a> Arbiter<'a> {
+    /// Catches signals from now on.
+    ///
+    /// # Errors
+    /// Signals or shared memory cannot be had.
+    pub(crate) fn new(estate: Estate<'a>) -> io::Result<Self> {
+        let Estate { plan, sockets, pidfile, notifier, launch, predecessor, replan } = estate;
+        let pid = crate::process::pid();
+        let seed = sys::now().as_nanos() ^ u64::from(pid.unsigned_abs()).rotate_left(32);
+        Ok(Self {
+            pid,
+            state: State::new(plan.policy(), predecessor.is_some(), seed),
+            plans: BTreeMap::from([(FIRST_GENERATION, Rc::new(plan.into()))]),
+            logging: FIRST_GENERATION,
+            sockets,
+            workers: BTreeMap::new(),
+            scoreboard: sys::shared_slots(state::MAX_CHILDREN)?,
+            signals: Some(Signals::install(&SIGNALS.map(|row| row.signal))?),
+            pidfile,
+            notifier,
+            next_watchdog: Moment::default(),
+            launch,
+            predecessor,
+            successor: None,
+            replan,
+        })
+    }
+
+    /// Runs until it is told to stop and all workers have gone, and returns the exit code.
+    pub(crate) fn run(mut self) -> i32 {
+        let mut exit = self.handle(Event::Tick);
+        while exit.is_none() {
+            let woken = self.wait();
+            exit = self.serve(woken);
+        }
+        if !self.state.shares_listeners() {
+            self.sockets.unlink();
+        }
+        if let Some(Err(error)) = self.pidfile.as_ref().map(Pidfile::remove) {
+            log::warn!("Cannot remove the pid file: {error}");
+        }
+        exit.unwrap_or_default()
+    }
+
+    /// Sleeps until something happens or is due.
+    fn wait(&mut self) -> Woken {
+        let now = sys::now();
+        let watchdog = self.notifier.watchdog_interval().map(|_| self.next_watchdog);
+        let due = [self.state.deadline(), watchdog].into_iter().flatten().min();
+        let successor = self.successor.as_ref().and_then(|successor| successor.channel.as_ref());
+        let predecessor = self.predecessor.as_ref().map(|predecessor| &predecessor.channel);
+        let links = self.workers.iter().filter_map(|(pid, channel)| Some((Source::Worker(*pid), channel.as_ref()?)));
+        let links = links
+            .chain(successor.map(|channel| (Source::Successor, channel)))
+            .chain(predecessor.map(|channel| (Source::Predecessor, channel)));
+        let (mut sources, mut fds): (Vec<_>, Vec<_>) =
+            links.map(|(source, channel)| (source, PollFd::new(channel.as_fd(), PollFlags::POLLIN))).unzip();
+        if let Some(signals) = &self.signals {
+            sources.push(Source::Signals);
+            fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
+        }
+        // EINTR means a signal, of which the self-pipe tells as well; nothing else can go wrong but for lack of memory.
+        let _ = poll(&mut fds, timeout(due, now));
+        let ready = sources.into_iter().zip(fds).filter(|(_, fd)| fd.any() != Some(false));
+        Woken(ready.map(|(source, _)| source).collect())
+    }
+
+    /// Handles what has happened; the exit code when it is over.
+    fn serve(&mut self, Woken(sources): Woken) -> Option<i32> {
+        let mut reap = false;
+        if sources.contains(&Source::Signals) {
+            let taken = self.signals.as_mut().map(Signals::take).unwrap_or_default();
+            for (signal, count) in taken {
+                reap |= signal == Signal::Chld;
+                if let Some(code) = self.handle(Event::Signal(signal, count)) {
+                    return Some(code);
+                }
+            }
+        }
+        for source in sources {
+            let exit = match source {
+                Source::Signals => None,
+                Source::Worker(pid) => self.hear_worker(pid),
+                Source::Successor => self.hear_successor(),
+                Source::Predecessor => self.hear_predecessor(),
+            };
+            if exit.is_some() {
+                return exit;
+            }
+        }
+        let exit = if reap { self.reap() } else { None };
+        if let Some(interval) = self.notifier.watchdog_interval() {
+            let now = sys::now();
+            if now >= self.next_watchdog {
+                self.notifier.watchdog();
+                self.next_watchdog = now + interval;
+            }
+        }
+        exit.or_else(|| self.handle(Event::Tick))
+    }
+
+    fn hear_worker(&mut self, pid: i32) -> Option<i32> {
+        for _ in 0..MESSAGES {
+            let link = self.workers.get_mut(&pid)?;
+            let event = match link.as_ref()?.receive() {
+                Received::Message(Message::Ready) => Event::Ready { pid },
+                Received::Message(_) => continue,
+                Received::Nothing => return None,
+                Received::Closed => {
+                    *link = None;
+                    Event::ChannelClosed { pid }
+                }
+            };
+            if let Some(code) = self.handle(event) {
+                return Some(code);
+            }
+        }
+        None
+    }
+
+    fn hear_successor(&mut self) -> Option<i32> {
+        let successor = self.successor.as_mut()?;
+        match successor.channel.as_ref()?.receive() {
+            Received::Message(Message::Ready) => self.handle(Event::UpgradeReady),
+            Received::Message(_) | Received::Nothing => None,
+            Received::Closed => {
+                successor.channel = None;
+                self.handle(Event::UpgradeLost)
+            }
+        }
+    }
+
+    fn hear_predecessor(&mut self) -> Option<i32> {
+        if self.predecessor.as_ref()?.channel.receive() != Received::Closed {
+            return None;
+        }
+        self.predecessor = None;
+        self.handle(Event::PredecessorGone)
+    }
+
+    /// Takes note of all children that have changed. Strangers, whom others left to us, are reaped in silence.
+    fn reap(&mut self) -> Option<i32> {
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
+        loop {
+            let (pid, status) = match waitpid(None::<Pid>, Some(flags)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(Status::Code(code))),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Some(Status::Signal(signal as i32))),
+                Ok(WaitStatus::Stopped(pid, _)) => {
+                    self.handle(Event::Halted { pid: pid.as_raw() });
+                    continue;
+                }
+                Ok(WaitStatus::Continued(pid)) => {
+                    self.handle(Event::Continued { pid: pid.as_raw() });
+                    continue;
+                }
+                Ok(_) | Err(nix::Error::EINTR) => return None,
+                // ECHILD: there are none.
+                Err(_) => return None,
+            };
+            let (pid, Some(status)) = (pid.as_raw(), status) else { continue };
+            // What it said before it ended comes first.
+            self.hear_worker(pid);
+            self.workers.remove(&pid);
+            if let Some(code) = self.handle(Event::Exited { pid, status }) {
+                return Some(code);
+            }
+        }
+    }
+
+    /// Lets the state decide about an event, and performs what it decides.
+    fn handle(&mut self, event: Event) -> Option<i32> {
+        let mut events = VecDeque::from([event]);
+        let mut actions = Vec::new();
+        while let Some(event) = events.pop_front() {
+            self.state.step(sys::now(), event, &mut actions);
+            for action in actions.drain(..) {
+                match self.perform(action) {
+                    Done::Silently => {}
+                    Done::Answer(answer) => events.push_back(answer),
+                    Done::Exit(code) => return Some(code),
+                }
+            }
+        }
+        None
+    }
+
+    fn perform(&mut self, action: Action) -> Done {
+        match action {
+            Action::Fork { nr, generation } => return Done::Answer(self.fork(nr, generation)),
+            Action::Kill { pid, signal } => send(pid, signal.number()),
+            Action::Drain { pid, queue } => {
+                self.say(pid, if queue { Message::DrainQueue } else { Message::Drain });
+                send(pid, Some(signal::SIGTERM));
+            }
+            Action::Stop { pid } => {
+                self.say(pid, Message::Stop);
+                send(pid, Some(signal::SIGQUIT));
+            }
+            Action::Inspect { pid, nr } => {
+                let in_call_since = self.scoreboard.get(nr).and_then(Slot::in_call_since);
+                return Done::Answer(Event::Inspected { pid, in_call_since });
+            }
+            Action::LoadSettings { generation } => return Done::Answer(self.load(generation)),
+            Action::Keep { generation } => self.keep(generation),
+            Action::StopIncoming => self.sockets.stop_incoming(),
+            Action::ReopenLogs => logging::reopen(),
+            Action::Upgrade => return Done::Answer(self.upgrade()),
+            Action::EndUpgrade => self.successor = None,
+            Action::Promote => self.promote(),
+            Action::Notify(notification) => self.notify(notification),
+            Action::Log(notice) => log::log!(notice.level(), "{notice}"),
+            Action::Exit(code) => return Done::Exit(code),
+        }
+        Done::Silently
+    }
+
+    fn say(&self, pid: i32, message: Message) {
+        let Some(Some(channel)) = self.workers.get(&pid) else { return };
+        if let Err(error) = channel.send(message) {
+            log::debug!("Worker (pid:{pid}) does not listen: {error}");
+        }
+    }
+
+    fn load(&mut self, generation: Generation) -> Event {
+        let mut load = || {
+            let plan = (self.replan)()?;
+            let rebound = self.sockets.extend(generation, &plan.settings, &plan.socket_policy())?;
+            logging::init(&plan.settings)?;
+            Ok::<_, Error>((plan, rebound))
+        };
+        match load() {
+            Ok((plan, rebound)) => {
+                let policy = plan.policy();
+                self.logging = generation;
+                self.plans.insert(generation, Rc::new(plan.into()));
+                Event::SettingsLoaded { generation, policy, rebound }
+            }
+            Err(error) => {
+                log::error!("Reload failed, the old settings stay: {error}");
+                Event::SettingsFailed
+            }
+        }
+    }
+
+    fn keep(&mut self, generation: Generation) {
+        self.plans.retain(|other, _| *other == generation);
+        self.sockets.keep(generation, self.state.shares_listeners());
+        if std::mem::replace(&mut self.logging, generation) != generation
+            && let Some(plan) = self.plans.get(&generation)
+            && let Err(error) = logging::init(&plan.borrow().settings)
+        {
+            log::error!("Cannot log as before: {error}");
+        }
+    }
+
+    fn upgrade(&mut self) -> Event {
+        match self.launch.succeed(&self.sockets, self.notifier.variables()) {
+            Ok(successor) => {
+                let pid = successor.pid;
+                self.successor = Some(successor);
+                Event::UpgradeStarted { pid }
+            }
+            Err(error) => {
+                log::error!("Upgrade failed: {error}");
+                Event::UpgradeFailed
+            }
+        }
+    }
+
+    fn promote(&mut self) {
+        self.predecessor = None;
+        self.notifier.main_pid(self.pid);
+        let named = self.plans.values().next_back().and_then(|plan| plan.borrow().settings.pidfile.clone());
+        if let (Some(pidfile), Some(path)) = (&mut self.pidfile, named)
+            && let Err(error) = pidfile.rename(&path)
+        {
+            log::error!("{error}");
+        }
+    }
+
+    fn notify(&mut self, notification: Notification) {
+        match notification {
+            Notification::Ready => {
+                self.notifier.ready("Serving");
+                if let Some(predecessor) = &self.predecessor {
+                    // If it is gone, its end of the channel tells.
+                    let _ = predecessor.channel.send(Message::Ready);
+                }
+            }
+            Notification::Reloading => self.notifier.reloading(sys::now()),
+            Notification::Stopping => self.notifier.stopping(),
+            Notification::Successor(pid) => self.notifier.main_pid(pid),
+        }
+    }
+}
+
+/// What has something to say.
+struct Woken(Vec<Source>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Worker(i32),
+    Successor,
+    Predecessor,
+}
+
+/// What came of an action.
+enum Done {
+    Silently,
+    Answer(Event),
+    Exit(i32),
+}
+
+impl Kill {
+    fn number(self) -> Option<signal::Signal> {
+        Some(match self {
+            Self::Abort => signal::SIGABRT,
+            Self::Kill => signal::SIGKILL,
+            Self::Quit => signal::SIGQUIT,
+            Self::Reopen => signal::SIGUSR1,
+        })
+    }
+}
+
+/// Sends a child a signal. It was not reaped, so nobody else can have its pid.
+fn send(pid: i32, signal: Option<signal::Signal>) {
+    debug_assert!(pid > 0);
+    if let Err(error) = kill(Pid::from_raw(pid), signal) {
+        log::error!("Cannot signal process {pid}: {error}");
+    }
+}
+
+/// How long to wait until `due`, rounded up.
+fn timeout(due: Option<Moment>, now: Moment) -> PollTimeout {
+    let Some(due) = due else { return PollTimeout::NONE };
+    let milliseconds = (due.since(now) + Duration::from_nanos(999_999)).as_millis();
+    PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
+}

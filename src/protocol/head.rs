@@ -32,89 +32,7 @@ pub enum Target {
     Asterisk,
 }
 
-macro_rules! field_ids {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
-        /// The header fields known by name; everything else is [`FieldId::Other`].
-        ///
-        /// The names are looked up once, when a head is parsed, so nobody has to compare them again.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum FieldId {
-            /// A name that is not in the table.
-            #[default]
-            Other,
-            $(#[doc = concat!("`", $name, "`")] $variant,)+
-        }
-
-        impl FieldId {
-            /// Every known field, in the order of its discriminant.
-            pub const ALL: &'static [FieldId] = &[$(FieldId::$variant,)+];
-
-            /// The name in lower case; empty for [`FieldId::Other`].
-            pub const fn name(self) -> &'static str {
-                match self {
-                    Self::Other => "",
-                    $(Self::$variant => $name,)+
-                }
-            }
-        }
-    };
-}
-
-field_ids! {
-    Accept = "accept",
-    AcceptCharset = "accept-charset",
-    AcceptEncoding = "accept-encoding",
-    AcceptLanguage = "accept-language",
-    Authorization = "authorization",
-    CacheControl = "cache-control",
-    Connection = "connection",
-    ContentEncoding = "content-encoding",
-    ContentLength = "content-length",
-    ContentType = "content-type",
-    Cookie = "cookie",
-    Dnt = "dnt",
-    Expect = "expect",
-    Forwarded = "forwarded",
-    Host = "host",
-    IfMatch = "if-match",
-    IfModifiedSince = "if-modified-since",
-    IfNoneMatch = "if-none-match",
-    IfRange = "if-range",
-    IfUnmodifiedSince = "if-unmodified-since",
-    KeepAlive = "keep-alive",
-    Origin = "origin",
-    Pragma = "pragma",
-    Priority = "priority",
-    Proxy = "proxy",
-    ProxyConnection = "proxy-connection",
-    Range = "range",
-    Referer = "referer",
-    SecChUa = "sec-ch-ua",
-    SecChUaMobile = "sec-ch-ua-mobile",
-    SecChUaPlatform = "sec-ch-ua-platform",
-    SecFetchDest = "sec-fetch-dest",
-    SecFetchMode = "sec-fetch-mode",
-    SecFetchSite = "sec-fetch-site",
-    SecFetchUser = "sec-fetch-user",
-    Te = "te",
-    Trailer = "trailer",
-    TransferEncoding = "transfer-encoding",
-    Upgrade = "upgrade",
-    UpgradeInsecureRequests = "upgrade-insecure-requests",
-    UserAgent = "user-agent",
-    Via = "via",
-    XForwardedFor = "x-forwarded-for",
-    XForwardedHost = "x-forwarded-host",
-    XForwardedPort = "x-forwarded-port",
-    XForwardedProto = "x-forwarded-proto",
-    XForwardedProtocol = "x-forwarded-protocol",
-    XForwardedSsl = "x-forwarded-ssl",
-    XRealIp = "x-real-ip",
-    XRequestId = "x-request-id",
-    XRequestStart = "x-request-start",
-    XRequestedWith = "x-requested-with",
-}
+pub use super::field::FieldId;
 
 /// A range of [`Head`]'s bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,7 +82,7 @@ pub struct Field<'a> {
 }
 
 impl Head {
-    fn bytes_of(&self, span: Span) -> &[u8] {
+    pub(crate) fn bytes_of(&self, span: Span) -> &[u8] {
         self.bytes.get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 

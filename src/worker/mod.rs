@@ -1,17 +1,39 @@
-//! The life of a worker.
+//! The life of a worker: load the application, say ready, turn the engine, drain, exit.
 
-use crate::app::Factory;
-use crate::channel::Channel;
+mod buffers;
+mod connection;
+mod date;
+mod engine;
+mod exchange;
+mod intake;
+mod mailbox;
+mod output;
+mod policy;
+mod timers;
+mod world;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+mod tests;
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use engine::Engine;
+use world::World;
+
+use crate::app::{Application, Factory, LoadError};
+use crate::channel::{Channel, Message, Received};
 use crate::listener::Listener;
+use crate::logging::{self, access::AccessLog};
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
+use crate::signals::{Signal, Signals};
 
 /// What the arbiter gives a worker that it has just forked.
 pub(crate) struct Surroundings<'a> {
     /// Its number.
     pub(crate) nr: usize,
-    /// The pid of the arbiter: if it is not the parent any more, the arbiter is gone.
-    pub(crate) arbiter: i32,
     /// Its end of the channel.
     pub(crate) channel: Channel,
     /// The listeners, bound by the arbiter.
@@ -22,9 +44,141 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) settings: &'a Settings,
 }
 
+/// The channel, as the engine watches it.
+const CHANNEL: usize = 0;
+/// The signals, as the engine watches them.
+const SIGNALS: usize = 1;
+
+/// Signals that a worker listens to. It ignores those that a terminal sends to everybody but that are the arbiter's.
+const LISTENED: [Signal; 5] = [Signal::Term, Signal::Int, Signal::Quit, Signal::Usr1, Signal::Usr2];
+
+/// What a worker's life has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    GoOn,
+    Ended,
+}
+
 /// Runs a worker in the process that was forked for it, and returns its exit code.
 ///
-/// All signals are blocked when this is called, and the arbiter's handlers are still in place.
-pub(crate) fn run(_surroundings: Surroundings<'_>, _factory: &mut dyn Factory) -> i32 {
-    0
+/// All signals are blocked when this is called, and the arbiter's handlers are no longer in place.
+pub(crate) fn run(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> i32 {
+    let pid = std::process::id();
+    log::info!("Booting worker with pid: {pid}");
+    let code = match boot(&surroundings, factory) {
+        Ok(mut worker) => worker.live(factory),
+        Err(error) => {
+            log::error!("Worker (pid:{pid}) failed to boot: {error}");
+            error.exit_code()
+        }
+    };
+    log::info!("Worker exiting (pid: {pid})");
+    factory.exit();
+    code
+}
+
+struct Worker<'a> {
+    engine: Engine,
+    world: World,
+    signals: Signals,
+    channel: &'a Channel,
+}
+
+fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Result<Worker<'a>, LoadError> {
+    let settings = surroundings.settings;
+    let failed = |what: &str, error: &dyn std::fmt::Display| LoadError::boot(format!("{what}: {error}"));
+    let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
+    let application = load(factory)?;
+    let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
+    let (engine, letterbox) = Engine::new(surroundings.listeners, settings.worker_connections.max(1))
+        .map_err(|error| failed("event loop", &error))?;
+    let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);
+    watch(surroundings.channel.as_fd(), CHANNEL)
+        .and_then(|()| watch(signals.as_fd(), SIGNALS))
+        .map_err(|error| failed("event loop", &error))?;
+    let locals = surroundings.listeners.iter().map(|listener| listener.local().clone()).collect();
+    let world = World::new(application, settings.into(), locals, surroundings.slot, access, letterbox);
+    factory.ready();
+    engine.start().map_err(|error| failed("listeners", &error))?;
+    // A channel that cannot be written to belongs to an arbiter that is gone; the loop will notice.
+    let _ = surroundings.channel.send(Message::Ready);
+    log::debug!("Worker {} is ready", surroundings.nr);
+    Ok(Worker { engine, world, signals, channel: &surroundings.channel })
+}
+
+fn load(factory: &mut dyn Factory) -> Result<Box<dyn Application>, LoadError> {
+    // The panic's message has been printed by the panic hook.
+    catch_unwind(AssertUnwindSafe(|| factory.load()))
+        .unwrap_or_else(|_| Err(LoadError::boot("the application panicked while it was loaded")))
+}
+
+impl Worker<'_> {
+    fn live(&mut self, factory: &mut dyn Factory) -> i32 {
+        loop {
+            let turned = match self.engine.turn(&mut self.world, None) {
+                Ok(turned) => turned,
+                Err(error) => {
+                    log::error!("The event loop has failed: {error}");
+                    return 1;
+                }
+            };
+            if turned.watched & (1 << CHANNEL) != 0 && self.read_channel(factory) == Life::Ended {
+                return 0;
+            }
+            if turned.watched & (1 << SIGNALS) != 0 && self.take_signals(factory) == Life::Ended {
+                return 0;
+            }
+            if self.world.draining && self.engine.connections() == 0 {
+                return 0;
+            }
+        }
+    }
+
+    fn read_channel(&mut self, factory: &mut dyn Factory) -> Life {
+        loop {
+            match self.channel.receive() {
+                Received::Message(Message::Drain) => self.drain(factory, false),
+                Received::Message(Message::DrainQueue) => self.drain(factory, true),
+                Received::Message(Message::Stop) => return Life::Ended,
+                Received::Message(Message::Ready) => {}
+                Received::Nothing => return Life::GoOn,
+                Received::Closed => {
+                    log::info!("The arbiter is gone, shutting down");
+                    return Life::Ended;
+                }
+            }
+        }
+    }
+
+    fn take_signals(&mut self, factory: &mut dyn Factory) -> Life {
+        for (signal, _) in self.signals.take() {
+            match signal {
+                Signal::Term => self.drain(factory, false),
+                Signal::Int | Signal::Quit => return Life::Ended,
+                Signal::Usr1 => self.reopen_logs(),
+                Signal::Usr2 => log::info!(
+                    "Worker (pid:{}): {} connections, {} requests answered, waiting for events",
+                    std::process::id(),
+                    self.engine.connections(),
+                    self.world.requests
+                ),
+                _ => {}
+            }
+        }
+        Life::GoOn
+    }
+
+    fn drain(&mut self, factory: &mut dyn Factory, queue: bool) {
+        if !self.world.draining {
+            factory.drain();
+        }
+        self.engine.drain(&mut self.world, queue);
+    }
+
+    fn reopen_logs(&mut self) {
+        logging::reopen();
+        if let Some(access) = &mut self.world.access {
+            access.reopen();
+        }
+    }
 }

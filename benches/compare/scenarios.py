@@ -1,0 +1,445 @@
+"""What is measured, with what it must come to."""
+
+from __future__ import annotations
+
+import re
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import load
+import processes
+from load import Load
+from servers import Client, Server, Stage, Wrong, find, verify
+
+OURS = "ferricorn"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long and where."""
+
+    rounds: int
+    seconds: int
+    load_cpu: int | None
+    idle_connections: int
+    idle_seconds: int
+    only: frozenset[str] | None = None
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that must not be exceeded. `name` says it in words, `figure` finds it in the results by server."""
+
+    name: str
+    limit: float
+    figure: Callable[[dict], float]
+    unit: str = ""
+
+    def judge(self, results: dict) -> dict:
+        try:
+            value = self.figure(results)
+        except (KeyError, ValueError):
+            return {"target": self.name, "value": None, "verdict": "not measured"}
+        return {"target": self.name, "value": value, "unit": self.unit, "verdict": "met" if value <= self.limit else "MISSED"}
+
+
+def ratio(server: str) -> Callable[[dict], float]:
+    return lambda results: results[server]["cpu_ratio"]["median"]
+
+
+def over_best_peer(server: str) -> Callable[[dict], float]:
+    """CPU per request over that of the best server that is not ours and not the bare loop, by the ratios of both to the
+    same reference."""
+
+    def figure(results: dict) -> float:
+        def of(name: str) -> float:
+            measured = results[name].get("cpu_ratio")
+            return measured["median"] if measured else 1.0
+
+        return of(server) / min(of(name) for name in results if name != server and not name.startswith("bare"))
+
+    return figure
+
+
+# Load in pairs of slices.
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Servers under the same load. Each group has its reference first, whose slices lie around those of the others."""
+
+    name: str
+    title: str
+    load: Load
+    groups: tuple[tuple[str, ...], ...]
+    targets: tuple[Target, ...] = ()
+    by_default: bool = True
+
+    def run(self, stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
+        results = {}
+        for group in self.groups:
+            names = [name for name in group + options.also if wanted(name, stage, options, say, reference=group[0])]
+            if group[0] in names and len(names) > 1:
+                results |= self._group(names, stage, options, say)
+        return results
+
+    def _group(self, names: list[str], stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
+        servers, lengths = {}, {}
+        try:
+            for name in names:
+                servers[name] = stage.start(name)
+                lengths[name] = verify(servers[name], stage.work, self.load.path, self.load.close, self.load.depth)
+
+            def take(name: str) -> load.Slice:
+                return load.run(self.load, servers[name], options.seconds, options.load_cpu, lengths[name])
+
+            # The first slice of each warms it up and is thrown away.
+            for name in names:
+                take(name)
+            reference, others = names[0], names[1:]
+            slices: dict[str, list[load.Slice]] = {name: [] for name in names}
+            pairs: dict[str, list[load.Pair]] = {name: [] for name in names}
+            before = take(reference)
+            slices[reference].append(before)
+            for round_ in range(options.rounds):
+                say(f"{self.name}: round {round_ + 1} of {options.rounds}")
+                for name in others:
+                    slice_, after = take(name), take(reference)
+                    slices[name].append(slice_)
+                    slices[reference].append(after)
+                    pairs[name].append(load.pair(slice_, before, after))
+                    before = after
+            results = {name: load.summary(slices[name], pairs[name]) for name in names}
+            for name in names:
+                results[name]["reference"] = reference
+                results[name]["answer_bytes"] = lengths[name]
+                results[name]["time_wait"] = processes.time_wait(servers[name].port)
+            return results
+        finally:
+            stage.stop()
+
+    def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
+        columns = ["server", "x reference", "quartiles", "difference us", "CPU us", "requests/s", "busy", "delayed", "p50 us", "p99 us", "errors"]
+        rows = []
+        for name, r in results.items():
+            ratio_, difference = r.get("cpu_ratio"), r.get("cpu_difference")
+            rows.append(
+                [
+                    name,
+                    f"{ratio_['median']:.3f}" if ratio_ else "1",
+                    f"{ratio_['lower']:.3f}-{ratio_['upper']:.3f}" if ratio_ else "",
+                    f"{difference['median']:+.2f}" if difference else "",
+                    f"{r['cpu']:.2f}",
+                    f"{r['rate']:.0f}",
+                    f"{r['busy']:.0%}",
+                    f"{r['delayed']:.0%}",
+                    f"{r['p50']:.0f}",
+                    f"{r['p99']:.0f}",
+                    "; ".join(r["errors"]) or "0",
+                ]
+            )
+        return columns, rows
+
+
+# Idle connections.
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Many connections that have each had an answer: what each costs in memory, and whether anything wakes up."""
+
+    name: str = "idle"
+    title: str = "Idle keep-alive connections"
+    servers: tuple[str, ...] = (OURS, "bare", "hyper", "actix", "may_minihttp", "nginx")
+    targets: tuple[Target, ...] = (
+        Target("bytes of process memory for an idle connection <= 512", 512, lambda r: r[OURS]["bytes"], "bytes"),
+        Target("no wake-ups while idle", 0, lambda r: r[OURS]["wakeups"], "wake-ups"),
+    )
+    by_default: bool = True
+
+    def run(self, stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
+        # A client's socket each in this process, a server's each in the other.
+        count = min(options.idle_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
+        results = {}
+        for name in self.servers + options.also:
+            if not wanted(name, stage, options, say):
+                continue
+            say(f"{self.name}: {name}, {count} connections")
+            try:
+                server = stage.start(name)
+                verify(server, stage.work, "/", False, 1)
+                results[name] = self._measure(server, count, options.idle_seconds)
+            finally:
+                stage.stop()
+        return results
+
+    def _measure(self, server: Server, count: int, seconds: int) -> dict:
+        def open_all(number: int) -> list[Client]:
+            clients = []
+            for _ in range(number):
+                client = Client(server)
+                clients.append(client)
+                client.ask()
+                client.answer()
+            return clients
+
+        # What the first connections make a server allocate once is not theirs.
+        for client in open_all(64):
+            client.socket.close()
+        pids = server.look()
+        empty = processes.settled_memory(pids)
+        clients = open_all(count)
+        try:
+            full = processes.settled_memory(pids)
+            before = {pid: processes.switches(pid) for pid in pids}
+            spent = processes.time_spent(pids)
+            time.sleep(seconds)
+            woken = {pid: processes.switches(pid) - before[pid] for pid in pids}
+            spent = processes.time_spent(pids) - spent
+            # They must all be good for another request, or they were not kept.
+            for client in clients:
+                client.ask()
+                client.answer()
+        finally:
+            for client in clients:
+                client.socket.close()
+        return {
+            "connections": count,
+            "bytes": (full.pss - empty.pss) * 1024 / count,
+            "private_bytes": (full.uss - empty.uss) * 1024 / count,
+            "seconds": seconds,
+            "wakeups": sum(woken.values()),
+            "wakeups_by_process": {processes.name(pid): n for pid, n in woken.items()},
+            "idle_cpu_us": spent.running,
+        }
+
+    def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
+        columns = ["server", "connections", "bytes each (PSS)", "bytes each (private)", "seconds", "wake-ups", "CPU us"]
+        rows = [
+            [
+                name,
+                str(r["connections"]),
+                f"{r['bytes']:.0f}",
+                f"{r['private_bytes']:.0f}",
+                str(r["seconds"]),
+                " + ".join(str(n) for n in r["wakeups_by_process"].values()),
+                f"{r['idle_cpu_us']:.0f}",
+            ]
+            for name, r in results.items()
+        ]
+        return columns, rows
+
+
+# Memory of the processes themselves.
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a server and its one worker occupy when fresh, and after a slice of load."""
+
+    name: str = "memory"
+    title: str = "Memory of the whole process tree, one worker"
+    servers: tuple[str, ...] = (OURS, "bare", "hyper", "actix", "may_minihttp", "nginx")
+    targets: tuple[Target, ...] = (
+        Target("arbiter and one worker <= 6 MiB PSS", 6 * 1024, lambda r: r[OURS]["loaded"]["pss"], "KiB"),
+    )
+    by_default: bool = True
+
+    def run(self, stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
+        results = {}
+        for name in self.servers + options.also:
+            if not wanted(name, stage, options, say):
+                continue
+            say(f"{self.name}: {name}")
+            try:
+                server = stage.start(name)
+                length = verify(server, stage.work, "/", False, 1)
+                fresh = processes.settled_memory(server.look())
+                load.run(Load(), server, options.seconds, options.load_cpu, length)
+                loaded = processes.settled_memory(server.look())
+                results[name] = {
+                    "fresh": asdict(fresh),
+                    "loaded": asdict(loaded),
+                    "by_process": [[processes.name(pid), asdict(processes.memory(pid))] for pid in server.pids],
+                    "threads": sum(len(processes.threads(pid)) for pid in server.pids),
+                }
+            finally:
+                stage.stop()
+        return results
+
+    def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
+        columns = ["server", "processes", "threads", "PSS KiB fresh", "PSS KiB after load", "private KiB", "RSS KiB", "PSS KiB by process"]
+        rows = [
+            [
+                name,
+                str(len(r["by_process"])),
+                str(r["threads"]),
+                str(r["fresh"]["pss"]),
+                str(r["loaded"]["pss"]),
+                str(r["loaded"]["uss"]),
+                str(r["loaded"]["rss"]),
+                " + ".join(str(memory["pss"]) for _, memory in r["by_process"]),
+            ]
+            for name, r in results.items()
+        ]
+        return columns, rows
+
+
+# System calls.
+
+
+@dataclass(frozen=True)
+class Syscalls:
+    """System calls for each request, counted by strace, which slows a server down so much that it has larger batches
+    than it would have otherwise."""
+
+    name: str = "syscalls"
+    title: str = "System calls for each request (strace -c)"
+    servers: tuple[str, ...] = (OURS, "bare", "hyper", "actix", "may_minihttp", "nginx")
+    targets: tuple[Target, ...] = ()
+    by_default: bool = False
+
+    def run(self, stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
+        results = {}
+        for name in self.servers + options.also:
+            if not wanted(name, stage, options, say):
+                continue
+            for connections in (1, 64):
+                say(f"{self.name}: {name}, {connections} connections")
+                try:
+                    server = stage.start(name)
+                    length = verify(server, stage.work, "/", False, 1)
+                    calls = self._count(server, Load(connections), options, length, stage)
+                    results[f"{name}, {connections}"] = calls
+                finally:
+                    stage.stop()
+        return results
+
+    def _count(self, server: Server, of: Load, options: Options, length: int, stage: Stage) -> dict:
+        output = stage.work / "strace"
+        tasks = [task for pid in server.look() for task in processes.threads(pid)]
+        command = [find("strace"), "-c", "-f", "-qq", "-o", str(output)]
+        strace = processes.spawn(command + [part for task in tasks for part in ("-p", str(task))], None, stderr=subprocess.PIPE)
+        try:
+            deadline = time.monotonic() + 5
+            while any(_tracer(task) != strace.pid for task in tasks):
+                if strace.poll() is not None or time.monotonic() > deadline:
+                    raise Wrong(f"strace does not attach to {server.name}")
+                time.sleep(0.01)
+            requests = load.run(of, server, options.seconds, options.load_cpu, length).requests
+            strace.send_signal(signal.SIGINT)
+            strace.wait(10)
+        finally:
+            processes.end(strace)
+        counts = re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", output.read_text(), re.M)
+        return {
+            "requests": requests,
+            "calls": {call: int(count) / requests for count, call in counts if call != "total"},
+        }
+
+    def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
+        columns = ["server, connections", "calls for each request", "of which"]
+        rows = []
+        for name, r in results.items():
+            calls = sorted(r["calls"].items(), key=lambda item: -item[1])
+            listed = ", ".join(f"{call} {count:.2f}" for call, count in calls if count >= 0.005)
+            rows.append([name, f"{sum(r['calls'].values()):.2f}", listed])
+        return columns, rows
+
+
+def _tracer(task: int) -> int:
+    found = re.search(r"^TracerPid:\s+(\d+)", processes._read(f"/proc/{task}/status"), re.M)
+    return int(found[1]) if found else 0
+
+
+def wanted(name: str, stage: Stage, options: Options, say: Callable[[str], None], reference: str | None = None) -> bool:
+    """Whether a server takes part: it was not left out, and it is there."""
+    if options.only is not None and name not in options.only and name != reference and name not in options.also:
+        return False
+    missing = stage.missing(name)
+    if missing:
+        say(f"{name} is left out: there is no {missing}")
+    return missing is None
+
+
+PEERS = ("hyper", "actix", "may_minihttp", "nginx")
+FLOOR_VARIANTS = ("level", "out", "recv", "writev", "drain", "rearm", "burst", "clock", "thread", "one")
+
+SCENARIOS = (
+    Paired(
+        "hello",
+        "Hello over 64 keep-alive connections",
+        Load(),
+        (("bare", OURS, *PEERS),),
+        (
+            Target("CPU <= 1.05 x the bare loop", 1.05, ratio(OURS)),
+            # Equal would not be below.
+            Target("CPU below every peer", 0.9999, over_best_peer(OURS), "x the best peer"),
+        ),
+    ),
+    Paired(
+        "pipelined",
+        "Hello, 16 requests pipelined on each of 64 connections",
+        Load(depth=16),
+        (("hyper", OURS, "bare", "actix", "may_minihttp", "nginx"),),
+        (Target("CPU <= 0.75 x hyper", 0.75, ratio(OURS)),),
+    ),
+    Paired(
+        "close",
+        "Hello with Connection: close, 64 connections at a time",
+        Load(close=True),
+        (("nginx", OURS, "bare close", "hyper", "actix"),),
+        (Target("CPU <= 1.1 x nginx", 1.1, ratio(OURS)),),
+    ),
+    Paired(
+        "access-log",
+        "Hello with the access log on against off",
+        Load(),
+        ((OURS, f"{OURS} access log"), ("nginx", "nginx access log")),
+        (
+            Target(
+                "the access log adds <= 1.5 us",
+                1.5,
+                lambda r: r[f"{OURS} access log"]["cpu_difference"]["median"],
+                "us",
+            ),
+        ),
+    ),
+    Paired("one", "Hello over a single keep-alive connection", Load(connections=1), (("bare", OURS, *PEERS),)),
+    *(
+        Paired(
+            name,
+            title,
+            Load(path=path, by="sink"),
+            (("nginx", f"{OURS} files"),),
+            (
+                Target("CPU <= nginx with sendfile", 1.0, ratio(f"{OURS} files"), "x nginx"),
+                Target(
+                    "rate >= nginx with sendfile (within the 2 % that is noise)",
+                    1.02,
+                    lambda r: 1 / r[f"{OURS} files"]["rate_ratio"]["median"],
+                    "x ours is nginx's",
+                ),
+            ),
+        )
+        for name, title, path in (
+            ("file-50k", "A file of 50 KB over 64 keep-alive connections", "/50k.bin"),
+            ("file-1m", "A file of 1 MB over 64 keep-alive connections", "/1m.bin"),
+        )
+    ),
+    Idle(),
+    Memory(),
+    Syscalls(),
+    Paired(
+        "floor",
+        "What each habit of an engine adds to the bare loop",
+        Load(),
+        (("bare", *(f"bare {variant}" for variant in FLOOR_VARIANTS)),),
+        by_default=False,
+    ),
+)

@@ -1,0 +1,121 @@
+//! How a worker's process comes to be.
+
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use super::children::Generation;
+use super::state::Event;
+use super::{Arbiter, Plan};
+use crate::channel::Channel;
+use crate::process;
+use crate::scoreboard::Slot;
+use crate::signals;
+use crate::sys::{self, Fork};
+use crate::systemd::Notifier;
+use crate::worker::{self, Surroundings};
+
+/// The exit code of a worker that cannot boot, as Gunicorn's.
+const BOOT_FAILED: i32 = 3;
+
+impl Arbiter<'_> {
+    /// Forks a worker; in the worker, it never returns.
+    pub(super) fn fork(&mut self, nr: usize, generation: Generation) -> Event {
+        match self.try_fork(nr, generation) {
+            Ok(pid) => Event::Forked { nr, pid },
+            Err(error) => Event::ForkFailed { nr, errno: error.raw_os_error().unwrap_or_default() },
+        }
+    }
+
+    fn try_fork(&mut self, nr: usize, generation: Generation) -> io::Result<i32> {
+        let (Some(plan), Some(slot)) = (self.plans.get(&generation).map(Rc::clone), self.scoreboard.get(nr)) else {
+            debug_assert!(false, "no plan for generation {generation}, or no slot {nr}");
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let (ours, theirs) = Channel::pair()?;
+        slot.clear();
+        let blocked = signals::block_all()?;
+        plan.borrow_mut().factory.before_fork();
+        let forked = sys::fork();
+        if matches!(forked, Ok(Fork::Child)) {
+            blocked.keep();
+            drop(ours);
+            self.be_worker(nr, generation, &mut plan.borrow_mut(), theirs, slot);
+        }
+        plan.borrow_mut().factory.after_fork_parent();
+        drop(blocked);
+        match forked? {
+            Fork::Parent(pid) => {
+                self.workers.insert(pid, Some(ours));
+                Ok(pid)
+            }
+            Fork::Child => sys::exit_now(BOOT_FAILED),
+        }
+    }
+
+    fn be_worker(
+        &mut self,
+        nr: usize,
+        generation: Generation,
+        plan: &mut Plan,
+        channel: Channel,
+        slot: &'static Slot,
+    ) -> ! {
+        let life = AssertUnwindSafe(|| {
+            plan.factory.after_fork_child();
+            self.forget();
+            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
+            match self.settle(plan) {
+                Ok(()) => {
+                    let surroundings =
+                        Surroundings { nr, channel, listeners: &listeners, slot, settings: &plan.settings };
+                    worker::run(surroundings, plan.factory.as_mut())
+                }
+                Err(error) => {
+                    log::error!("Worker (pid:{}) failed to boot: {error}", process::pid());
+                    BOOT_FAILED
+                }
+            }
+        });
+        // The panic hook has printed what it was.
+        let code = catch_unwind(life).unwrap_or(1);
+        let _ = io::stdout().flush();
+        sys::exit_now(code);
+    }
+
+    /// Closes what is the arbiter's.
+    fn forget(&mut self) {
+        if let Some(signals) = self.signals.take() {
+            signals.forget();
+        }
+        self.workers.clear();
+        self.predecessor = None;
+        self.successor = None;
+        self.pidfile = None;
+        self.notifier = Notifier::default();
+    }
+
+    /// Makes the process what the settings want a worker to be.
+    fn settle(&self, plan: &Plan) -> io::Result<()> {
+        let settings = &plan.settings;
+        let title = settings.proc_name.as_deref().or(settings.application.as_deref()).unwrap_or("ferricorn");
+        process::set_title(&format!("ferricorn: worker [{title}]"));
+        if let Some(mask) = settings.umask {
+            process::set_umask(mask);
+        }
+        for (name, value) in &settings.raw_env {
+            sys::set_variable(name, value)?;
+        }
+        if let Some(identity) = &plan.identity {
+            identity.assume()?;
+        }
+        process::forbid_new_privileges()?;
+        // Only now: a change of the user clears it. If the arbiter has gone meanwhile, nobody tells us any more.
+        sys::die_with_parent()?;
+        if nix::unistd::getppid().as_raw() != self.pid {
+            log::info!("Parent changed, shutting down: <Worker {}>", process::pid());
+            sys::exit_now(0);
+        }
+        Ok(())
+    }
+}

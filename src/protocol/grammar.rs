@@ -1,0 +1,152 @@
+//! Character classes and lists of RFC 9110 §5.6, shared by everything that reads or writes fields.
+
+const TOKEN: u8 = 1;
+const VALUE: u8 = 2;
+const TARGET: u8 = 4;
+const HOST: u8 = 8;
+const REG_NAME: u8 = 16;
+
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        let mut class = 0;
+        if b.is_ascii_alphanumeric() || in_set(b, b"!#$%&'*+-.^_`|~") {
+            class |= TOKEN;
+        }
+        if b == b'\t' || (b >= b' ' && b != 0x7f) {
+            class |= VALUE;
+        }
+        if b.is_ascii_graphic() && b != b'#' && b != b'\\' {
+            class |= TARGET;
+        }
+        if b.is_ascii_alphanumeric() || in_set(b, b"-._") {
+            class |= HOST | REG_NAME;
+        }
+        if in_set(b, b"~!$&'()*+;=") {
+            class |= REG_NAME;
+        }
+        classes[byte] = class;
+        byte += 1;
+    }
+    classes
+}
+
+const fn in_set(byte: u8, set: &[u8]) -> bool {
+    let mut index = 0;
+    while index < set.len() {
+        if set[index] == byte {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+#[inline]
+fn is(class: u8, byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
+}
+
+/// `tchar` (RFC 9110 §5.6.2).
+#[inline]
+pub(crate) fn is_token(byte: u8) -> bool {
+    is(TOKEN, byte)
+}
+
+/// `token`: at least one `tchar`.
+#[inline]
+pub(crate) fn is_token_text(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|&byte| is_token(byte))
+}
+
+/// What may stand in a field value: visible ASCII, space, tab, and bytes from 0x80 up, which are opaque (RFC 9110 §5.5).
+#[inline]
+pub(crate) fn is_value_text(text: &[u8]) -> bool {
+    // No early exit, so that it is done sixteen bytes at a time.
+    !text.iter().fold(false, |bad, &byte| bad | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
+}
+
+/// What a request target is made of: visible ASCII without `#`, which would begin a fragment, and the backslash, which some
+/// read as a slash.
+#[inline]
+pub(crate) fn is_target_text(text: &[u8]) -> bool {
+    text.iter().all(|&byte| is(TARGET, byte))
+}
+
+/// Letters, digits, `-`, `.`, `_`: all that common host names have.
+#[inline]
+pub(crate) fn is_plain_host(byte: u8) -> bool {
+    is(HOST, byte)
+}
+
+/// `reg-name` without percent-encoding and without the comma, which would make a list of hosts look like one (RFC 3986
+/// §3.2.2).
+#[inline]
+pub(crate) fn is_reg_name(byte: u8) -> bool {
+    is(REG_NAME, byte)
+}
+
+/// Without surrounding spaces and tabs.
+#[inline]
+pub(crate) fn trim_blanks(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+/// The elements of a comma-separated list, trimmed; the empty ones too.
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(trim_blanks)
+}
+
+/// `1*DIGIT`, at most `u64::MAX`: a larger number is that.
+#[inline]
+pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |number, &byte| {
+        byte.is_ascii_digit().then(|| number.saturating_mul(10).saturating_add(u64::from(byte & 0x0f)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_digits_only_and_never_wrap() {
+        let cases: &[(&[u8], Option<u64>)] = &[
+            (b"0", Some(0)),
+            (b"010", Some(10)),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"18446744073709551616", Some(u64::MAX)),
+            (b"99999999999999999999999999", Some(u64::MAX)),
+            (b"", None),
+            (b"+1", None),
+            (b"-0", None),
+            (b"0x10", None),
+            (b"1_0", None),
+            (b"1 0", None),
+            (b"1,1", None),
+            (b"\xd9\xa1", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(decimal(text), *expected, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn lists_keep_their_empty_elements() {
+        let elements: Vec<_> = list(b", a ,\tb,,").collect();
+        assert_eq!(elements, [b"".as_slice(), b"a", b"b", b"", b""]);
+    }
+}

@@ -1,0 +1,174 @@
+//! Why a message is refused: the stable codes, the statuses and the words.
+
+use std::fmt;
+
+macro_rules! errors {
+    ($($(#[$doc:meta])* $variant:ident = $reason:literal, $status:literal, $text:literal;)+) => {
+        /// Why a request is refused. Each variant has a stable reason code, a status, and words for the answer's body,
+        /// Gunicorn's where it has any. Nothing that the peer sent is repeated in them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Error {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Error {
+            /// Every one of them.
+            pub const ALL: &'static [Error] = &[$(Error::$variant,)+];
+
+            /// The stable code that stands in the log, such as `bad-request-line`.
+            pub const fn reason(self) -> &'static str {
+                match self { $(Self::$variant => $reason,)+ }
+            }
+
+            /// The status of the answer.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)+ }
+            }
+
+            const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+errors! {
+    /// A line of the head ends in LF without CR (RFC 9112 §2.2).
+    BareLf = "bare-lf", 400, "Invalid HTTP Header: a line must end with CRLF";
+    /// More empty lines in front of a request line than the two that are skipped.
+    EmptyLines = "empty-lines", 400, "Invalid Request Line: it is empty";
+    /// Not `method SP target SP version`; HTTP/0.9 as well.
+    RequestLine = "bad-request-line", 400, "Invalid Request Line";
+    /// The request line is over its limit.
+    RequestLineTooLong = "request-line-too-long", 414, "Request Line is too large";
+    /// The method is not a token.
+    Method = "bad-method", 400, "Invalid Method";
+    /// The method has more than 32 bytes.
+    MethodTooLong = "method-too-long", 501, "Invalid Method: it is too long";
+    /// CONNECT: this is no proxy.
+    Connect = "connect", 501, "Invalid Method: CONNECT is not supported";
+    /// A byte that may not be in a target, or a form that the method does not allow.
+    Target = "bad-target", 400, "Invalid Request Line: the request target is invalid";
+    /// Not `HTTP/` digit `.` digit.
+    Version = "bad-version", 400, "Invalid HTTP Version";
+    /// A version that is not 1.x.
+    VersionNotSupported = "version-not-supported", 505, "Invalid HTTP Version: only HTTP/1.0 and HTTP/1.1 are supported";
+    /// A field name that is empty or no token, or no colon after it.
+    FieldName = "bad-field-name", 400, "Invalid HTTP header name";
+    /// Blanks between a field name and its colon (RFC 9112 §5.1).
+    FieldNameBlank = "blank-before-colon", 400, "Invalid HTTP header name: blanks before the colon";
+    /// A line that begins with a blank, continuing the one before (RFC 9112 §5.2) or in front of the first (§2.2).
+    Folding = "obsolete-folding", 400, "Obsolete line folding is unacceptable";
+    /// A control character in a field value, a lone CR among them.
+    FieldValue = "bad-field-value", 400, "Invalid HTTP Header: its value has a control character";
+    /// A field line is over its limit.
+    FieldTooLarge = "field-too-large", 431, "Error parsing headers: 'limit request headers fields size'";
+    /// There are more fields than the limit.
+    TooManyFields = "too-many-fields", 431, "Error parsing headers: 'limit request headers fields'";
+    /// The head as a whole is over its limit.
+    HeadTooLarge = "head-too-large", 431, "Error parsing headers: 'max buffer headers'";
+    /// A head that the checks let through and the parser does not. That is a fault of ours.
+    Head = "bad-head", 400, "Invalid HTTP Header";
+    /// HTTP/1.1 without `Host` (RFC 9112 §3.2).
+    HostMissing = "host-missing", 400, "Invalid HTTP Header: 'HOST' is missing";
+    /// `Host` more than once.
+    HostRepeated = "host-repeated", 400, "Invalid HTTP Header: 'HOST' is repeated";
+    /// A `Host`, or the authority of an absolute target, that is no host and port.
+    Host = "bad-host", 400, "Invalid HTTP Header: 'HOST'";
+    /// `Content-Length` more than once, even if equal.
+    ContentLengthRepeated = "content-length-repeated", 400, "Invalid HTTP Header: 'CONTENT-LENGTH' is repeated";
+    /// A `Content-Length` that is not digits alone.
+    ContentLength = "bad-content-length", 400, "Invalid HTTP Header: 'CONTENT-LENGTH'";
+    /// `Content-Length` and `Transfer-Encoding` in one request (RFC 9112 §6.1).
+    LengthAndCoding = "content-length-with-transfer-encoding", 400,
+        "Invalid HTTP Header: 'CONTENT-LENGTH' beside 'TRANSFER-ENCODING'";
+    /// `Transfer-Encoding` more than once.
+    TransferEncodingRepeated = "transfer-encoding-repeated", 400, "Invalid HTTP Header: 'TRANSFER-ENCODING' is repeated";
+    /// `Transfer-Encoding` in a request of HTTP/1.0 (RFC 9112 §6.1).
+    TransferEncodingVersion = "transfer-encoding-in-http10", 400, "Invalid HTTP Header: 'TRANSFER-ENCODING' in HTTP/1.0";
+    /// Codings that are no tokens, or whose last is not `chunked`, or where that is not the only one of its kind.
+    TransferEncoding = "bad-transfer-encoding", 400, "Invalid HTTP Header: 'TRANSFER-ENCODING'";
+    /// A coding under `chunked` that this server does not know.
+    TransferCoding = "unsupported-transfer-coding", 501, "Unsupported transfer coding";
+    /// An `Expect` other than `100-continue`.
+    Expectation = "unknown-expectation", 417, "Unable to comply with expectation";
+    /// The body is over its limit.
+    BodyTooLarge = "body-too-large", 413, "Request body is too large";
+    /// A chunk size that is not 1 to 16 hexadecimal digits, or is 2^63 or more.
+    ChunkSize = "bad-chunk-size", 400, "Invalid chunk size";
+    /// A chunk's line does not end in CRLF.
+    ChunkLine = "bad-chunk-line", 400, "Invalid chunk size: its line must end with CRLF";
+    /// Chunk extensions that do not follow the grammar (RFC 9112 §7.1.1).
+    ChunkExtension = "bad-chunk-extension", 400, "Invalid chunk extension";
+    /// More chunk extensions than anyone needs.
+    ChunkExtensionsTooLarge = "chunk-extensions-too-large", 400, "Invalid chunk extension: it is too large";
+    /// A chunk's data are not followed by CRLF.
+    ChunkEnd = "bad-chunk-end", 400, "Invalid chunk: its data must end with CRLF";
+    /// A trailer field that is malformed.
+    Trailer = "bad-trailer", 400, "Invalid HTTP trailer";
+    /// A trailer field that must not come after the body (RFC 9110 §6.5.1).
+    TrailerForbidden = "forbidden-trailer", 400, "Invalid HTTP trailer: a field that must not be one";
+    /// The trailer section is over its limit.
+    TrailersTooLarge = "trailers-too-large", 431, "Error parsing trailers: too large";
+    /// Trusted forwarded fields contradict each other about the scheme.
+    Scheme = "contradictory-scheme", 400, "Contradictory scheme headers";
+    /// The head did not arrive in time.
+    HeadTimeout = "head-timeout", 408, "Request headers did not arrive in time";
+    /// The body did not arrive in time, or too slowly.
+    BodyTimeout = "body-timeout", 408, "Request body did not arrive in time";
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Why a response of an application cannot be sent. The application is at fault; the peer gets a 500.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResponseError {
+    /// No request waits for a response, or it has one already.
+    OutOfTurn,
+    /// The status is not 200 to 599 (for an interim response: 102 to 199).
+    Status,
+    /// The words behind the status contain a control character.
+    Reason,
+    /// A field name is no token.
+    FieldName,
+    /// A field value contains a control character.
+    FieldValue,
+    /// `Content-Length` is no number, comes twice, or is not the length of the body.
+    ContentLength,
+}
+
+impl ResponseError {
+    /// The stable code that stands in the log.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::OutOfTurn => "response-out-of-turn",
+            Self::Status => "bad-response-status",
+            Self::Reason => "bad-response-reason",
+            Self::FieldName => "bad-response-field-name",
+            Self::FieldValue => "bad-response-field-value",
+            Self::ContentLength => "bad-response-content-length",
+        }
+    }
+}
+
+impl fmt::Display for ResponseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutOfTurn => "no request waits for this response",
+            Self::Status => "the status of the response is not one that may be sent",
+            Self::Reason => "the reason of the response contains a control character",
+            Self::FieldName => "the name of a response field is not a token",
+            Self::FieldValue => "the value of a response field contains a control character",
+            Self::ContentLength => "the response's Content-Length is invalid, repeated, or not the length of its body",
+        })
+    }
+}
+
+impl std::error::Error for ResponseError {}

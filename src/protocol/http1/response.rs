@@ -1,0 +1,272 @@
+//! What is written: status lines, fields, framing, and the answers to refused requests.
+
+use super::ResponseError;
+use crate::protocol::grammar;
+
+const SERVER: &[u8] = b"\r\nServer: ferricorn\r\nDate: ";
+
+/// How the end of a response body is told (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// No response was begun.
+    #[default]
+    Unanswered,
+    /// There is no body, whatever is passed: HEAD, 204, 304.
+    Bodiless,
+    /// By `Content-Length`; so many bytes are still to come.
+    Length(u64),
+    /// By the last chunk; the CRLF of one that was begun may be owed.
+    Chunked {
+        /// Data were announced, and the CRLF behind them is to be written before anything else.
+        owes_crlf: bool,
+    },
+    /// By the end of the connection.
+    Close,
+}
+
+/// Removes what was appended to a buffer, unless all of it was fine.
+pub(super) fn atomically<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+    let length = out.len();
+    write(out).inspect_err(|_| out.truncate(length))
+}
+
+/// The status line, `Server` and `Date`.
+#[inline]
+pub(super) fn start(status: u16, words: Option<&str>, date: &[u8; 29], out: &mut Vec<u8>) -> Result<(), ResponseError> {
+    match words {
+        None if status == 200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\nServer: ferricorn\r\nDate: "),
+        _ => {
+            status_line(status, words.unwrap_or_else(|| reason_phrase(status)), out)?;
+            out.extend_from_slice(SERVER);
+        }
+    }
+    out.extend_from_slice(date);
+    Ok(())
+}
+
+fn status_line(status: u16, words: &str, out: &mut Vec<u8>) -> Result<(), ResponseError> {
+    if !grammar::is_value_text(words.as_bytes()) {
+        return Err(ResponseError::Reason);
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(u64::from(status), out);
+    out.push(b' ');
+    out.extend_from_slice(words.as_bytes());
+    Ok(())
+}
+
+/// The head of an interim response.
+pub(super) fn interim<'f>(
+    status: u16,
+    fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+    out: &mut Vec<u8>,
+) -> Result<(), ResponseError> {
+    status_line(status, reason_phrase(status), out)?;
+    self::fields(fields, out)?;
+    out.extend_from_slice(b"\r\n\r\n");
+    Ok(())
+}
+
+/// The application's fields, without those that are the server's. The value of `Content-Length` is returned instead.
+#[inline]
+pub(super) fn fields<'f>(
+    fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+    out: &mut Vec<u8>,
+) -> Result<Option<u64>, ResponseError> {
+    let mut declared = None;
+    for (name, value) in fields {
+        match kind_of(name) {
+            Kind::Free => field(name, value, out)?,
+            Kind::Ours => {}
+            Kind::ContentLength => {
+                let length = grammar::decimal(grammar::trim_blanks(value)).filter(|&length| length < u64::MAX);
+                if length.is_none() || declared.is_some() {
+                    return Err(ResponseError::ContentLength);
+                }
+                declared = length;
+            }
+        }
+    }
+    Ok(declared)
+}
+
+#[inline]
+pub(super) fn content_length(length: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\r\nContent-Length: ");
+    decimal(length, out);
+}
+
+/// CRLF and `name: value`, if they may be sent: anything else could end the field and begin another (RFC 9110 §5.5).
+#[inline]
+fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
+    if !grammar::is_token_text(name) {
+        return Err(ResponseError::FieldName);
+    }
+    let value = grammar::trim_blanks(value);
+    if !grammar::is_value_text(value) {
+        return Err(ResponseError::FieldValue);
+    }
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    Ok(())
+}
+
+#[inline]
+fn decimal(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// The line before `length` bytes of a chunk's data.
+pub(super) fn chunk_size(length: u64, out: &mut Vec<u8>) {
+    let digits = 16 - (length | 1).leading_zeros() / 4;
+    for place in (0..digits).rev() {
+        let digit = (length >> (place * 4) & 0x0f) as u8;
+        out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whose a response field is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The application's.
+    Free,
+    /// `Content-Length`, which is compared with the body.
+    ContentLength,
+    /// The server's: hop by hop (RFC 9110 §7.6.1), or one that it writes itself.
+    Ours,
+}
+
+#[inline]
+fn kind_of(name: &[u8]) -> Kind {
+    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+    let ours = match name.len() {
+        2 => is(b"te"),
+        4 => is(b"date"),
+        6 => is(b"server"),
+        7 => is(b"trailer") || is(b"upgrade"),
+        8 => is(b"trailers"),
+        10 => is(b"connection") || is(b"keep-alive"),
+        14 if is(b"content-length") => return Kind::ContentLength,
+        16 => is(b"proxy-connection"),
+        17 => is(b"transfer-encoding"),
+        18 => is(b"proxy-authenticate"),
+        19 => is(b"proxy-authorization"),
+        _ => false,
+    };
+    if ours { Kind::Ours } else { Kind::Free }
+}
+
+/// Gunicorn's error page for a status, with `text` in it. The number of body bytes appended.
+pub(super) fn page(status: u16, text: &str, date: Option<&[u8; 29]>, with_body: bool, out: &mut Vec<u8>) -> u64 {
+    let reason = reason_phrase(status);
+    let text = escape(text);
+    let body = format!(
+        "<html>\n  <head>\n    <title>{reason}</title>\n  </head>\n  <body>\n    <h1><p>{reason}</p></h1>\n    {text}\n  \
+         </body>\n</html>\n"
+    );
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(u64::from(status), out);
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    if let Some(date) = date {
+        out.extend_from_slice(b"\r\nDate: ");
+        out.extend_from_slice(date);
+    }
+    out.extend_from_slice(b"\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: ");
+    decimal(body.len() as u64, out);
+    out.extend_from_slice(b"\r\n\r\n");
+    if !with_body {
+        return 0;
+    }
+    out.extend_from_slice(body.as_bytes());
+    body.len() as u64
+}
+
+/// For HTML, as Python's `html.escape` does it.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#x27;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// The words that the registry of statuses has (RFC 9110 §15); empty for those it has not, as RFC 9112 §4 allows.
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        102 => "Processing",
+        103 => "Early Hints",
+        104 => "Upload Resumption Supported",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        207 => "Multi-Status",
+        208 => "Already Reported",
+        226 => "IM Used",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        305 => "Use Proxy",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        418 => "I'm a Teapot",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        506 => "Variant Also Negotiates",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        510 => "Not Extended",
+        511 => "Network Authentication Required",
+        _ => "",
+    }
+}

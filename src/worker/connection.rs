@@ -1,0 +1,709 @@
+//! One socket and one protocol machine.
+//!
+//! ```text
+//!            bytes                complete request             all sent
+//!   Idle ------------> Reading -----------------------> (call) ----------> Idle
+//!    |                    |  refused, or the last one     |  |
+//!    | timeout, drain     +------------+------------------+  | answered later
+//!    v                                 v                     v
+//!  Closing: shutdown(SHUT_WR), read and drop until the peer has closed, too      Waiting
+//! ```
+
+use std::borrow::Cow;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::socket::{Shutdown, shutdown};
+
+use super::buffers::{Buffer, Filled};
+use super::exchange::{Outcome, Summary, Turn};
+use super::intake::Intake;
+use super::output::{Flushed, Output, Rest};
+use super::world::World;
+use crate::app::reply::Ticket;
+use crate::app::{Address, Peer, Request, RequestBody, Response};
+use crate::clock::Moment;
+use crate::logging::access::Entry;
+use crate::protocol::http1::{Error, Http1};
+use crate::protocol::proxy_protocol;
+use crate::protocol::{Event, Head, Reuse, forwarded};
+
+/// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes that are read and dropped meanwhile.
+const LINGER_BYTES: u64 = 1 << 20;
+
+/// Pipelined requests that are answered before other connections get their turn.
+const PIPELINE: usize = 64;
+
+/// Responses are collected up to so many bytes before they are sent.
+const COLLECTED: usize = 64 * 1024;
+
+/// What the engine is to do with a connection that has been driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Wait for its socket, its deadline or a letter.
+    Wait,
+    /// Drive it again after the others.
+    Again,
+    /// Drop it.
+    Close,
+}
+
+/// Where a connection stands between two drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// A PROXY header must come first.
+    Proxy,
+    /// Between requests, nothing has come yet.
+    Idle,
+    /// Part of a head has come.
+    Head,
+    /// The head is complete, the body is not.
+    Body,
+    /// The application will answer later.
+    Waiting,
+    /// The peer does not take what is sent as fast as it comes.
+    Sending,
+    /// Our side is closed; the peer's is not.
+    Lingering,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: OwnedFd,
+    machine: Http1,
+    peer: Peer,
+    listener: u16,
+    stage: Stage,
+    /// The socket may have something to read.
+    readable: bool,
+    /// The peer has closed its side: the next reads end in an end of file.
+    read_closed: bool,
+    /// Nothing more is read and parsed; close when everything is sent.
+    closing: Option<Ending>,
+    /// The engine's poll watches it.
+    pub(crate) registered: bool,
+    requests: u32,
+    ticket: Ticket,
+    /// When the present stage has lasted too long.
+    deadline: Option<Moment>,
+    /// When the wheel asks for the deadline.
+    pub(crate) armed: Option<Moment>,
+    /// Bytes moved since the present window of a body or response began.
+    moved: u64,
+    input: Option<Box<Buffer>>,
+    intake: Option<Box<Intake>>,
+    output: Option<Box<Output>>,
+    log: Option<Box<Logged>>,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// The peer said that it sends nothing more: close.
+    Agreed,
+    /// The peer may be sending: close in stages, or a reset destroys what it has not read yet.
+    Staged,
+}
+
+/// What the access log needs when a response ends later than its call.
+#[derive(Debug)]
+struct Logged {
+    head: Head,
+    began: Moment,
+    summary: Option<Summary>,
+}
+
+impl Connection {
+    /// A connection that has just been accepted, by the listener of that index.
+    pub(crate) fn new(
+        socket: OwnedFd,
+        peer: Option<std::net::SocketAddr>,
+        listener: u16,
+        key: usize,
+        world: &World,
+    ) -> Self {
+        let policy = &world.policy;
+        let (address, trusted) = match peer {
+            Some(peer) => (Address::Ip(peer), policy.forwarders.contains(peer.ip())),
+            None => (Address::Unix(None), true),
+        };
+        let stage = if policy.proxy_protocol.is_some() { Stage::Proxy } else { Stage::Idle };
+        Self {
+            socket,
+            machine: Http1::new(),
+            peer: Peer { address, trusted, secure: false },
+            listener,
+            stage,
+            readable: true,
+            read_closed: false,
+            closing: None,
+            registered: false,
+            requests: 0,
+            ticket: Ticket { key, serial: 0 },
+            deadline: Some(world.now + idle_time(world).max(policy.head_timeout)),
+            armed: None,
+            moved: 0,
+            input: None,
+            intake: None,
+            output: None,
+            log: None,
+        }
+    }
+
+    pub(crate) fn raw_fd(&self) -> i32 {
+        self.socket.as_raw_fd()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.deadline
+    }
+
+    /// The socket has become ready.
+    pub(crate) fn notice(&mut self, readable: bool, read_closed: bool) {
+        self.readable |= readable || read_closed;
+        self.read_closed |= read_closed;
+    }
+
+    /// Whether a draining worker may end it soon.
+    fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle | Stage::Proxy) && self.input.is_none()
+    }
+
+    /// The worker has begun to drain: an idle connection gets the grace period.
+    pub(crate) fn begin_drain(&mut self, world: &World) {
+        if self.is_idle() {
+            self.deadline = Some(world.now + world.policy.grace);
+        }
+    }
+
+    /// Goes on with whatever there is to do, until there is nothing or others should have their turn.
+    pub(crate) fn drive(&mut self, world: &mut World) -> Next {
+        if self.stage == Stage::Lingering {
+            return self.linger(world);
+        }
+        for _ in 0..4 {
+            let served = self.serve(world);
+            match self.send(world, served) {
+                Sent::GoOn => {}
+                Sent::Stop(next) => return next,
+            }
+        }
+        Next::Again
+    }
+
+    /// Parses and answers what has been received, and receives more, until something has to wait.
+    fn serve(&mut self, world: &mut World) -> Served {
+        if self.output.is_some() || self.stage == Stage::Waiting || self.closing.is_some() {
+            return Served::Nothing;
+        }
+        let mut answered = 0;
+        loop {
+            while let Some(input) = self.input.as_deref_mut() {
+                if self.stage == Stage::Proxy {
+                    match self.proxy_header(world) {
+                        Ok(true) => continue,
+                        Ok(false) => break,
+                        Err(()) => return Served::Drop,
+                    }
+                }
+                let head = &mut world.head;
+                let progress = match self.machine.next_event(input.unread(), &world.policy.limits, head) {
+                    Ok(progress) => progress,
+                    Err(error) => {
+                        self.refuse(world, error);
+                        return Served::Some;
+                    }
+                };
+                match progress.event {
+                    Event::NeedMore => {
+                        input.consume(progress.consumed);
+                        break;
+                    }
+                    Event::Request => {
+                        input.consume(progress.consumed);
+                        if head.has_body() {
+                            self.begin_body(world);
+                        }
+                    }
+                    Event::Body { start, end } => {
+                        let bytes = input.unread().get(start..end).unwrap_or_default();
+                        self.moved += bytes.len() as u64;
+                        if let Some(intake) = &mut self.intake
+                            && let Err(error) = intake.append(bytes, world.policy.body_memory, &world.policy.spool)
+                        {
+                            log::error!("A request body cannot be stored in {}: {error}", world.policy.spool.display());
+                            self.refuse(world, Refusal::BODY_STORAGE);
+                            return Served::Some;
+                        }
+                        if let Some(input) = self.input.as_deref_mut() {
+                            input.consume(progress.consumed);
+                        }
+                    }
+                    Event::End => {
+                        input.consume(progress.consumed);
+                        answered += 1;
+                        if !self.answer(world) {
+                            return Served::Some;
+                        }
+                        if answered >= PIPELINE || world.out.len() >= COLLECTED {
+                            return Served::Some;
+                        }
+                    }
+                }
+            }
+            // What is ready goes out before anything is waited for.
+            if !self.readable || !world.out.is_empty() {
+                return Served::Starved;
+            }
+            match self.receive(world) {
+                Ok(Filled::More | Filled::Drained) => {}
+                Ok(Filled::WouldBlock) => return Served::Starved,
+                Ok(Filled::Eof) => return Served::Eof,
+                Err(_) => return Served::Drop,
+            }
+        }
+    }
+
+    fn receive(&mut self, world: &mut World) -> std::io::Result<Filled> {
+        let input = self.input.get_or_insert_with(|| world.buffers.lend());
+        let filled = input.fill(self.socket.as_fd())?;
+        match filled {
+            Filled::More => {}
+            Filled::Drained => self.readable = self.read_closed,
+            Filled::WouldBlock => self.readable = false,
+            Filled::Eof => self.read_closed = true,
+        }
+        Ok(filled)
+    }
+
+    /// Reads the PROXY header; `Ok(false)` if more of it must come, `Err` if the connection is to be dropped.
+    fn proxy_header(&mut self, world: &World) -> Result<bool, ()> {
+        let (Some(input), Some(versions)) = (self.input.as_deref_mut(), world.policy.proxy_protocol) else {
+            return Ok(false);
+        };
+        let believed = match &self.peer.address {
+            Address::Ip(address) => world.policy.proxies.contains(address.ip()),
+            Address::Unix(_) => true,
+        };
+        match proxy_protocol::parse(input.unread(), versions) {
+            Ok(Some(header)) if believed => {
+                input.consume(header.consumed);
+                if let Some((source, _)) = header.addresses {
+                    self.peer.address = Address::Ip(source);
+                    self.peer.trusted = world.policy.forwarders.contains(source.ip());
+                }
+                self.stage = Stage::Idle;
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Ok(Some(_)) => {
+                log::warn!(
+                    "PROXY header from {}, which is not in proxy_allow_ips (proxy-forbidden)",
+                    self.peer.address
+                );
+                Err(())
+            }
+            Err(error) => {
+                log::warn!("Invalid PROXY header from {}: {error} ({})", self.peer.address, error.reason());
+                Err(())
+            }
+        }
+    }
+
+    fn begin_body(&mut self, world: &mut World) {
+        let head = std::mem::take(&mut world.head);
+        if head.expects_continue() {
+            self.machine.continue_body(&mut world.out);
+        }
+        self.intake = Some(Box::new(Intake::new(head)));
+        self.stage = Stage::Body;
+        self.moved = 0;
+        self.deadline = Some(world.now + world.policy.body.window);
+    }
+
+    /// Answers a request that has arrived whole. Returns whether the next one may be parsed at once.
+    fn answer(&mut self, world: &mut World) -> bool {
+        let (head, body) = match self.intake.take() {
+            Some(intake) => intake.finish(),
+            None => (std::mem::take(&mut world.head), RequestBody::Empty),
+        };
+        world.serial += 1;
+        self.ticket.serial = world.serial;
+        self.requests += 1;
+        let last = world.policy.requests > 0 && u64::from(self.requests) >= world.policy.requests;
+        if world.draining || last || world.policy.keepalive.is_zero() {
+            self.machine.close_after_response();
+        }
+        if self.peer.trusted && !self.forwarded(world, &head) {
+            world.head = head;
+            return false;
+        }
+        let began = if world.access.is_some() { crate::sys::now() } else { Moment::default() };
+        let Some(local) = world.locals.get(usize::from(self.listener)) else { return false };
+        let mut turn = Turn {
+            machine: &mut self.machine,
+            out: &mut world.out,
+            date: world.date.text(),
+            letterbox: &world.letterbox,
+            ticket: self.ticket,
+            sends_body: head.method() != "HEAD",
+            outcome: Outcome::Unanswered,
+        };
+        world.slot.begin_call(crate::sys::now_coarse());
+        turn.call(world.application.as_mut(), &Request::new(&head, &body, &self.peer, local));
+        world.slot.end_call();
+        let outcome = turn.outcome;
+        self.take_outcome(world, outcome, head, began)
+    }
+
+    /// Believes what a trusted peer says of its client; answers by itself if that contradicts itself.
+    fn forwarded(&mut self, world: &mut World, head: &Head) -> bool {
+        match forwarded::is_secure(head, &world.policy.secure_scheme_headers) {
+            Ok(secure) => {
+                self.peer.secure = secure;
+                true
+            }
+            Err(error) => {
+                self.refuse(world, error);
+                false
+            }
+        }
+    }
+
+    /// Files away what a call came to. Returns whether the next request may be parsed at once.
+    fn take_outcome(&mut self, world: &mut World, outcome: Outcome, head: Head, began: Moment) -> bool {
+        match outcome {
+            Outcome::Finished(reuse, summary) => {
+                self.account(world, &head, began, &summary);
+                let agreed = !head.keep_alive;
+                world.head = head;
+                self.finished(world, reuse, agreed)
+            }
+            Outcome::Streaming(rest, summary) => {
+                let body = std::mem::take(&mut world.out);
+                self.output = Some(Box::new(Output::new(body, 0, rest)));
+                self.log = Some(Box::new(Logged { head, began, summary: Some(summary) }));
+                self.stage = Stage::Sending;
+                self.begin_sending(world);
+                false
+            }
+            Outcome::Deferred | Outcome::Unanswered => {
+                self.log = Some(Box::new(Logged { head, began, summary: None }));
+                self.stage = Stage::Waiting;
+                self.deadline = None;
+                false
+            }
+        }
+    }
+
+    fn finished(&mut self, world: &World, reuse: Reuse, agreed: bool) -> bool {
+        self.stage = Stage::Idle;
+        self.deadline = Some(world.now + idle_time(world));
+        if reuse == Reuse::Close {
+            self.closing = Some(if agreed { Ending::Agreed } else { Ending::Staged });
+        }
+        self.closing.is_none()
+    }
+
+    fn account(&mut self, world: &mut World, head: &Head, began: Moment, summary: &Summary) {
+        world.requests += 1;
+        if let Some(access) = &mut world.access {
+            access.line(&Entry {
+                head,
+                peer: &self.peer,
+                status: summary.status,
+                sent: self.machine.sent(),
+                duration: crate::sys::now().since(began),
+                response: &summary.response,
+            });
+        }
+    }
+
+    /// The answer that was deferred has come.
+    pub(crate) fn answer_later(&mut self, world: &mut World, ticket: Ticket, response: Response) {
+        if self.stage != Stage::Waiting || ticket != self.ticket {
+            return;
+        }
+        let Some(log) = self.log.take() else { return };
+        if world.draining {
+            self.machine.close_after_response();
+        }
+        let mut turn = Turn {
+            machine: &mut self.machine,
+            out: &mut world.out,
+            date: world.date.text(),
+            letterbox: &world.letterbox,
+            ticket,
+            sends_body: log.head.method() != "HEAD",
+            outcome: Outcome::Unanswered,
+        };
+        turn.answer(response);
+        let outcome = turn.outcome;
+        self.take_outcome(world, outcome, log.head, log.began);
+    }
+
+    /// Answers a request that breaks the rules, and stops listening to its sender.
+    fn refuse(&mut self, world: &mut World, refusal: impl Into<Refusal>) {
+        let Refusal { status, reason, text } = refusal.into();
+        log::warn!("Invalid request from ip={}: {text} ({reason})", PeerIp(&self.peer.address));
+        self.machine.refuse_with(status, &text, None, &mut world.out);
+        self.intake = None;
+        self.closing = Some(Ending::Staged);
+        world.requests += 1;
+    }
+
+    /// Sends what `serve` has collected and what was left over.
+    fn send(&mut self, world: &mut World, served: Served) -> Sent {
+        if matches!(served, Served::Drop) {
+            world.out.clear();
+            return Sent::Stop(Next::Close);
+        }
+        if !world.out.is_empty() {
+            if let Some(output) = &mut self.output {
+                output.extend(|bytes| bytes.append(&mut world.out));
+            } else {
+                match nix::unistd::write(&self.socket, &world.out) {
+                    Ok(count) if count == world.out.len() => world.out.clear(),
+                    Ok(count) => self.keep_output(world, count),
+                    Err(nix::Error::EAGAIN | nix::Error::EINTR) => self.keep_output(world, 0),
+                    Err(_) => {
+                        world.out.clear();
+                        return Sent::Stop(Next::Close);
+                    }
+                }
+            }
+        }
+        while let Some(output) = &mut self.output {
+            let (flushed, count) =
+                output.flush(self.socket.as_fd(), &mut self.machine, &mut world.scratch, world.policy.sendfile);
+            self.moved += count;
+            match flushed {
+                Flushed::Everything => self.output_done(world),
+                Flushed::Blocked => return Sent::Stop(Next::Wait),
+                Flushed::Starved => {
+                    self.deadline = None;
+                    return Sent::Stop(Next::Wait);
+                }
+                Flushed::Enough => return Sent::Stop(Next::Again),
+                Flushed::Broken => return Sent::Stop(Next::Close),
+            }
+        }
+        self.settle(world, served)
+    }
+
+    fn keep_output(&mut self, world: &mut World, sent: usize) {
+        let bytes = std::mem::take(&mut world.out);
+        self.output = Some(Box::new(Output::new(bytes, sent, Rest::None)));
+        self.begin_sending(world);
+    }
+
+    fn begin_sending(&mut self, world: &World) {
+        self.moved = 0;
+        self.deadline = Some(world.now + world.policy.send.window);
+    }
+
+    /// Everything that was ready has been sent; ends the response if one was being streamed.
+    fn output_done(&mut self, world: &mut World) {
+        if self.stage == Stage::Sending
+            && let Some(output) = &mut self.output
+            && !output.has_body()
+            && let Some(log) = self.log.take()
+        {
+            let mut reuse = Reuse::Close;
+            let machine = &mut self.machine;
+            output.extend(|bytes| reuse = machine.finish(bytes));
+            let log = *log;
+            if let Some(summary) = &log.summary {
+                self.account(world, &log.head, log.began, summary);
+            }
+            self.finished(world, reuse, !log.head.keep_alive);
+            world.head = log.head;
+            // The last chunk has to go out, too.
+            return;
+        }
+        if let Some(output) = self.output.take() {
+            if world.out.capacity() == 0 {
+                world.out = output.into_buffer();
+            }
+            if self.stage == Stage::Idle {
+                self.deadline = Some(world.now + idle_time(world));
+            }
+        }
+    }
+
+    /// Nothing is left to send: what now?
+    fn settle(&mut self, world: &mut World, served: Served) -> Sent {
+        if let Some(ending) = self.closing {
+            return Sent::Stop(self.end(world, ending));
+        }
+        if self.stage == Stage::Waiting {
+            return Sent::Stop(Next::Wait);
+        }
+        match served {
+            Served::Some | Served::Nothing => return Sent::GoOn,
+            Served::Eof => return Sent::Stop(Next::Close),
+            Served::Starved | Served::Drop => {}
+        }
+        if self.input.as_ref().is_some_and(|input| input.is_empty())
+            && let Some(input) = self.input.take()
+        {
+            world.buffers.take_back(input);
+        }
+        if self.readable {
+            return Sent::GoOn;
+        }
+        if self.stage == Stage::Idle && self.input.is_some() {
+            self.stage = Stage::Head;
+            self.deadline = Some(world.now + world.policy.head_timeout);
+        }
+        Sent::Stop(Next::Wait)
+    }
+
+    /// Everything is sent that ever will be.
+    fn end(&mut self, world: &mut World, ending: Ending) -> Next {
+        let unread = self.input.as_ref().is_some_and(|input| !input.is_empty());
+        if let Some(input) = self.input.take() {
+            world.buffers.take_back(input);
+        }
+        if self.read_closed || (ending == Ending::Agreed && !unread) {
+            return Next::Close;
+        }
+        if shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
+            return Next::Close;
+        }
+        self.stage = Stage::Lingering;
+        self.deadline = Some(world.now + LINGER);
+        self.moved = 0;
+        self.linger(world)
+    }
+
+    /// Reads and drops until the peer has closed its side.
+    fn linger(&mut self, world: &mut World) -> Next {
+        let mut buffer = world.buffers.lend();
+        let next = loop {
+            buffer.clear();
+            match buffer.fill(self.socket.as_fd()) {
+                Ok(Filled::More | Filled::Drained) => {
+                    self.moved += buffer.unread().len() as u64;
+                    if self.moved > LINGER_BYTES {
+                        break Next::Close;
+                    }
+                }
+                Ok(Filled::WouldBlock) => break Next::Wait,
+                Ok(Filled::Eof) | Err(_) => break Next::Close,
+            }
+        };
+        world.buffers.take_back(buffer);
+        next
+    }
+
+    /// The deadline has passed.
+    pub(crate) fn expire(&mut self, world: &mut World) -> Next {
+        match self.stage {
+            Stage::Lingering => Next::Close,
+            Stage::Waiting => {
+                self.deadline = None;
+                Next::Wait
+            }
+            _ if self.output.is_some() => self.next_window(world),
+            Stage::Sending => self.next_window(world),
+            Stage::Body if world.policy.body.is_met_by(self.moved) => {
+                self.moved = 0;
+                self.deadline = Some(world.now + world.policy.body.window);
+                Next::Wait
+            }
+            Stage::Body => self.time_out(world, Error::BodyTimeout.into()),
+            Stage::Head => self.time_out(world, Error::HeadTimeout.into()),
+            Stage::Idle | Stage::Proxy => {
+                // A request may be there that nobody has told us of yet.
+                self.readable = true;
+                let next = self.drive(world);
+                if next == Next::Wait && self.is_idle() {
+                    return self.end(world, Ending::Staged);
+                }
+                next
+            }
+        }
+    }
+
+    fn next_window(&mut self, world: &World) -> Next {
+        if !world.policy.send.is_met_by(self.moved) {
+            log::debug!("Closing {}: the response is not being read", self.peer.address);
+            return Next::Close;
+        }
+        self.begin_sending(world);
+        Next::Wait
+    }
+
+    fn time_out(&mut self, world: &mut World, refusal: Refusal) -> Next {
+        self.refuse(world, refusal);
+        match self.send(world, Served::Some) {
+            Sent::Stop(next) => next,
+            Sent::GoOn => Next::Close,
+        }
+    }
+
+    /// Whether a letter's ticket is for the request that this connection is busy with.
+    pub(crate) fn awaits(&self, ticket: Ticket) -> bool {
+        self.ticket == ticket
+    }
+}
+
+/// Why a request is not given to the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    status: u16,
+    reason: &'static str,
+    text: Cow<'static, str>,
+}
+
+impl Refusal {
+    const BODY_STORAGE: Self =
+        Self { status: 500, reason: "body-storage", text: Cow::Borrowed("The request body cannot be stored") };
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { status: error.status(), reason: error.reason(), text: error.to_string().into() }
+    }
+}
+
+/// What `serve` came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    /// There was something to be done first.
+    Nothing,
+    /// Something was answered, and there may be more.
+    Some,
+    /// More has to be received.
+    Starved,
+    /// The peer sends nothing more.
+    Eof,
+    /// The connection is broken.
+    Drop,
+}
+
+enum Sent {
+    GoOn,
+    Stop(Next),
+}
+
+fn idle_time(world: &World) -> Duration {
+    if world.draining { world.policy.grace } else { world.policy.keepalive }
+}
+
+/// The address as Gunicorn's log shows it: without the port.
+struct PeerIp<'a>(&'a Address);
+
+impl std::fmt::Display for PeerIp<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Address::Ip(address) => address.ip().fmt(f),
+            unix @ Address::Unix(_) => unix.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! One call of the application: from a complete request to bytes in the output.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::mailbox::Letterbox;
+use super::output::Rest;
+use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
+use crate::app::{Application, Body, Request, Response, Segment};
+use crate::protocol::http1::Http1;
+use crate::protocol::{Length, Reuse};
+
+/// A body up to this many bytes is copied behind its head, so that both leave in one write.
+const COPIED: usize = 16 * 1024;
+
+/// Where the answer of one request goes.
+pub(crate) struct Turn<'a> {
+    pub(crate) machine: &'a mut Http1,
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) date: &'a [u8; 29],
+    pub(crate) letterbox: &'a Arc<Letterbox>,
+    pub(crate) ticket: Ticket,
+    /// Whether the method is one whose responses have a body (not HEAD).
+    pub(crate) sends_body: bool,
+    /// What has become of it.
+    pub(crate) outcome: Outcome,
+}
+
+/// What has become of a request.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Nothing yet.
+    Unanswered,
+    /// The answer is in the output, whole.
+    Finished(Reuse, Summary),
+    /// The head of the answer is in the output, and this follows.
+    Streaming(Rest, Summary),
+    /// The answer will come by the letterbox.
+    Deferred,
+}
+
+/// What the access log wants to know of a response.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    pub(crate) status: u16,
+    /// The response without its body, kept only while the access log asks for its fields.
+    pub(crate) response: Response,
+}
+
+impl Turn<'_> {
+    /// Calls the application. A panic is logged and answered with 500.
+    pub(crate) fn call(&mut self, application: &mut dyn Application, request: &Request<'_>) {
+        let called = catch_unwind(AssertUnwindSafe(|| application.call(request, Reply::new(self))));
+        if let Err(panic) = called {
+            let message = panic
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("a panic without a message");
+            log::error!("Error handling request {} {}: panicked: {message}", request.method(), request.target());
+        }
+        if matches!(self.outcome, Outcome::Unanswered) {
+            self.answer(Response::error(500));
+        }
+    }
+
+    /// Puts the response into the output; 500 if it cannot be sent as it is.
+    pub(crate) fn answer(&mut self, response: Response) {
+        self.outcome = match self.encode(response) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                log::error!("Error handling request: the application's response cannot be sent: {error}");
+                self.encode(Response::error(500))
+                    .unwrap_or(Outcome::Finished(Reuse::Close, Summary { status: 500, response: Response::new(500) }))
+            }
+        };
+    }
+
+    fn encode(&mut self, mut response: Response) -> Result<Outcome, crate::protocol::http1::ResponseError> {
+        let length = response.body.len().map_or(Length::Unknown, Length::Known);
+        self.machine.respond(
+            response.status,
+            response.reason.as_deref(),
+            response.fields(),
+            length,
+            self.date,
+            self.out,
+        )?;
+        let body = std::mem::take(&mut response.body);
+        let sends_body = self.sends_body && !matches!(response.status, 204 | 304);
+        let summary = Summary { status: response.status, response };
+        let rest = match body {
+            _ if !sends_body => Rest::None,
+            Body::Empty => Rest::None,
+            Body::Bytes(bytes) if bytes.len() <= COPIED => {
+                self.machine.body(&bytes, self.out);
+                Rest::None
+            }
+            Body::Bytes(bytes) => self.segments([Segment::Bytes(bytes)].into()),
+            Body::Segments(segments) => self.segments(segments.into()),
+            Body::Source(source) => Rest::Source(source, self.letterbox.waker(self.ticket)),
+        };
+        Ok(match rest {
+            Rest::None => Outcome::Finished(self.machine.finish(self.out), summary),
+            rest => Outcome::Streaming(rest, summary),
+        })
+    }
+
+    fn segments(&mut self, segments: VecDeque<Segment>) -> Rest {
+        let allowed = self.machine.frame(segments.iter().map(Segment::len).sum(), self.out);
+        Rest::Segments(segments, allowed)
+    }
+}
+
+impl Exchange for Turn<'_> {
+    fn send(&mut self, response: Response) {
+        self.answer(response);
+    }
+
+    fn early_hints(&mut self, fields: &[(&str, &str)]) {
+        let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        if let Err(error) = self.machine.interim(103, fields, self.out) {
+            log::error!("the application's early hints cannot be sent: {error}");
+        }
+    }
+
+    fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket) {
+        self.outcome = Outcome::Deferred;
+        (Arc::clone(self.letterbox) as Arc<dyn Mailbox>, self.ticket)
+    }
+}

@@ -1,0 +1,210 @@
+//! What is still to be sent on a connection.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::task::Waker;
+
+use nix::sys::socket::{MsgFlags, send};
+
+use crate::app::{Pull, Segment, Source};
+use crate::protocol::http1::Http1;
+
+/// Segments that one writev takes.
+const VECTORS: usize = 16;
+
+/// Bytes that one sendfile is asked for, so that one fast reader of a large file does not keep the others waiting.
+const FILE_STEP: u64 = 1 << 20;
+
+/// Framed bytes, and behind them the part of a body that is sent from where it lies.
+#[derive(Debug)]
+pub(crate) struct Output {
+    bytes: Vec<u8>,
+    sent: usize,
+    body: Rest,
+}
+
+/// The part of a body that has not been framed or sent.
+#[derive(Debug)]
+pub(crate) enum Rest {
+    /// Nothing.
+    None,
+    /// Segments, and how many bytes of them may be sent.
+    Segments(VecDeque<Segment>, u64),
+    /// A source, and what it wakes this connection with.
+    Source(Box<dyn Source>, Waker),
+}
+
+/// How far a flush came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// All of it is sent.
+    Everything,
+    /// The socket is full.
+    Blocked,
+    /// The source has nothing now.
+    Starved,
+    /// It was this connection's turn for long enough.
+    Enough,
+    /// It cannot be sent whole: the peer has gone, the file has shrunk or the source has failed.
+    Broken,
+}
+
+impl Output {
+    pub(crate) fn new(bytes: Vec<u8>, sent: usize, body: Rest) -> Self {
+        Self { bytes, sent, body }
+    }
+
+    /// The buffer, empty, for the next response.
+    pub(crate) fn into_buffer(mut self) -> Vec<u8> {
+        self.bytes.clear();
+        self.bytes
+    }
+
+    /// Whether the rest of a body lies behind the framed bytes, so that the response is not finished yet.
+    pub(crate) fn has_body(&self) -> bool {
+        !matches!(self.body, Rest::None)
+    }
+
+    /// Sends what the socket takes, pulling the source when everything before it has been sent.
+    ///
+    /// Returns the bytes that were sent, too.
+    pub(crate) fn flush(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        machine: &mut Http1,
+        scratch: &mut Vec<u8>,
+        sendfile: bool,
+    ) -> (Flushed, u64) {
+        let mut total = 0;
+        loop {
+            match self.step(socket, machine, scratch, sendfile) {
+                Ok(Step::Sent(count)) => {
+                    total += count;
+                    if total > 4 * FILE_STEP {
+                        return (Flushed::Enough, total);
+                    }
+                }
+                Ok(Step::Framed) => {}
+                Ok(Step::Stop(flushed)) => return (flushed, total),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (Flushed::Blocked, total),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return (Flushed::Broken, total),
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        machine: &mut Http1,
+        scratch: &mut Vec<u8>,
+        sendfile: bool,
+    ) -> io::Result<Step> {
+        let framed = self.bytes.get(self.sent..).unwrap_or_default();
+        match &mut self.body {
+            Rest::None if framed.is_empty() => Ok(Step::Stop(Flushed::Everything)),
+            Rest::None | Rest::Source(..) if !framed.is_empty() => {
+                let count = nix::unistd::write(socket, framed)?;
+                self.sent += count;
+                Ok(Step::Sent(count as u64))
+            }
+            Rest::None => Ok(Step::Stop(Flushed::Everything)),
+            Rest::Source(source, waker) => {
+                scratch.clear();
+                self.bytes.clear();
+                self.sent = 0;
+                let pull = source.pull(waker, scratch);
+                if !scratch.is_empty() {
+                    machine.body(scratch, &mut self.bytes);
+                }
+                match pull {
+                    Pull::More => Ok(Step::Framed),
+                    Pull::Pending if self.bytes.is_empty() => Ok(Step::Stop(Flushed::Starved)),
+                    Pull::Pending => Ok(Step::Framed),
+                    Pull::End => {
+                        self.body = Rest::None;
+                        Ok(Step::Framed)
+                    }
+                    Pull::Failed => Ok(Step::Stop(Flushed::Broken)),
+                }
+            }
+            Rest::Segments(segments, allowed) => {
+                while segments.front().is_some_and(Segment::is_empty) {
+                    segments.pop_front();
+                }
+                if *allowed == 0 || segments.is_empty() {
+                    self.body = Rest::None;
+                    return Ok(Step::Framed);
+                }
+                if let Some(Segment::File(range)) = segments.front_mut() {
+                    if !framed.is_empty() {
+                        let count = send(socket.as_raw_fd(), framed, MsgFlags::from_bits_retain(libc::MSG_MORE))?;
+                        self.sent += count;
+                        return Ok(Step::Sent(count as u64));
+                    }
+                    let count = if sendfile {
+                        let mut offset = i64::try_from(range.offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+                        let length = range.length.min(*allowed).min(FILE_STEP) as usize;
+                        nix::sys::sendfile::sendfile64(socket, &*range.file, Some(&mut offset), length)?
+                    } else {
+                        use std::os::unix::fs::FileExt;
+                        scratch.resize(64 * 1024, 0);
+                        let length = range.length.min(*allowed).min(scratch.len() as u64) as usize;
+                        let room = scratch.get_mut(..length).unwrap_or_default();
+                        let read = range.file.read_at(room, range.offset)?;
+                        if read == 0 { 0 } else { nix::unistd::write(socket, room.get(..read).unwrap_or_default())? }
+                    } as u64;
+                    if count == 0 {
+                        // The file has become shorter than it was when its length was promised.
+                        return Ok(Step::Stop(Flushed::Broken));
+                    }
+                    range.offset += count;
+                    range.length -= count;
+                    *allowed -= count;
+                    return Ok(Step::Sent(count));
+                }
+                let mut vectors = Vec::with_capacity(VECTORS);
+                if !framed.is_empty() {
+                    vectors.push(IoSlice::new(framed));
+                }
+                let mut room = *allowed;
+                for segment in segments.iter().take(VECTORS) {
+                    let Segment::Bytes(bytes) = segment else { break };
+                    let length = room.min(bytes.len() as u64) as usize;
+                    vectors.push(IoSlice::new(bytes.get(..length).unwrap_or_default()));
+                    room -= length as u64;
+                }
+                let count = nix::sys::uio::writev(socket, &vectors)?;
+                let of_frame = count.min(framed.len());
+                self.sent += of_frame;
+                let mut of_body = count - of_frame;
+                *allowed -= of_body as u64;
+                while of_body > 0 {
+                    let Some(Segment::Bytes(bytes)) = segments.front_mut() else { break };
+                    let step = of_body.min(bytes.len());
+                    bytes::Buf::advance(bytes, step);
+                    of_body -= step;
+                    if bytes.is_empty() {
+                        segments.pop_front();
+                    }
+                }
+                Ok(Step::Sent(count as u64))
+            }
+        }
+    }
+
+    /// Appends bytes behind everything else; only right when no body is left.
+    pub(crate) fn extend(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
+        append(&mut self.bytes);
+    }
+}
+
+enum Step {
+    /// So many bytes went out.
+    Sent(u64),
+    /// More bytes are ready to go out.
+    Framed,
+    /// That is as far as it goes.
+    Stop(Flushed),
+}

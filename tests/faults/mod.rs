@@ -1,0 +1,515 @@
+//! Faults under load: what happens to the requests of two hundred clients meanwhile is the figure.
+//!
+//! Each scenario takes how long or how often; the tests here run them briefly, `soak` in full.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::crash::with_failing_forks;
+use crate::support::ledger::{Ledger, Plan, Report};
+use crate::support::server::{example, link_program};
+use crate::support::{Address, Client, SOON, Server, client, poll_until, process, programs, sockets};
+use crate::upgrade::{upgradable, upgrade};
+
+/// Something measured, and what it must be.
+#[derive(Clone, Debug)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) measured: String,
+    pub(crate) bar: String,
+    pub(crate) holds: bool,
+}
+
+/// What a scenario measured, and the ledger behind it.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) figures: Vec<Figure>,
+    pub(crate) report: Option<Report>,
+}
+
+impl Outcome {
+    fn figure(&mut self, name: impl Into<String>, measured: impl Into<String>, bar: impl Into<String>, holds: bool) {
+        self.figures.push(Figure { name: name.into(), measured: measured.into(), bar: bar.into(), holds });
+    }
+
+    /// At most `bar`, with a unit.
+    fn at_most<T: PartialOrd + fmt::Display>(&mut self, name: &str, measured: T, bar: T, unit: &str) {
+        let holds = measured <= bar;
+        self.figure(name, format!("{measured:.3}{unit}"), format!("<= {bar}{unit}"), holds);
+    }
+
+    /// Ends the ledger; nothing may be lost, nor answered twice.
+    fn nothing_lost(&mut self, what: &str, ledger: Ledger, server: &Server) {
+        let report = ledger.finish();
+        self.audit(what, &report, server, 0);
+        self.report = Some(report);
+    }
+
+    fn audit(&mut self, what: &str, report: &Report, server: &Server, allowed: usize) {
+        let audit = report.audit(&server.answered());
+        let lost = report.lost.len() - allowed;
+        self.figure(
+            format!("{what}: lost"),
+            format!("{lost} of {}", report.total()),
+            "0",
+            lost == 0 && report.total() > 100,
+        );
+        let twice = audit.twice + audit.phantom;
+        self.figure(format!("{what}: answered twice or by nobody"), twice.to_string(), "0", twice == 0);
+    }
+
+    /// Fails the test with everything that was measured if a bar is missed.
+    #[track_caller]
+    pub(crate) fn check(self) {
+        let report = self.report.map(|report| report.to_string()).unwrap_or_default();
+        for figure in &self.figures {
+            eprintln!("{}: {} ({})", figure.name, figure.measured, figure.bar);
+        }
+        let missed: Vec<_> = self.figures.iter().filter(|figure| !figure.holds).collect();
+        assert!(missed.is_empty(), "{missed:#?}\n{report}");
+    }
+}
+
+/// Two hundred clients at work on a server.
+fn crowd(server: &Server) -> Ledger {
+    crowd_at(&server.address)
+}
+
+fn crowd_at(address: &Address) -> Ledger {
+    let ledger = Ledger::start(Plan::new(address));
+    poll_until("the first answers", SOON, || (ledger.answered() > 400).then_some(()));
+    ledger
+}
+
+/// Waits until the workers have not changed for a while and are that many.
+fn settle(server: &Server, count: usize) -> Duration {
+    let began = Instant::now();
+    let mut stable = (server.workers(), Instant::now());
+    poll_until(&format!("{count} workers for good"), Duration::from_secs(60), || {
+        let now = server.workers();
+        if now != stable.0 {
+            stable = (now, Instant::now());
+        }
+        (stable.0.len() == count && stable.1.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+    began.elapsed() - Duration::from_secs(1)
+}
+
+/// SIGHUP again and again.
+pub(crate) fn reloads(times: u32, every: Duration) -> Outcome {
+    let mut outcome = Outcome::default();
+    let server = Server::probe().ledger().args(&["-w", "2"]).start();
+    let mut pids = server.wait_workers(2);
+    let ledger = crowd(&server);
+    let (descriptors, resident) = (process::descriptors(server.pid).len(), process::resident(server.pid));
+    let began = Instant::now();
+    for number in 1..=times {
+        server.signal(Signal::SIGHUP);
+        std::thread::sleep((began + every * number).saturating_duration_since(Instant::now()));
+    }
+    settle(&server, 2);
+    pids.retain(|pid| process::is_alive(*pid));
+    outcome.figure("reloads: workers of the first generation left", pids.len().to_string(), "0", pids.is_empty());
+    outcome.nothing_lost(&format!("{times} reloads"), ledger, &server);
+    let grown = process::descriptors(server.pid).len().saturating_sub(descriptors);
+    outcome.at_most("reloads: descriptors leaked by the arbiter", grown, 0, "");
+    let grown = process::resident(server.pid) as f64 / resident.max(1) as f64 - 1.0;
+    outcome.at_most(
+        "reloads: growth of the arbiter's memory",
+        grown * 100.0,
+        if times < 50 { 10.0 } else { 2.0 },
+        " %",
+    );
+    outcome
+}
+
+/// The same with nginx and its kept connections in between.
+pub(crate) fn reloads_behind_nginx(times: u32, every: Duration, unix: bool) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut builder = Server::probe().ledger().args(&["-w", "2"]);
+    if unix {
+        let path = builder.directory().join("socket");
+        builder = builder.bind(Address::unix(&path));
+    }
+    let server = builder.start();
+    let (_nginx, address) = programs::nginx(&server.address);
+    let ledger = crowd_at(&address);
+    for _ in 0..times {
+        server.signal(Signal::SIGHUP);
+        std::thread::sleep(every);
+    }
+    settle(&server, 2);
+    let name = if unix { "a unix socket" } else { "TCP" };
+    outcome.nothing_lost(&format!("{times} reloads behind nginx over {name}"), ledger, &server);
+    outcome
+}
+
+/// Upgrades by USR2, with failed ones in between.
+pub(crate) fn upgrades(times: u32, failed: u32) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut server = upgradable().ledger().start();
+    server.wait_workers(2);
+    let mut arbiter = server.pid;
+    let ledger = crowd(&server);
+    let program = server.directory.join("app");
+    let mut failures = 0;
+    for number in 0..times {
+        if failures < failed && number * failed >= failures * times {
+            failures += 1;
+            fail_to_upgrade(&program, arbiter);
+        }
+        let new = upgrade(&mut server, arbiter);
+        process::signal(arbiter, Signal::SIGTERM);
+        poll_until("the old arbiter to go", SOON, || {
+            let _ = server.exited();
+            (!process::is_alive(arbiter)).then_some(())
+        });
+        arbiter = new;
+    }
+    outcome.nothing_lost(&format!("{times} upgrades, {failures} more that failed"), ledger, &server);
+    outcome
+}
+
+fn fail_to_upgrade(program: &std::path::Path, arbiter: i32) {
+    let children = process::children(arbiter);
+    fs::remove_file(program).expect("the program");
+    fs::write(program, "#!/bin/sh\nsleep 0.2\nexit 1\n").expect("a bad program");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("its mode");
+    process::signal(arbiter, Signal::SIGUSR2);
+    poll_until("the bad program to be started", SOON, || {
+        (process::children(arbiter).len() > children.len()).then_some(())
+    });
+    poll_until("the bad program to end", SOON, || (process::children(arbiter) == children).then_some(()));
+    fs::remove_file(program).expect("the bad program");
+    link_program(&example("probe"), program).expect("the good one");
+}
+
+/// SIGKILL to one worker after the other: only what it held is lost.
+pub(crate) fn killed_workers(every: Duration, duration: Duration) -> Outcome {
+    let mut outcome = Outcome::default();
+    let server = Server::probe().ledger().args(&["-w", "3"]).start();
+    server.wait_workers(3);
+    let ledger = crowd(&server);
+    let resident = process::resident(server.pid);
+    let mut held: Vec<(Instant, HashSet<u16>)> = Vec::new();
+    let mut empty = 0;
+    let began = Instant::now();
+    let mut next = began;
+    while began.elapsed() < duration {
+        next += every;
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        let workers = server.workers();
+        empty += u32::from(workers.is_empty());
+        let Some(pid) = workers.get(held.len() % workers.len().max(1)).copied() else { continue };
+        // What it holds is looked up while it stands still.
+        process::signal(pid, Signal::SIGSTOP);
+        let stopping = Instant::now();
+        while process::state(pid).is_some_and(|state| state != 'T' && state != 'Z') && stopping.elapsed() < SOON {
+            std::hint::spin_loop();
+        }
+        let inodes: HashSet<u32> = process::sockets(pid).into_iter().collect();
+        let connected = sockets::connected(server.address.port());
+        let ports = connected.iter().filter(|socket| inodes.contains(&socket.inode)).map(|socket| socket.peer_port);
+        held.push((stopping, ports.collect()));
+        process::signal(pid, Signal::SIGKILL);
+    }
+    settle(&server, 3);
+    let report = ledger.finish();
+    let excused = |port: u16, at: Instant| {
+        held.iter().any(|(killed, ports)| {
+            ports.contains(&port) && at >= *killed && at.duration_since(*killed) < Duration::from_secs(2)
+        })
+    };
+    let allowed = report.lost.iter().filter(|loss| excused(loss.port, loss.at)).count();
+    let what = format!("{} workers killed", held.len());
+    outcome.figure(format!("{what}: lost with them"), allowed.to_string(), "any", true);
+    outcome.audit(&format!("{what}, beyond what they held"), &report, &server, allowed);
+    outcome.at_most(&format!("{what}: moments without any worker"), empty, 0, "");
+    let grown = process::resident(server.pid) as f64 / resident.max(1) as f64 - 1.0;
+    outcome.at_most(&format!("{what}: growth of the arbiter's memory"), grown * 100.0, 10.0, " %");
+    outcome.report = Some(report);
+    outcome
+}
+
+/// TTIN and TTOU in a storm, the other signals among them.
+pub(crate) fn signal_storm(signals: u32) -> Outcome {
+    let mut outcome = Outcome::default();
+    let server = Server::probe().ledger().args(&["-w", "2"]).start();
+    server.wait_workers(2);
+    let ledger = crowd(&server);
+    let mut most = 0;
+    for number in 0..signals {
+        server.signal(if number % 2 == 0 { Signal::SIGTTIN } else { Signal::SIGTTOU });
+        match number % 500 {
+            100 => server.signal(Signal::SIGUSR1),
+            200 => server.signal(Signal::SIGWINCH),
+            300 => server.signal(Signal::SIGCHLD),
+            _ => {}
+        }
+        if number % 50 == 0 {
+            most = most.max(server.workers().len());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    // One more and one less are still understood, and the settings' number comes back with a reload.
+    let count = poll_until("the storm to settle", Duration::from_secs(60), || {
+        let count = server.workers().len();
+        std::thread::sleep(Duration::from_secs(1));
+        (server.workers().len() == count).then_some(count)
+    });
+    server.signal(Signal::SIGTTIN);
+    settle(&server, count + 1);
+    server.signal(Signal::SIGTTOU);
+    settle(&server, count);
+    server.signal(Signal::SIGHUP);
+    let took = settle(&server, 2);
+    let what = format!("{signals} signals");
+    outcome.figure(
+        format!("{what}: final state"),
+        format!("2 workers, {:.1} s after HUP; {most} at most", took.as_secs_f64()),
+        "2 workers",
+        true,
+    );
+    outcome.nothing_lost(&what, ledger, &server);
+    outcome
+}
+
+/// Forks that fail while a worker is to be replaced.
+pub(crate) fn failing_forks(times: usize) -> Outcome {
+    let mut outcome = Outcome::default();
+    let server = with_failing_forks(Server::probe()).ledger().args(&["-w", "2"]).start();
+    let pids = server.wait_workers(2);
+    let ledger = crowd(&server);
+    server.directory.write("faults", ".".repeat(times));
+    // TERM, so that nothing in flight goes with it.
+    process::signal(pids[0], Signal::SIGTERM);
+    let faults = server.directory.join("faults");
+    poll_until("the failures", Duration::from_secs(60), || {
+        fs::metadata(&faults).is_ok_and(|metadata| metadata.len() == 0).then_some(())
+    });
+    let cleared = Instant::now();
+    server.wait_workers(2);
+    let took = cleared.elapsed().as_secs_f64();
+    outcome.at_most(&format!("{times} failed forks: full strength after their end"), took, 1.0, " s");
+    settle(&server, 2);
+    outcome.nothing_lost(&format!("{times} failed forks"), ledger, &server);
+    outcome
+}
+
+/// SIGKILL to the arbiter.
+pub(crate) fn killed_arbiters(times: u32) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..times {
+        let mut server = Server::probe().args(&["-w", "3"]).start();
+        let workers = server.wait_workers(3);
+        let mut busy = server.connect();
+        busy.get("/");
+        server.signal(Signal::SIGKILL);
+        let killed = Instant::now();
+        server.wait_exit(SOON);
+        process::wait_gone(&workers, SOON);
+        let Address::Tcp(address) = server.address else { unreachable!("it is bound to TCP") };
+        poll_until("the port", SOON, || std::net::TcpListener::bind(address).ok());
+        slowest = slowest.max(killed.elapsed());
+    }
+    let name = format!("arbiter killed {times} times: slowest until workers gone, port free");
+    outcome.at_most(&name, slowest.as_secs_f64(), 1.0, " s");
+    outcome
+}
+
+/// A worker that dies whenever it boots.
+pub(crate) fn crash_loop(duration: Duration) -> Outcome {
+    let mut outcome = Outcome::default();
+    let builder = Server::probe().ledger();
+    let (broken, boots) = (builder.directory().join("broken"), builder.directory().join("boots"));
+    let setting = format!("exit1:{}", broken.display());
+    let server = builder.env("BOOT_FAIL", setting).env("BOOT_LOG", &boots).args(&["-w", "3"]).start();
+    let pids = server.wait_workers(3);
+    let count = || fs::read_to_string(&boots).unwrap_or_default().lines().count();
+    let ledger = crowd(&server);
+    server.directory.write("broken", "");
+    let before = count();
+    process::signal(pids[0], Signal::SIGTERM);
+    let ticks = process::cpu_ticks(server.pid);
+    std::thread::sleep(duration);
+    let seconds = duration.as_secs();
+    outcome.at_most(&format!("crash loop: boots in {seconds} s"), count() - before, 10, "");
+    // Ticks are hundredths of a second; booting workers are waited for, so theirs are in it.
+    let share = (process::cpu_ticks(server.pid) - ticks) as f64 / duration.as_secs_f64();
+    outcome.at_most("crash loop: processor time of arbiter and boots", share, 5.0, " %");
+    let healthy = pids[1..].iter().filter(|pid| process::is_alive(**pid)).count();
+    outcome.figure("crash loop: healthy workers left alone", healthy.to_string(), "2", healthy == 2);
+    outcome.nothing_lost("crash loop", ledger, &server);
+    outcome
+}
+
+/// Reloads of an application that cannot boot, and of settings that are wrong.
+pub(crate) fn broken_reloads(duration: Duration) -> Outcome {
+    let mut outcome = Outcome::default();
+    let builder = Server::probe().ledger();
+    let broken = builder.directory().join("broken");
+    let file = builder.directory().write("settings.toml", "workers = 2\n");
+    let slow = builder.directory().join("slow");
+    let mut server = builder
+        .env("BOOT_FAIL", format!("exit3:{}", broken.display()))
+        .env("BOOT_SLEEP_FILE", slow)
+        .arg("-c")
+        .arg(file)
+        .start();
+    let pids = server.wait_workers(2);
+    let ledger = crowd(&server);
+    let began = Instant::now();
+    let mut reloads = 0;
+    while began.elapsed() < duration {
+        match reloads % 3 {
+            // It fails to boot; it hangs while it does; it is told nonsense.
+            0 => drop(server.directory.write("broken", "")),
+            1 => drop(server.directory.write("slow", "20000")),
+            _ => drop(server.directory.write("settings.toml", "workers = \"many\"\n")),
+        }
+        server.signal(Signal::SIGHUP);
+        reloads += 1;
+        std::thread::sleep(Duration::from_millis(700));
+        let _ = fs::remove_file(server.directory.join("slow"));
+        let _ = fs::remove_file(server.directory.join("broken"));
+        server.directory.write("settings.toml", "workers = 2\n");
+    }
+    let alive = server.exited().is_none();
+    outcome.figure("broken reloads: the arbiter lives", alive.to_string(), "true", alive);
+    // A good one ends it all.
+    server.signal(Signal::SIGHUP);
+    server.wait_replaced(&pids, 2);
+    settle(&server, 2);
+    outcome.nothing_lost(&format!("{reloads} broken reloads"), ledger, &server);
+    outcome
+}
+
+/// SIGTERM with idle and busy clients.
+pub(crate) fn graceful_stop(idle: usize, busy: usize) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut server = Server::probe().args(&["-w", "2"]).start();
+    let mut idlers: Vec<Client> = (0..idle).map(|_| server.connect()).collect();
+    for client in &mut idlers {
+        client.get("/");
+    }
+    let mut workers: Vec<Client> = (0..busy).map(|_| server.connect()).collect();
+    for client in &mut workers {
+        client.send("GET /later/5000 HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    }
+    server.get("/");
+    server.signal(Signal::SIGTERM);
+    let began = Instant::now();
+    let finished =
+        workers.iter_mut().filter_map(|client| client.answer().ok()).filter(|answer| answer.status == 200).count();
+    let code = server.wait_code(SOON);
+    let took = began.elapsed().as_secs_f64();
+    let name = "graceful stop: requests of 5 s finished";
+    outcome.figure(name, format!("{finished} of {busy}"), busy.to_string(), finished == busy && code == 0);
+    outcome.at_most("graceful stop: time with them", took, 7.5, " s");
+    let mut server = Server::probe().args(&["-w", "2"]).start();
+    let mut idlers: Vec<Client> = (0..idle).map(|_| server.connect()).collect();
+    for client in &mut idlers {
+        client.get("/");
+    }
+    let began = Instant::now();
+    server.stop();
+    // The grace period of idle connections is 2 s.
+    outcome.at_most(&format!("graceful stop: time with {idle} idle"), began.elapsed().as_secs_f64(), 2.6, " s");
+    outcome
+}
+
+/// A call that hangs, and a worker that is stopped inside one.
+pub(crate) fn hanging_workers() -> Outcome {
+    let mut outcome = Outcome::default();
+    for stop in [false, true] {
+        let server = Server::probe().args(&["-w", "2", "--timeout", "2"]).start();
+        let pids = server.wait_workers(2);
+        let mut stuck = server.connect();
+        let began = Instant::now();
+        stuck.send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+        if stop {
+            std::thread::sleep(Duration::from_millis(200));
+            pids.iter().for_each(|pid| process::signal(*pid, Signal::SIGSTOP));
+            std::thread::sleep(Duration::from_millis(100));
+            // Only the busy one stays stopped.
+            let idle = pids.iter().find(|pid| client_of(&server, **pid).is_none());
+            idle.iter().for_each(|pid| process::signal(**pid, Signal::SIGCONT));
+        }
+        let victim = poll_until("the victim", SOON, || pids.iter().find(|pid| !process::is_alive(**pid)).copied());
+        server.wait_replaced(&[victim], 2);
+        poll_until("an answer", SOON, || client::try_get(&server.address, "/").ok());
+        let late = began.elapsed().as_secs_f64() - 2.0;
+        let what = if stop { "stopped worker" } else { "hanging call" };
+        outcome.at_most(&format!("{what}: replaced after its timeout"), late, if stop { 1.5 } else { 1.2 }, " s");
+    }
+    outcome
+}
+
+/// A connection that the worker holds.
+fn client_of(server: &Server, pid: i32) -> Option<u16> {
+    let inodes = process::sockets(pid);
+    let connected = sockets::connected(server.address.port());
+    connected.iter().find(|socket| inodes.contains(&socket.inode)).map(|socket| socket.peer_port)
+}
+
+#[test]
+fn nothing_is_lost_in_reloads() {
+    reloads(12, Duration::from_millis(500)).check();
+}
+
+#[test]
+fn nothing_is_lost_in_reloads_behind_nginx() {
+    reloads_behind_nginx(4, Duration::from_millis(800), false).check();
+    reloads_behind_nginx(4, Duration::from_millis(800), true).check();
+}
+
+#[test]
+fn nothing_is_lost_in_upgrades() {
+    upgrades(3, 1).check();
+}
+
+#[test]
+fn only_what_they_held_is_lost_with_killed_workers() {
+    killed_workers(Duration::from_millis(100), Duration::from_secs(4)).check();
+}
+
+#[test]
+fn a_storm_of_signals_ends_in_the_right_state_and_nothing_is_lost() {
+    signal_storm(2000).check();
+}
+
+#[test]
+fn nothing_is_lost_while_forks_fail() {
+    failing_forks(10).check();
+}
+
+#[test]
+fn workers_of_killed_arbiters_are_gone_within_a_second() {
+    killed_arbiters(3).check();
+}
+
+#[test]
+fn nothing_is_lost_in_reloads_that_fail() {
+    broken_reloads(Duration::from_secs(5)).check();
+}
+
+#[test]
+fn nothing_is_lost_in_a_crash_loop() {
+    crash_loop(Duration::from_secs(4)).check();
+}
+
+#[test]
+fn a_graceful_stop_finishes_everybody() {
+    graceful_stop(100, 10).check();
+}
+
+#[test]
+fn workers_that_hang_are_replaced_at_their_timeout() {
+    hanging_workers().check();
+}

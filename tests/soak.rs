@@ -1,0 +1,46 @@
+//! The full figures: `make soak` (some ten minutes).
+
+use std::time::Duration;
+
+use crate::faults::{self, Figure, Outcome};
+
+#[test]
+#[ignore = "takes ten minutes: make soak"]
+fn soak() {
+    let seconds = Duration::from_secs;
+    let wanted = std::env::var("SOAK").unwrap_or_default();
+    let scenarios: &[(&str, &dyn Fn() -> Outcome)] = &[
+        ("reloads", &|| faults::reloads(100, Duration::from_millis(600))),
+        ("nginx", &|| faults::reloads_behind_nginx(30, seconds(1), false)),
+        ("nginx-unix", &|| faults::reloads_behind_nginx(30, seconds(1), true)),
+        ("upgrades", &|| faults::upgrades(20, 5)),
+        ("kills", &|| faults::killed_workers(Duration::from_millis(50), seconds(60))),
+        ("storm", &|| faults::signal_storm(10_000)),
+        ("forks", &|| faults::failing_forks(10)),
+        ("arbiter", &|| faults::killed_arbiters(20)),
+        ("crash-loop", &|| faults::crash_loop(seconds(10))),
+        ("broken", &|| faults::broken_reloads(seconds(30))),
+        ("stop", &|| faults::graceful_stop(200, 20)),
+        ("hang", &faults::hanging_workers),
+    ];
+    let mut figures: Vec<Figure> = Vec::new();
+    for (name, scenario) in scenarios {
+        if !wanted.is_empty() && !wanted.split(',').any(|wanted| wanted == *name) {
+            continue;
+        }
+        eprintln!("--- {name}");
+        let outcome = scenario();
+        if let Some(report) = &outcome.report {
+            eprint!("{report}");
+        }
+        figures.extend(outcome.figures);
+    }
+    let width = |text: fn(&Figure) -> &String| figures.iter().map(|figure| text(figure).len()).max().unwrap_or(0);
+    let (name, measured) = (width(|figure| &figure.name), width(|figure| &figure.measured));
+    eprintln!("\n{:name$}  {:measured$}  bar", "figure", "measured");
+    for figure in &figures {
+        let verdict = if figure.holds { "" } else { "   MISSED" };
+        eprintln!("{:name$}  {:measured$}  {}{verdict}", figure.name, figure.measured, figure.bar);
+    }
+    assert!(figures.iter().all(|figure| figure.holds), "a bar is missed");
+}

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Installs the programs that the tests run beside the server, or says how to.
+set -eu
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin:/sbin
+
+# Commands and the Debian packages that have them.
+needed='nginx=nginx supervisord=supervisor curl=curl wrk=wrk prlimit=util-linux'
+
+missing() {
+    packages=
+    for pair in $needed; do
+        command=${pair%%=*}
+        command -v "$command" >/dev/null 2>&1 || [ -x ".venv/bin/$command" ] || packages="$packages ${pair#*=}"
+    done
+    echo $packages
+}
+
+packages=$(missing)
+[ -n "$packages" ] || exit 0
+
+install="apt-get install --yes --no-install-recommends $packages"
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    apt-get update --quiet || true
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive $install || true
+    case $packages in
+        # The package starts a server on port 80, which nobody asked for.
+        *nginx*) ! command -v systemctl >/dev/null 2>&1 || systemctl disable --now nginx >/dev/null 2>&1 || true ;;
+    esac
+fi
+
+case $(missing) in
+    *supervisor*)
+        ${PYTHON:-python3} -m venv .venv && .venv/bin/pip install --quiet supervisor || true
+        ;;
+esac
+
+packages=$(missing)
+if [ -n "$packages" ]; then
+    echo "The tests need programs that are not here. Type:" >&2
+    echo "    sudo apt-get install --yes --no-install-recommends $packages" >&2
+    exit 1
+fi
