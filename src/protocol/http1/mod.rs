@@ -173,6 +173,11 @@ impl Http1 {
         self.outbound != Framing::Unanswered
     }
 
+    /// Whether body bytes of the response that was begun are sent at all: not after HEAD, nor with 204 and 304.
+    pub fn sends_body(&self) -> bool {
+        !matches!(self.outbound, Framing::Unanswered | Framing::Bodiless)
+    }
+
     /// Body bytes of the current response, or of the one that ended last, that were appended or framed so far; without the
     /// framing itself.
     pub fn sent(&self) -> u64 {
