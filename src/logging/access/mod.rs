@@ -58,11 +58,6 @@ impl AccessLog {
         self.destination
     }
 
-    /// Whether fields of the response stand in its lines, so that they have to be kept until the request is logged.
-    pub(crate) fn uses_response(&self) -> bool {
-        self.format.uses_response()
-    }
-
     /// Adds the line of a request.
     pub(crate) fn line(&mut self, entry: &Entry<'_>) {
         let start = self.waiting.len();
@@ -75,7 +70,7 @@ impl AccessLog {
         self.waiting.push(b'\n');
     }
 
-    /// Whether lines wait to be written.
+    /// Whether lines wait to be written: somebody should flush again soon, even if no request comes.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
