@@ -1,10 +1,8 @@
 //! Which file a path names now, and one starter at a time in a directory.
 
-use std::fmt;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,22 +20,6 @@ impl Inode {
     /// Whether `path` itself (no symbolic link followed) is this file.
     pub(crate) fn is_at(self, path: &Path) -> bool {
         std::fs::symlink_metadata(path).is_ok_and(|metadata| Self::from(&metadata) == self)
-    }
-}
-
-/// `DEVICE:NUMBER`, which [`str::parse`] reads again.
-impl fmt::Display for Inode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.device, self.number)
-    }
-}
-
-impl FromStr for Inode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (device, number) = text.split_once(':').ok_or(())?;
-        Ok(Self { device: device.parse().map_err(drop)?, number: number.parse().map_err(drop)? })
     }
 }
 
@@ -97,14 +79,10 @@ mod tests {
         let inode = Inode::from(&file.metadata().unwrap());
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(inode.is_at(&path) && !inode.is_at(&link));
-        assert_eq!(inode.to_string().parse(), Ok(inode));
         std::fs::remove_file(&path).unwrap();
         assert!(!inode.is_at(&path));
         let _other = File::create(&path).unwrap();
         assert!(!inode.is_at(&path), "the number is taken as long as the file is open");
-        for text in ["", "1", "1:", ":1", "1:x", "1:2:3", "-1:2"] {
-            assert_eq!(text.parse::<Inode>(), Err(()));
-        }
     }
 
     #[test]

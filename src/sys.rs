@@ -255,6 +255,52 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
+/// Makes a listening TCP socket refuse to connect: the same end as [`drop_incoming`] has, for processes without
+/// CAP_NET_ADMIN on kernels that ask for it.
+pub(crate) fn refuse_incoming(listener: BorrowedFd<'_>) -> io::Result<()> {
+    // No interface has this number (the kernel takes any), so no request to connect finds the socket; what is queued or
+    // has begun its handshake has left it behind.
+    let interface: libc::c_int = libc::c_int::MAX;
+    // SAFETY: the option's value is an int, which lives through the call.
+    check(unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTOIFINDEX,
+            (&raw const interface).cast(),
+            mem::size_of_val(&interface) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Keeps the handshakes of a listening TCP socket half open until data comes (`TCP_DEFER_ACCEPT`).
+#[cfg(test)]
+pub(crate) fn defer_accept(listener: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option's value is an int, which lives through the call.
+    check(unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            mem::size_of_val(&seconds) as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Runs before `main`, and so before the test harness has any thread: see `crate::scenario`.
+#[cfg(test)]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static SCENARIO: extern "C" fn() = {
+    extern "C" fn start() {
+        crate::scenario::run_if_asked();
+    }
+    start
+};
+
 /// Whether this process has other threads; where /proc is missing, it has none by the arbiter's design.
 fn has_other_threads() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
@@ -378,33 +424,6 @@ pub(crate) fn set_process_title(title: &str) {
         area.write(title.as_bytes());
     }
 }
-
-/// Keeps the handshakes of a listening TCP socket half open until data comes (`TCP_DEFER_ACCEPT`).
-#[cfg(test)]
-pub(crate) fn defer_accept(listener: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
-    // SAFETY: the option's value is an int, which lives through the call.
-    check(unsafe {
-        libc::setsockopt(
-            listener.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw const seconds).cast(),
-            mem::size_of_val(&seconds) as libc::socklen_t,
-        )
-    })
-    .map(drop)
-}
-
-/// Runs before `main`, and so before the test harness has any thread: see `crate::scenario`.
-#[cfg(test)]
-#[used]
-#[unsafe(link_section = ".init_array")]
-static SCENARIO: extern "C" fn() = {
-    extern "C" fn start() {
-        crate::scenario::run_if_asked();
-    }
-    start
-};
 
 /// Sets an environment variable.
 ///

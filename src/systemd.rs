@@ -152,13 +152,15 @@ pub(crate) mod tests {
     use super::*;
     use crate::scenario::{self, Scratch};
 
+    type Variables = &'static [(&'static str, &'static str)];
+
     fn lookup<'a>(variables: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
         |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
     }
 
     #[test]
     fn sockets_are_those_passed_to_this_process() {
-        let cases: [(&[(&str, &str)], usize); 9] = [
+        let cases: [(Variables, usize); 9] = [
             (&[], 0),
             (&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2")], 2),
             (&[("LISTEN_PID", "8"), ("LISTEN_FDS", "2")], 0),
@@ -197,7 +199,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_watchdog_counts_when_it_is_meant_for_this_process() {
-        let cases: [(&[(&str, &str)], Option<Duration>); 6] = [
+        let cases: [(Variables, Option<Duration>); 6] = [
             (&[], None),
             (&[("WATCHDOG_USEC", "10000000")], Some(Duration::from_secs(5))),
             (&[("WATCHDOG_USEC", "10000000"), ("WATCHDOG_PID", "7")], Some(Duration::from_secs(5))),
@@ -225,15 +227,18 @@ pub(crate) mod tests {
         for (manager, address) in [(manager_at_path, path.display().to_string()), (manager_at_name, format!("@{name}"))]
         {
             let notifier = notifier(&address);
-            let states: [(&dyn Fn(), &str); 5] = [
-                (&|| notifier.ready("2 workers\nREADY=0"), "READY=1\nSTATUS=2 workers READY=0\n"),
-                (&|| notifier.reloading(Moment::from_nanos(5_000_999)), "RELOADING=1\nMONOTONIC_USEC=5000\n"),
-                (&|| notifier.stopping(), "STOPPING=1\n"),
-                (&|| notifier.main_pid(123), "MAINPID=123\n"),
-                (&|| notifier.watchdog(), "WATCHDOG=1\n"),
-            ];
-            for (tell, message) in states {
-                tell();
+            notifier.ready("2 workers\nREADY=0");
+            notifier.reloading(Moment::from_nanos(5_000_999));
+            notifier.stopping();
+            notifier.main_pid(123);
+            notifier.watchdog();
+            for message in [
+                "READY=1\nSTATUS=2 workers READY=0\n",
+                "RELOADING=1\nMONOTONIC_USEC=5000\n",
+                "STOPPING=1\n",
+                "MAINPID=123\n",
+                "WATCHDOG=1\n",
+            ] {
                 let mut buffer = [0; 100];
                 let length = manager.recv(&mut buffer).unwrap();
                 assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), message);

@@ -1,7 +1,8 @@
-"""Load by wrk in short slices, and what a slice costs the server."""
+"""Load in short slices, and what a slice costs the server."""
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 import subprocess
@@ -9,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import processes
-from servers import Server, Wrong, find
+from servers import PEERS_TARGET, Server, Wrong, find
 
 _PIPELINE = Path(__file__).resolve().parent / "pipeline.lua"
 _UNITS = {"us": 1, "ms": 1e3, "s": 1e6, "m": 6e7}
@@ -17,31 +18,25 @@ _UNITS = {"us": 1, "ms": 1e3, "s": 1e6, "m": 6e7}
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk is to do."""
+    """What is asked, over how many connections, by wrk or by our own `sink`, which copes with large answers."""
 
     connections: int = 64
     depth: int = 1
     close: bool = False
     path: str = "/"
-
-    def command(self, server: Server, seconds: int) -> list[str]:
-        command = [find("wrk"), "-t1", f"-c{self.connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
-        if self.close:
-            command += ["-H", "Connection: close"]
-        if self.depth > 1:
-            command += ["-s", str(_PIPELINE)]
-        command.append(f"http://127.0.0.1:{server.port}{self.path}")
-        return command + (["--", str(self.depth)] if self.depth > 1 else [])
+    by: str = "wrk"
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One run of wrk. Times are in microseconds; `busy` is the share of the time that the server spent on a CPU."""
+    """One run of the load. Times are in microseconds. `busy` is the share of the time that the server spent on its CPU,
+    `delayed` the share that it was kept from it: by strangers, and by its own threads and processes."""
 
     requests: int
     cpu: float
     rate: float
     busy: float
+    delayed: float
     p50: float
     p99: float
     errors: str
@@ -73,34 +68,81 @@ class Spread:
 def run(load: Load, server: Server, seconds: int, cpu: int | None, length: int) -> Slice:
     """One slice. `length` is the length of one answer, by which the number of bytes is checked."""
     pids = server.look()
-    before = processes.cpu_us(pids)
-    wrk = processes.spawn(load.command(server, seconds), cpu, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    before = processes.time_spent(pids)
+    command = _sink(load, server, seconds, length) if load.by == "sink" else _wrk(load, server, seconds)
+    client = processes.spawn(command, cpu, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        said, _ = wrk.communicate(timeout=seconds + 30)
+        said, _ = client.communicate(timeout=seconds + 30)
     except subprocess.TimeoutExpired:
-        raise Wrong(f"{server.name}: wrk does not end") from None
+        raise Wrong(f"{server.name}: {load.by} does not end") from None
     finally:
-        processes.end(wrk)
-    spent = processes.cpu_us(pids) - before
-    counted = re.search(r"(\d+) requests in \S+, ([\d.]+)([KMGT]?)B read", said)
-    per_second = re.search(r"^Requests/sec:\s+([\d.]+)", said, re.M)
-    if not counted or not per_second or counted[1] == "0":
-        raise Wrong(f"{server.name}: no answers, wrk said: {said.strip()}")
-    requests, rate = int(counted[1]), float(per_second[1])
-    elapsed = requests / rate * 1e6
-    read = float(counted[2]) * 1024 ** " KMGT".index(counted[3] or " ")
-    errors = [match.strip() for match in re.findall(r"(Socket errors: .*|Non-2xx.*)", said)]
-    # wrk counts what it read of unfinished answers, too, and rounds; a wrong length would be far off.
-    if abs(read - requests * length) > 0.02 * read + (load.connections + 1) * length * load.depth:
-        errors.append(f"{read / requests:.0f} bytes for each answer in the place of {length}")
+        processes.end(client)
+    spent = processes.time_spent(pids) - before
+    try:
+        heard = _heard_from_sink(said) if load.by == "sink" else _heard_from_wrk(said)
+    except (AttributeError, ValueError, KeyError, ZeroDivisionError):
+        raise Wrong(f"{server.name}: {load.by} counted no answers, it said: {said.strip()}") from None
+    errors = heard.errors
+    # What was read of unfinished answers counts, too, and wrk rounds; a wrong length would be far off.
+    if abs(heard.read - heard.requests * length) > 0.02 * heard.read + (load.connections + 1) * length * load.depth:
+        errors.append(f"{heard.read / heard.requests:.0f} bytes for each answer in the place of {length}")
     if server.look() != pids:
         errors.append("a process of the server came or went")
+    elapsed = heard.requests / heard.rate * 1e6
+    return Slice(
+        requests=heard.requests,
+        cpu=spent.running / heard.requests,
+        rate=heard.rate,
+        busy=spent.running / elapsed,
+        delayed=spent.delayed / elapsed,
+        p50=heard.p50,
+        p99=heard.p99,
+        errors="; ".join(errors),
+    )
+
+
+@dataclass
+class _Heard:
+    requests: int
+    rate: float
+    read: float
+    p50: float
+    p99: float
+    errors: list[str]
+
+
+def _wrk(load: Load, server: Server, seconds: int) -> list[str]:
+    command = [find("wrk"), "-t1", f"-c{load.connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
+    if load.close:
+        command += ["-H", "Connection: close"]
+    if load.depth > 1:
+        command += ["-s", str(_PIPELINE)]
+    command.append(f"http://127.0.0.1:{server.port}{load.path}")
+    return command + (["--", str(load.depth)] if load.depth > 1 else [])
+
+
+def _heard_from_wrk(said: str) -> _Heard:
+    requests, read, unit = re.search(r"(\d+) requests in \S+, ([\d.]+)([KMGT]?)B read", said).groups()
+    rate = float(re.search(r"^Requests/sec:\s+([\d.]+)", said, re.M)[1])
 
     def latency(percentile: str) -> float:
-        found = re.search(rf"^\s+{percentile}%\s+([\d.]+)(us|ms|s|m)\s*$", said, re.M)
-        return float(found[1]) * _UNITS[found[2]] if found else float("nan")
+        value, unit = re.search(rf"^\s+{percentile}%\s+([\d.]+)(us|ms|s|m)\s*$", said, re.M).groups()
+        return float(value) * _UNITS[unit]
 
-    return Slice(requests, spent / requests, rate, spent / elapsed, latency("50"), latency("99"), "; ".join(errors))
+    errors = [line.strip() for line in re.findall(r"Socket errors: .*|Non-2xx.*", said)]
+    bytes_read = float(read) * 1024 ** " KMGT".index(unit or " ")
+    return _Heard(int(requests), rate, bytes_read, latency("50"), latency("99"), errors)
+
+
+def _sink(load: Load, server: Server, seconds: int, length: int) -> list[str]:
+    sink = PEERS_TARGET / "release" / "sink"
+    return [str(part) for part in (sink, server.port, load.path, load.connections, seconds, length)]
+
+
+def _heard_from_sink(said: str) -> _Heard:
+    heard = json.loads(said)
+    rate = heard["requests"] / heard["seconds"]
+    return _Heard(heard["requests"], rate, heard["bytes"], heard["p50"], heard["p99"], [])
 
 
 def pair(slice_: Slice, before: Slice, after: Slice) -> Pair:
@@ -111,7 +153,7 @@ def pair(slice_: Slice, before: Slice, after: Slice) -> Pair:
 
 def summary(slices: list[Slice], pairs: list[Pair]) -> dict:
     """What a report needs of a server's slices; a reference has no pairs."""
-    result = {key: statistics.median(getattr(s, key) for s in slices) for key in ("cpu", "rate", "busy", "p50", "p99")}
+    result = {key: statistics.median(getattr(s, key) for s in slices) for key in ("cpu", "rate", "busy", "delayed", "p50", "p99")}
     result["errors"] = sorted({s.errors for s in slices if s.errors})
     if pairs:
         for key in ("cpu_ratio", "cpu_difference", "rate_ratio"):

@@ -49,14 +49,26 @@ def tree(pid: int) -> list[int]:
     return pids
 
 
-def cpu_us(pids: list[int]) -> float:
-    """Time on a CPU of all threads of these processes so far, in microseconds: user and system."""
-    spent = 0
+@dataclass(frozen=True)
+class Time:
+    """In microseconds, of all threads of some processes so far: on a CPU, user and system, and ready but not on one."""
+
+    running: float
+    delayed: float
+
+    def __sub__(self, other: Time) -> Time:
+        return Time(self.running - other.running, self.delayed - other.delayed)
+
+
+def time_spent(pids: list[int]) -> Time:
+    running = delayed = 0
     for pid in pids:
         for task in _tasks(pid):
             fields = _read(f"/proc/{pid}/task/{task}/schedstat").split()
-            spent += int(fields[0]) if fields else 0
-    return spent / 1000
+            if len(fields) >= 2:
+                running += int(fields[0])
+                delayed += int(fields[1])
+    return Time(running / 1000, delayed / 1000)
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ class Paired:
             stage.stop()
 
     def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
-        columns = ["server", "x reference", "quartiles", "difference us", "CPU us", "requests/s", "busy", "p50 us", "p99 us", "errors"]
+        columns = ["server", "x reference", "quartiles", "difference us", "CPU us", "requests/s", "busy", "delayed", "p50 us", "p99 us", "errors"]
         rows = []
         for name, r in results.items():
             ratio_, difference = r.get("cpu_ratio"), r.get("cpu_difference")
@@ -137,6 +137,7 @@ class Paired:
                     f"{r['cpu']:.2f}",
                     f"{r['rate']:.0f}",
                     f"{r['busy']:.0%}",
+                    f"{r['delayed']:.0%}",
                     f"{r['p50']:.0f}",
                     f"{r['p99']:.0f}",
                     "; ".join(r["errors"]) or "0",
@@ -196,10 +197,10 @@ class Idle:
         try:
             full = processes.settled_memory(pids)
             before = {pid: processes.switches(pid) for pid in pids}
-            cpu = processes.cpu_us(pids)
+            spent = processes.time_spent(pids)
             time.sleep(seconds)
             woken = {pid: processes.switches(pid) - before[pid] for pid in pids}
-            cpu = processes.cpu_us(pids) - cpu
+            spent = processes.time_spent(pids) - spent
             # They must all be good for another request, or they were not kept.
             for client in clients:
                 client.ask()
@@ -214,7 +215,7 @@ class Idle:
             "seconds": seconds,
             "wakeups": sum(woken.values()),
             "wakeups_by_process": {processes.name(pid): n for pid, n in woken.items()},
-            "idle_cpu_us": cpu,
+            "idle_cpu_us": spent.running,
         }
 
     def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
@@ -414,7 +415,7 @@ SCENARIOS = (
         Paired(
             name,
             title,
-            Load(path=path),
+            Load(path=path, by="sink"),
             (("nginx", f"{OURS} files"),),
             (
                 Target("CPU <= nginx with sendfile", 1.0, ratio(f"{OURS} files"), "x nginx"),

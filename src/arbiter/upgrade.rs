@@ -4,14 +4,15 @@
 //! environment, and with these variables:
 //!
 //! * `FERRICORN_PID`: the old arbiter.
-//! * `FERRICORN_FD`: its listening sockets as [`Listener::hand_over`] writes them, separated by commas.
+//! * `FERRICORN_FD`: descriptors of the listening sockets that the old one made, separated by commas.
+//! * `FERRICORN_LENT_FD`: the same for those that a service manager lent to it.
 //! * `FERRICORN_READY_FD`: one end of a [`Channel`]. The new arbiter says ready over it, and learns from its closing that
 //!   the old one has gone.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,11 +27,12 @@ use crate::listener::Listener;
 use crate::sys;
 
 const PID: &str = "FERRICORN_PID";
-const SOCKETS: &str = "FERRICORN_FD";
+const OWN: &str = "FERRICORN_FD";
+const LENT: &str = "FERRICORN_LENT_FD";
 const READY: &str = "FERRICORN_READY_FD";
 
 /// Variables of a process that its successor must not see as they were.
-const NOT_PASSED_ON: [&str; 6] = [PID, SOCKETS, READY, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+const NOT_PASSED_ON: [&str; 7] = [PID, OWN, LENT, READY, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// How this process was started, so that a successor can be started the same way.
 #[derive(Clone, Debug)]
@@ -68,14 +70,10 @@ impl Launch {
     ) -> io::Result<Successor> {
         let (ours, theirs) = Channel::pair()?;
         let passed_on = |name: &OsStr| NOT_PASSED_ON.iter().all(|other| name != *other);
-        // This process has one thread: nothing else is executed while they are open to it.
-        let _open: Vec<KeptOverExec<'_>> = sockets
-            .iter()
-            .map(AsFd::as_fd)
-            .chain([theirs.as_fd()])
-            .map(KeptOverExec::new)
-            .collect::<io::Result<_>>()?;
-        let handed_over = sockets.iter().map(Listener::hand_over).collect::<io::Result<Vec<_>>>()?;
+        let list = |lent: bool| {
+            let listeners = sockets.iter().filter(|listener| listener.is_inherited() == lent);
+            listeners.map(|listener| listener.as_fd().as_raw_fd().to_string()).collect::<Vec<_>>().join(",")
+        };
         let mut command = Command::new(&self.program);
         command
             .args(self.arguments.iter().skip(1))
@@ -84,11 +82,19 @@ impl Launch {
             .envs(self.environment.iter().filter(|(name, _)| passed_on(name)).map(|(name, value)| (name, value)))
             .envs(variables)
             .env(PID, std::process::id().to_string())
-            .env(SOCKETS, handed_over.join(","))
+            .env(OWN, list(false))
+            .env(LENT, list(true))
             .env(READY, theirs.as_fd().as_raw_fd().to_string());
         if let Some(name) = self.arguments.first() {
             command.arg0(name);
         }
+        // This process has one thread: nothing else is executed while they are open to it.
+        let _open: Vec<KeptOverExec<'_>> = sockets
+            .iter()
+            .map(AsFd::as_fd)
+            .chain([theirs.as_fd()])
+            .map(KeptOverExec::new)
+            .collect::<io::Result<_>>()?;
         let child = command.spawn()?;
         Ok(Successor { pid: i32::try_from(child.id()).unwrap_or(i32::MAX), channel: Some(ours) })
     }
@@ -134,7 +140,7 @@ impl Predecessor {
     /// # Errors
     /// What it passed on is unusable.
     pub(crate) fn from_environment() -> Result<Option<(Self, Legacy)>, Error> {
-        let [pid, sockets, ready] = [PID, SOCKETS, READY].map(take_variable);
+        let [pid, own, lent, ready] = [PID, OWN, LENT, READY].map(take_variable);
         if pid.is_none() {
             return Ok(None);
         }
@@ -142,9 +148,13 @@ impl Predecessor {
         let ready = ready.and_then(|fd| fd.parse().ok()).ok_or_else(|| invalid(READY))?;
         let channel = sys::adopt(ready).map_err(|_| invalid(READY))?;
         fcntl(&channel, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|_| invalid(READY))?;
-        let sockets = sockets.unwrap_or_default();
-        let listeners = sockets.split(',').filter(|text| !text.is_empty()).map(Listener::take_over);
-        let (lent, own) = listeners.collect::<Result<Vec<_>, _>>()?.into_iter().partition(Listener::is_inherited);
+        let fds = |name: &str, list: Option<String>| -> Result<Vec<RawFd>, Error> {
+            let list = list.unwrap_or_default();
+            let numbers = list.split(',').filter(|number| !number.is_empty());
+            numbers.map(|number| number.parse().map_err(|_| invalid(name))).collect()
+        };
+        let own = fds(OWN, own)?.into_iter().map(Listener::take_over).collect::<Result<_, _>>()?;
+        let lent = fds(LENT, lent)?.into_iter().map(Listener::inherit).collect::<Result<_, _>>()?;
         Ok(Some((Self { channel: channel.into() }, Legacy { own, lent, succeeding: true })))
     }
 }

@@ -110,6 +110,7 @@ pub(super) fn command(name: &str, program: Program) -> Command {
     for setting in sections.flat_map(|section| TABLE.iter().filter(move |setting| setting.section == section)) {
         if !setting.flags.is_empty() {
             let default = (setting.show)(&defaults).filter(|_| setting.takes != Takes::Nothing);
+            let default = default.filter(|value| value != "[]");
             let default = default.map(|value| format!(" [default: {}]", plain(&value))).unwrap_or_default();
             let argument = argument(setting.name, setting.flags, setting.takes)
                 .help(format!("{}{default}", setting.summary()))

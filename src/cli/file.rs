@@ -46,6 +46,11 @@ pub(super) fn present(directory: &Path) -> Result<Option<File>, Error> {
 }
 
 impl File {
+    /// As it was named.
+    pub(super) fn path(&self) -> PathBuf {
+        PathBuf::from(&self.name)
+    }
+
     /// The settings that stand in it.
     pub(super) fn read(self, program: Program) -> Result<Vec<Given>, Error> {
         let table = DeTable::parse(&self.text).map_err(|error| {

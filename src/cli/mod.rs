@@ -5,6 +5,7 @@ mod command;
 mod file;
 mod nearest;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod reference;
 mod words;
 
@@ -59,14 +60,15 @@ pub(crate) fn parse(
         Some(_) => None,
         None => file::present(directory)?,
     };
-    let file = file.map_or_else(|| Ok(Vec::new()), |file| file.read(program))?;
-
+    let mut settings = Settings::default();
     let mut given = from_environment(environment);
-    given.extend(file);
+    if let Some(file) = file {
+        settings.config = Some(file.path());
+        given.extend(file.read(program)?);
+    }
     given.extend(variable);
     given.extend(command_line);
     let host = Host { cpus: std::thread::available_parallelism().map_or(1, usize::from) };
-    let mut settings = Settings::default();
     for given in &given {
         (given.setting.assign)(&mut settings, &given.raw, host)
             .map_err(|invalid| given.origin.error(format!("{given}: {invalid}")))?;

@@ -118,7 +118,9 @@ impl Listener {
                 let (socket, file) = unix::bind(path, policy)?;
                 Ok(Self { socket, local: Address::Unix(Some(path.clone())), origin: Origin::OwnFile(file) })
             }
-            BindAddress::Fd(fd) => Self::adopt(*fd).map_err(|reason| BindError::new(format!("fd://{fd}"), reason)),
+            BindAddress::Fd(fd) => {
+                Self::adopt(*fd, Origin::Inherited).map_err(|reason| BindError::new(format!("fd://{fd}"), reason))
+            }
         }
     }
 
@@ -145,48 +147,25 @@ impl Listener {
     /// # Errors
     /// It is not open, was not inherited, or is not a listening stream socket. It stays open then.
     pub(crate) fn inherit(fd: RawFd) -> Result<Self, Error> {
-        Self::adopt(fd).map_err(|reason| Error::configuration(format!("fd://{fd}: {reason}")))
+        Self::adopt(fd, Origin::Inherited).map_err(|reason| Error::configuration(format!("fd://{fd}: {reason}")))
     }
 
-    fn adopt(fd: RawFd) -> Result<Self, String> {
-        Self::adopt_as(fd, Origin::Inherited)
-    }
-
-    /// Keeps it open over the next exec(2) of this process, a child that is about to become a new arbiter, and says what
-    /// that needs for [`Self::take_over`].
-    pub(crate) fn hand_over(&self) -> io::Result<String> {
-        fcntl(self, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        let fd = self.socket.as_raw_fd();
-        Ok(match &self.origin {
-            Origin::Own => format!("{fd}"),
-            Origin::OwnFile(file) => format!("{fd}:{}", file.inode()),
-            Origin::Inherited => format!("{fd}:inherited"),
-        })
-    }
-
-    /// Takes over a socket from the arbiter that this one replaces: from now on it is as if this process had made it (or
-    /// had inherited it from the service manager). A bare number will do; a unix socket's file then is not ours.
+    /// Takes over a socket from the arbiter that this one replaces: from now on it is as if this process had made it.
     ///
     /// # Errors
-    /// It is not open, was not inherited, or is not a listening stream socket.
-    pub(crate) fn take_over(text: &str) -> Result<Self, Error> {
-        let failed = |reason: &str| Error::configuration(format!("inherited socket {text}: {reason}"));
-        let (fd, rest) = text.split_once(':').map_or((text, None), |(fd, rest)| (fd, Some(rest)));
-        let fd = fd.parse().map_err(|_| failed("it is not a descriptor's number"))?;
-        let mut listener = Self::adopt_as(fd, Origin::Own).map_err(|reason| failed(&reason))?;
-        match (rest, &listener.local) {
-            (None, _) => {}
-            (Some("inherited"), _) => listener.origin = Origin::Inherited,
-            (Some(inode), Address::Unix(Some(path))) => {
-                let inode = inode.parse().map_err(|()| failed("it does not say which file it has"))?;
-                listener.origin = unix::SocketFile::new(path, inode).map_or(Origin::Own, Origin::OwnFile);
-            }
-            (Some(_), _) => return Err(failed("it is a TCP socket and has no file")),
+    /// As for [`Self::inherit`].
+    pub(crate) fn take_over(fd: RawFd) -> Result<Self, Error> {
+        let mut listener = Self::adopt(fd, Origin::Own)
+            .map_err(|reason| Error::configuration(format!("inherited socket {fd}: {reason}")))?;
+        if let Address::Unix(Some(path)) = &listener.local
+            && let Some(file) = unix::SocketFile::of_predecessor(path)
+        {
+            listener.origin = Origin::OwnFile(file);
         }
         Ok(listener)
     }
 
-    fn adopt_as(fd: RawFd, origin: Origin) -> Result<Self, String> {
+    fn adopt(fd: RawFd, origin: Origin) -> Result<Self, String> {
         let text = |error: io::Error| error.to_string();
         let socket = Socket::from(sys::adopt(fd).map_err(text)?);
         if let Err(reason) = check_inherited(&socket) {
@@ -216,16 +195,20 @@ impl Listener {
     /// Lets nobody new in, so that the accept queue can be emptied for good. What is queued stays acceptable.
     ///
     /// A TCP client that connects from now on gets no answer and tries again (after 1 s), by when another server may
-    /// have the address; a connection whose handshake has begun completes and is queued, up to a round trip from now. A
-    /// unix client is refused. A stopped unix socket is ready for reading for ever, with or without anything to accept:
-    /// an event loop must deregister it at the first `WouldBlock`.
+    /// have the address; where the kernel wants CAP_NET_ADMIN for that (6.18 was seen to), it is refused. A connection
+    /// whose handshake has begun completes and is queued, up to a round trip from now. A unix client is refused. A
+    /// stopped unix socket is ready for reading for ever, with or without anything to accept: an event loop must
+    /// deregister it at the first `WouldBlock`.
     ///
     /// It affects every process that has the socket. An inherited one is left alone: what is queued there is served by
     /// whoever shares it, or by our successor.
     pub(crate) fn stop_incoming(&self) -> io::Result<()> {
         match (&self.origin, &self.local) {
             (Origin::Inherited, _) => Ok(()),
-            (_, Address::Ip(_)) => sys::drop_incoming(self.as_fd()),
+            (_, Address::Ip(_)) => match sys::drop_incoming(self.as_fd()) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => sys::refuse_incoming(self.as_fd()),
+                result => result,
+            },
             (_, Address::Unix(_)) => self.socket.shutdown(Shutdown::Read),
         }
     }

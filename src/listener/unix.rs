@@ -26,14 +26,14 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// What a predecessor made at `path`.
-    pub(super) fn new(path: &Path, inode: Inode) -> Option<Self> {
-        std::path::absolute(path).ok().map(|path| Self { path, inode })
-    }
-
-    /// Which file it is.
-    pub(super) fn inode(&self) -> Inode {
-        self.inode
+    /// The file at `path` of a socket that was made by a predecessor and is open; `None` if it may be another's by now.
+    pub(super) fn of_predecessor(path: &Path) -> Option<Self> {
+        if listeners_at(path) != 1 {
+            return None;
+        }
+        let path = std::path::absolute(path).ok()?;
+        let metadata = fs::symlink_metadata(&path).ok()?;
+        metadata.file_type().is_socket().then(|| Self { inode: Inode::from(&metadata), path })
     }
 
     /// Removes it, unless another has taken its place. The socket must still be open: until then no other file can have
@@ -42,6 +42,27 @@ impl SocketFile {
         let _lock = DirectoryLock::of(&self.path);
         if self.inode.is_at(&self.path) { fs::remove_file(&self.path) } else { Ok(()) }
     }
+}
+
+/// How many sockets listen that were bound to `path`, reachable there or not.
+fn listeners_at(path: &Path) -> usize {
+    let sockets = fs::read("/proc/net/unix").unwrap_or_default();
+    let path = path.to_string_lossy();
+    String::from_utf8_lossy(&sockets).lines().filter(|line| listens_at(line) == Some(&path)).count()
+}
+
+/// The path of a listening socket, from a line of /proc/net/unix.
+fn listens_at(line: &str) -> Option<&str> {
+    const LISTENING: &str = "00010000";
+    let mut rest = line;
+    let mut next = || {
+        let (column, after) = rest.trim_ascii_start().split_once(' ')?;
+        rest = after;
+        Some(column)
+    };
+    let [_number, _references, _protocol, flags, _type, _state, _inode] =
+        [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+    (flags == LISTENING).then_some(rest)
 }
 
 /// What is at a path.
@@ -139,5 +160,25 @@ fn set_mode(file: &File, path: &Path, mode: u32) -> io::Result<()> {
     match fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), permissions.clone()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::set_permissions(path, permissions),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_list_of_sockets_is_understood() {
+        let cases = [
+            ("Num       RefCount Protocol Flags    Type St Inode Path", None),
+            ("000000009e6d1c3b: 00000002 00000000 00010000 0001 01 21450 /run/a b.sock", Some("/run/a b.sock")),
+            ("0000000000000000: 00000002 00000000 00010000 0001 01    45 @name", Some("@name")),
+            ("0000000000000000: 00000003 00000000 00000000 0001 03 21450 /run/connected.sock", None),
+            ("0000000000000000: 00000002 00000000 00010000 0001 01 21450", None),
+            ("", None),
+        ];
+        for (line, path) in cases {
+            assert_eq!(listens_at(line), path, "{line}");
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use log::{Level, LevelFilter, Record};
 
-use super::access;
-use super::sink::{Destination, PIECE, Sink, Standard};
+use super::access::AccessLog;
+use super::sink::{Destination, Owner, PIECE, Sink, Standard};
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::settings::Settings;
@@ -28,8 +28,7 @@ const REPORTS: Duration = Duration::from_secs(1);
 /// Lines that this process could not write, in whichever log.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-static ERROR_LOG: Mutex<ErrorLog> =
-    Mutex::new(ErrorLog { destination: None, sink: None, capture: false, unreported: 0, reported: None });
+static ERROR_LOG: Mutex<ErrorLog> = Mutex::new(ErrorLog::new());
 
 /// Lines of the error log that this process could not write.
 pub(crate) fn lost() -> u64 {
@@ -37,7 +36,7 @@ pub(crate) fn lost() -> u64 {
 }
 
 /// Opens the error log and makes it `log`'s. May be called again with other settings; if it fails then, the log is left as
-/// it was. The access log is opened once, too, so that a mistake shows before any worker is started.
+/// it was. The access log is opened, too, so that a mistake shows before any worker is started.
 ///
 /// # Errors
 /// A log cannot be opened.
@@ -45,12 +44,13 @@ pub(crate) fn init(settings: &Settings) -> Result<(), Error> {
     let name = &settings.errorlog;
     let wrong = |error: io::Error| Error::configuration(format!("errorlog = {name:?}: {error}"));
     let destination = Destination::named(name, Standard::Error).map_err(wrong)?;
-    let sink = Sink::open(&destination).map_err(wrong)?;
-    drop(access::AccessLog::open(settings)?);
+    let owner = Owner::of(settings);
+    let sink = Sink::open(&destination, owner).map_err(wrong)?;
+    let access = AccessLog::open(settings)?.map(AccessLog::into_destination);
 
     let capture = settings.capture_output && matches!(destination, Destination::File(_));
     let mut log = error_log();
-    (log.destination, log.sink, log.capture) = (Some(destination), Some(sink), capture);
+    *log = ErrorLog { destination: Some(destination), access, owner, sink: Some(sink), capture, ..*log };
     log.capture_output();
     drop(log);
     install();
@@ -75,7 +75,8 @@ fn install() {
     });
 }
 
-/// Opens the error log's file again (somebody has moved it away). If that fails, the old one is kept, and says why.
+/// Opens the error log's file again (somebody has moved it away). If that fails, the old one is kept, and says why. Called
+/// by the arbiter before its workers hear of it: where they have no right to make the access log's file, it makes it.
 pub(crate) fn reopen() {
     let result = error_log().reopen();
     if let Err(error) = result {
@@ -85,6 +86,8 @@ pub(crate) fn reopen() {
 
 struct ErrorLog {
     destination: Option<Destination>,
+    access: Option<Destination>,
+    owner: Option<Owner>,
     /// `None` until [`init`]: standard error then.
     sink: Option<Sink>,
     /// Standard output and error go to this log, too.
@@ -98,9 +101,16 @@ fn error_log() -> MutexGuard<'static, ErrorLog> {
 }
 
 impl ErrorLog {
+    const fn new() -> Self {
+        Self { destination: None, access: None, owner: None, sink: None, capture: false, unreported: 0, reported: None }
+    }
+
     fn reopen(&mut self) -> io::Result<()> {
+        if let (Some(access), Some(_)) = (&self.access, self.owner) {
+            drop(Sink::open(access, self.owner)?);
+        }
         if let Some(destination @ Destination::File(_)) = &self.destination {
-            self.sink = Some(Sink::open(destination)?);
+            self.sink = Some(Sink::open(destination, self.owner)?);
             self.capture_output();
         }
         Ok(())
@@ -122,7 +132,7 @@ impl ErrorLog {
     /// Whether they were written.
     fn put(&mut self, mut lines: &[u8]) -> bool {
         if self.sink.is_none() {
-            self.sink = Sink::open(&Destination::Standard(Standard::Error)).ok();
+            self.sink = Sink::open(&Destination::Standard(Standard::Error), None).ok();
         }
         while !lines.is_empty() {
             let written = self.sink.as_mut().map(|sink| sink.write(lines));
@@ -269,3 +279,7 @@ fn escape_part(line: &mut Vec<u8>, text: &str, start: usize) {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

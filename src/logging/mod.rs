@@ -5,6 +5,8 @@
 
 pub(crate) mod access;
 mod errors;
+#[cfg(test)]
+mod scratch;
 mod sink;
 
 pub(crate) use errors::{TRACEBACK, init, lost, reopen};

@@ -1,20 +1,25 @@
 //! Where log lines go: a file, a pipe, a terminal or a socket, none of which can make the server wait.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
-use nix::unistd::write;
+use nix::unistd::{Gid, Group, Uid, User, fchown, geteuid, write};
+
+use crate::settings::Settings;
 
 /// What a pipe takes in one piece, or not at all (`PIPE_BUF`): longer writes may be split, and the lines of several
 /// processes mixed, so that a client could make the end of its line look like a line of its own.
 pub(super) const PIECE: usize = 4096;
+
+/// Bytes of a line in a file at most.
+const LONGEST: usize = 64 * 1024;
 
 /// One of the streams that every process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +37,45 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    /// `-` is `standard`. `/dev/stdout` and the like are the same streams: to open them fails if they are sockets, as they
-    /// are under systemd.
+    /// `-` is `standard`. `/dev/stdout` and the like, and symbolic links to them, are the same streams: to open them fails
+    /// if they are sockets, as they are under systemd.
     pub(super) fn named(name: &str, standard: Standard) -> io::Result<Self> {
-        Ok(match name {
-            "-" => Self::Standard(standard),
-            "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Self::Standard(Standard::Output),
-            "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Self::Standard(Standard::Error),
-            path => Self::File(std::path::absolute(path)?),
-        })
+        if name == "-" {
+            return Ok(Self::Standard(standard));
+        }
+        let path = std::path::absolute(name)?;
+        let stream = |path: &Path| match path.to_str()? {
+            "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Some(Standard::Output),
+            "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Some(Standard::Error),
+            _ => None,
+        };
+        let stream = stream(&path).or_else(|| stream(&fs::read_link(&path).ok()?));
+        Ok(stream.map_or(Self::File(path), Self::Standard))
+    }
+}
+
+/// Whom log files belong to that root makes, so that workers can open them again once they are rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    user: Option<Uid>,
+    group: Option<Gid>,
+}
+
+impl Owner {
+    /// `None` where this process is not root, or its workers are, too.
+    pub(super) fn of(settings: &Settings) -> Option<Self> {
+        if !geteuid().is_root() || settings.user.is_none() && settings.group.is_none() {
+            return None;
+        }
+        let user = settings.user.as_deref().and_then(|name| match name.parse() {
+            Ok(number) => Some(Uid::from_raw(number)),
+            Err(_) => User::from_name(name).ok().flatten().map(|user| user.uid),
+        });
+        let group = settings.group.as_deref().and_then(|name| match name.parse() {
+            Ok(number) => Some(Gid::from_raw(number)),
+            Err(_) => Group::from_name(name).ok().flatten().map(|group| group.gid),
+        });
+        Some(Self { user, group })
     }
 }
 
@@ -75,24 +110,21 @@ pub(super) struct Written {
 }
 
 impl Sink {
-    pub(super) fn open(destination: &Destination) -> io::Result<Self> {
+    pub(super) fn open(destination: &Destination, owner: Option<Owner>) -> io::Result<Self> {
         match destination {
             Destination::Standard(Standard::Output) => Self::shared(io::stdout().as_fd()),
             Destination::Standard(Standard::Error) => Self::shared(io::stderr().as_fd()),
-            Destination::File(path) => Self::file(path),
+            Destination::File(path) => {
+                let file = open(path, owner)?;
+                let kind = if file.metadata()?.is_file() { Kind::File } else { Kind::NonBlocking };
+                Ok(Self { fd: file.into(), kind, torn: false })
+            }
         }
-    }
-
-    fn file(path: &Path) -> io::Result<Self> {
-        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags.bits()).open(path)?;
-        let kind = if file.metadata()?.is_file() { Kind::File } else { Kind::NonBlocking };
-        Ok(Self { fd: file.into(), kind, torn: false })
     }
 
     /// A log on a descriptor that other processes have as well.
     fn shared(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        let file = std::fs::File::from(fd.try_clone_to_owned()?);
+        let file = File::from(fd.try_clone_to_owned()?);
         let file_type = file.metadata()?.file_type();
         // A file is left as it is: whoever opened it without O_APPEND has its offset in common with us.
         let kind = if file_type.is_file() {
@@ -113,6 +145,14 @@ impl Sink {
             }
         };
         Ok(Self { fd: file.into(), kind, torn: false })
+    }
+
+    /// Bytes of a line at most, with its end.
+    pub(super) fn longest(&self) -> usize {
+        match self.kind {
+            Kind::File => LONGEST,
+            _ => PIECE,
+        }
     }
 
     /// Writes some of `lines`, which end with a newline each, in one piece and never a part of a line. Without an error, at
@@ -166,9 +206,38 @@ impl AsFd for Sink {
     }
 }
 
+fn open(path: &Path, owner: Option<Owner>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    options.append(true).mode(0o644).custom_flags(flags.bits());
+    let Some(owner) = owner else { return options.create(true).open(path) };
+    // Root opens a file for others to write to, maybe in a directory of theirs. It gives away only what it has just made,
+    // and goes only where root itself has pointed.
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            fchown(&file, owner.user, owner.group)?;
+            return Ok(file);
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    if fs::symlink_metadata(path)?.uid() == 0 {
+        return options.create(true).open(path);
+    }
+    let file = options.clone().custom_flags((flags | OFlag::O_NOFOLLOW).bits()).open(path);
+    file.map_err(|error| match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
+        Errno::ELOOP => io::Error::other("root does not follow a symbolic link that belongs to somebody else"),
+        _ => error,
+    })
+}
+
 /// As many whole lines as a pipe takes in one piece, but one at least.
 fn piece(lines: &[u8]) -> &[u8] {
     let first = lines.get(..PIECE).unwrap_or(lines);
     let end = memchr::memrchr(b'\n', first).or_else(|| memchr::memchr(b'\n', lines));
     end.and_then(|end| lines.get(..=end)).unwrap_or(lines)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

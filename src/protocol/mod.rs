@@ -11,7 +11,14 @@ pub mod forwarded;
 pub(crate) mod grammar;
 pub mod head;
 pub mod http1;
+#[cfg(test)]
+mod properties;
 pub mod proxy_protocol;
+#[cfg(test)]
+mod smoke;
+
+#[cfg(test)]
+use self as api;
 
 pub use head::{Field, FieldId, Fields, Head, Target, Version};
 

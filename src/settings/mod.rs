@@ -187,8 +187,8 @@ impl Default for Settings {
             send_min_rate: 500,
             forwarded_allow_ips: trusted.clone(),
             secure_scheme_headers: vec![
-                scheme("x-forwarded-protocol", "ssl"),
                 scheme("x-forwarded-proto", "https"),
+                scheme("x-forwarded-protocol", "ssl"),
                 scheme("x-forwarded-ssl", "on"),
             ],
             proxy_protocol: ProxyProtocol::Off,

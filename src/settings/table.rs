@@ -191,8 +191,8 @@ pub(crate) static TABLE: &[Setting] = &[
         socket_mode: Mode,
         Socket,
         ["--socket-mode"],
-        Differs("Gunicorn has the umask decide, whose default there makes a socket that everybody may write to."),
-        "Permission bits of unix sockets."
+        Lacks,
+        "Permission bits of unix sockets. Gunicorn has `umask` decide, whose default there lets everybody connect."
     ),
     setting!(
         workers: Workers,
@@ -439,7 +439,7 @@ pub(crate) static TABLE: &[Setting] = &[
         Process,
         ["--no-sendfile"],
         Differs("In a file, `sendfile = true` means just that; in Gunicorn's it switches it off."),
-        "Whether files are sent by sendfile(2)."
+        "Do not send files by sendfile(2). In the environment and in a file it says whether to."
     )
     .variable("SENDFILE"),
     setting!(
@@ -523,6 +523,7 @@ pub(crate) static TABLE: &[Setting] = &[
         Files,
         ["--no-files-precompressed"],
         Lacks,
-        "Whether `NAME.br`, `NAME.zst` or `NAME.gz` is sent in place of `NAME` to clients that take it."
+        "Do not send `NAME.br`, `NAME.zst` or `NAME.gz` in place of `NAME` to clients that take it. In a file it says \
+         whether to."
     ),
 ];

@@ -418,6 +418,14 @@ fn bytes(text: &str) -> Option<u64> {
     whole(number.trim_end())?.checked_mul(1 << shift)
 }
 
+fn show_bytes(number: u64) -> String {
+    let unit = [("g", 1 << 30), ("m", 1 << 20), ("k", 1 << 10)].into_iter().find(|(_, unit)| number % unit == 0);
+    match unit {
+        Some((name, unit)) if number > 0 => quoted(&format!("{}{name}", number / unit)),
+        _ => number.to_string(),
+    }
+}
+
 /// A number of bytes from `MIN` to `MAX`.
 pub(crate) struct Bytes<const MIN: u64, const MAX: u64>;
 
@@ -427,7 +435,7 @@ impl<const MIN: u64, const MAX: u64> Shape for Bytes<MIN, MAX> {
 
 impl<T, const MIN: u64, const MAX: u64> Kind<T> for Bytes<MIN, MAX>
 where
-    T: TryFrom<u64> + fmt::Display,
+    T: TryFrom<u64> + TryInto<u64> + Copy,
 {
     fn read(raw: &Raw, _: Host) -> Result<T, Invalid> {
         let expected =
@@ -437,7 +445,7 @@ where
     }
 
     fn show(value: &T) -> Option<String> {
-        Some(value.to_string())
+        (*value).try_into().ok().map(show_bytes)
     }
 }
 
@@ -455,7 +463,7 @@ impl Kind<u64> for BytesOrAny {
     }
 
     fn show(value: &u64) -> Option<String> {
-        Some(if *value == u64::MAX { 0 } else { *value }.to_string())
+        Some(show_bytes(if *value == u64::MAX { 0 } else { *value }))
     }
 }
 
@@ -466,7 +474,7 @@ impl Kind<usize> for BytesOrAny {
     }
 
     fn show(value: &usize) -> Option<String> {
-        Some(if *value == usize::MAX { 0 } else { *value }.to_string())
+        Some(show_bytes(if *value == usize::MAX { 0 } else { *value as u64 }))
     }
 }
 
@@ -586,7 +594,10 @@ impl Kind<Vec<(String, String)>> for FieldValues {
             let right = !name.is_empty() && name.bytes().all(token) && !value.contains(char::is_control);
             right.then(|| (name.to_ascii_lowercase(), value.clone())).ok_or_else(|| expected().about(name))
         };
-        entries.iter().map(read).collect()
+        let mut fields = entries.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        // A table has no order.
+        fields.sort();
+        Ok(fields)
     }
 
     fn show(value: &Vec<(String, String)>) -> Option<String> {
@@ -717,9 +728,9 @@ mod tests {
     fn sizes_have_units_and_bounds() {
         let cases = [
             ("8190", Some("8190")),
-            ("64k", Some("65536")),
-            ("1M", Some("1048576")),
-            ("1 MiB", Some("1048576")),
+            ("64k", Some("\"64k\"")),
+            ("1M", Some("\"1m\"")),
+            ("1 MiB", Some("\"1m\"")),
             ("0", None),
             ("2g", None),
             ("1t", None),

@@ -414,11 +414,14 @@ impl Connection {
         if let Some(access) = &mut world.access {
             access.line(&Entry {
                 head,
-                peer: &self.peer,
+                peer: &self.peer.address,
                 status: summary.status,
-                sent: self.machine.sent(),
+                sent: Some(self.machine.sent()),
                 duration: crate::sys::now().since(began),
-                response: &summary.response,
+                response_field: &|name| {
+                    let mut fields = summary.response.fields();
+                    fields.find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+                },
             });
         }
     }

@@ -66,7 +66,8 @@ impl Entry {
 }
 
 fn target(root: &Root, path: &RelativePath, name: &[u8]) -> Result<FileStat, Errno> {
-    fstat(root.locate(&[path.as_bytes(), b"/", name].concat().strip_prefix(b"/").unwrap_or(name))?)
+    let path = if path.as_bytes().is_empty() { name } else { &[path.as_bytes(), b"/", name].concat() };
+    fstat(root.locate(path)?)
 }
 
 fn page(path: &RelativePath, entries: &[Entry], complete: bool) -> String {
@@ -91,7 +92,7 @@ fn page(path: &RelativePath, entries: &[Entry], complete: bool) -> String {
     }
     html.push_str("</tbody>\n</table>\n");
     if !complete {
-        let _ = write!(html, "<p>Only {MAX_ENTRIES} of the files in this directory are listed.</p>\n");
+        let _ = writeln!(html, "<p>Only {MAX_ENTRIES} of the files in this directory are listed.</p>");
     }
     html.push_str("</body>\n</html>\n");
     html

@@ -107,6 +107,9 @@ impl Factory for FilesFactory {
         {
             return Err(LoadError::application(format!("{value:?} cannot be the value of Cache-Control")));
         }
+        if let Some(name) = self.options.index.iter().find(|name| name.is_empty() || name.contains(['/', '\0'])) {
+            return Err(LoadError::application(format!("{name:?} cannot be the name of an index file")));
+        }
         self.open().map(drop)
     }
 
@@ -238,18 +241,23 @@ impl Files {
         let accepted = Accepted::from_fields(values(request, FieldId::AcceptEncoding));
         for coding in accepted.codings() {
             let length = self.path.append(coding.suffix());
-            let sibling = self.root.file(self.path.as_bytes()).map_err(Refusal::from).and_then(regular_file);
+            let sibling = self.sibling();
             self.path.truncate(length);
-            match sibling {
-                // Seconds, as not every compressor that hands on the time of its input hands on all of it.
-                Ok(found) if found.stat.st_mtime >= original.stat.st_mtime => {
-                    return Ok(Representation { found, content_type, coding: Some(coding), negotiated });
-                }
-                // A sibling that cannot be had is no reason not to serve the file.
-                Ok(_) | Err(_) => {}
+            // Seconds, as not every compressor that hands on the time of its input hands on all of it.
+            if let Some(found) = sibling.filter(|found| found.stat.st_mtime >= original.stat.st_mtime) {
+                return Ok(Representation { found, content_type, coding: Some(coding), negotiated });
             }
         }
         if accepted.identity() { Ok(identity(original)) } else { Err(Refusal::NotAcceptable) }
+    }
+
+    /// The file at the path, which may well not exist: that it cannot be had is no reason not to serve the original.
+    fn sibling(&self) -> Option<Found> {
+        let path = self.path.as_bytes();
+        if !self.root.seems_to_have(path) {
+            return None;
+        }
+        self.root.file(path).map_err(Refusal::from).and_then(regular_file).ok()
     }
 
     fn respond(&mut self, request: &Request<'_>, representation: Representation) -> Response {

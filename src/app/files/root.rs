@@ -7,8 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::{Mode, fstatat};
 
 /// A directory; everything is opened below it.
 #[derive(Debug)]
@@ -73,6 +73,11 @@ impl Root {
     /// Takes hold of a file, a directory or whatever is there, without opening it.
     pub(super) fn locate(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         self.open_below(path, OFlag::O_PATH)
+    }
+
+    /// Whether there seems to be something, for half of what a failed open costs. Opening it decides.
+    pub(super) fn seems_to_have(&self, path: &[u8]) -> bool {
+        fstatat(&self.directory, path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
     fn open_below(&self, path: &[u8], flags: OFlag) -> Result<OwnedFd, Errno> {

@@ -1,7 +1,7 @@
 //! The chunked coding (RFC 9112 §7.1), decoded strictly and byte by byte: nothing waits for a whole line, so each byte is
 //! looked at once however the input is split.
 
-use super::{Error, request};
+use super::{Error, request, work};
 use crate::protocol::grammar;
 use crate::protocol::{Event, Limits, Progress};
 
@@ -67,7 +67,10 @@ impl Decoder {
             match self.step {
                 Step::Data => return Ok(self.data(index, input.len())),
                 Step::Trailer => return self.trailer(index, input),
-                _ => self.step = self.step_over(byte, limits)?,
+                _ => {
+                    work::looked_at(1);
+                    self.step = self.step_over(byte, limits)?;
+                }
             }
         }
         Ok(Progress { consumed: input.len(), event: Event::NeedMore })
@@ -149,7 +152,9 @@ impl Decoder {
             let room = usize::from(TRAILERS_SIZE - self.trailers);
             let rest = input.get(start..).unwrap_or_default();
             let window = rest.get(..room).unwrap_or(rest);
-            let Some(offset) = memchr::memchr(b'\n', window.get(self.size as usize..).unwrap_or_default()) else {
+            let newline = memchr::memchr(b'\n', window.get(self.size as usize..).unwrap_or_default());
+            work::looked_at(newline.unwrap_or(window.len() - self.size as usize));
+            let Some(offset) = newline else {
                 self.size = window.len() as u64;
                 if rest.len() > window.len() {
                     return Err(Error::TrailersTooLarge);

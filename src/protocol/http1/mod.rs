@@ -15,6 +15,7 @@ mod error;
 mod request;
 mod response;
 mod target;
+mod work;
 
 pub use error::{Error, ResponseError};
 
@@ -406,6 +407,12 @@ impl Http1 {
     }
 }
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod corpus;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod policy;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, Status};
 
-use super::{Error, target};
+use super::{Error, target, work};
 use crate::protocol::Limits;
 use crate::protocol::field::FieldId;
 use crate::protocol::grammar;
@@ -63,6 +63,7 @@ impl Scan {
             let start = self.line as usize;
             let newline = memchr::memchr(b'\n', window.get(self.scanned as usize..).unwrap_or_default());
             let end = newline.map_or(window.len(), |offset| self.scanned as usize + offset);
+            work::looked_at(end - self.scanned as usize);
             let line = window.get(start..end).unwrap_or_default();
             let content = line.strip_suffix(b"\r").unwrap_or(line);
             let (limit, error) = if start == 0 {
@@ -159,11 +160,15 @@ fn whole(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Option<usize>
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(window, &mut fields) {
         Ok(Status::Complete(length)) => {
+            work::looked_at(length);
             let parsed = Parsed::of(&request).ok_or(Error::Head)?;
             fill(window.get(..length).unwrap_or_default(), &parsed, limits, head)?;
             Ok(Some(length))
         }
-        Ok(Status::Partial) => Ok(None),
+        Ok(Status::Partial) => {
+            work::looked_at(window.len());
+            Ok(None)
+        }
         Err(httparse::Error::TooManyHeaders) => many_fields(window, limits, head),
         Err(httparse::Error::Version) => later_version(window, limits, head),
         Err(_) => Err(Error::Head),
@@ -173,6 +178,7 @@ fn whole(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Option<usize>
 /// More fields than usual need memory of their own.
 #[cold]
 fn many_fields(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Option<usize>, Error> {
+    work::looked_at(input.len());
     // No field is shorter than `a:` and CRLF.
     let mut fields = vec![httparse::EMPTY_HEADER; limits.fields.min(input.len() / 4)];
     let mut request = httparse::Request::new(&mut fields);
@@ -190,6 +196,7 @@ fn many_fields(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Option<
 /// HTTP/1.2 to 1.9 are HTTP/1.1 to us (RFC 9110 §2.5), but unknown to httparse.
 #[cold]
 fn later_version(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Option<usize>, Error> {
+    work::looked_at(input.len());
     let line = memchr::memchr(b'\n', input).ok_or(Error::Version)?;
     let mut as_11 = input.to_vec();
     match as_11.get_mut(..line) {
