@@ -6,6 +6,8 @@
 mod backoff;
 mod children;
 mod notice;
+#[cfg(test)]
+mod simulator;
 mod sockets;
 mod spawn;
 pub(crate) mod state;

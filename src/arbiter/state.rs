@@ -161,7 +161,7 @@ pub(crate) struct State {
     /// The number that the settings will have that are being loaded.
     loading: Option<Generation>,
     last_reload: Option<Moment>,
-    /// A reload that has to wait until then.
+    /// When the reload is to begin that was asked for last.
     queued_reload: Option<Moment>,
 
     retries: Vec<Retry>,
@@ -182,7 +182,7 @@ pub(crate) struct State {
     predecessor: bool,
     upgrade: Upgrade,
 
-    /// What [`deadline`](Self::deadline) said after the last step.
+    /// When the next tick is due, as of the last step.
     armed: Option<Moment>,
     /// No worker is called overdue before that moment.
     excused: Moment,
@@ -340,11 +340,19 @@ impl State {
             Event::Tick => self.tick(now, out),
         }
         self.reconcile(now, out);
-        self.armed = self.deadline();
+        self.reload_if_due(now, out);
+        self.armed = self.next_deadline();
     }
 
     /// When [`Event::Tick`] is due, if nothing else happens before.
     pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.armed
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        if self.exited {
+            return None;
+        }
         let child = self.children.iter().filter_map(Child::due).min().map(|due| due.max(self.excused));
         let upgrade = match self.upgrade {
             Upgrade::Starting { deadline, .. } => deadline,
@@ -377,7 +385,7 @@ pub(crate) const FIRST_GENERATION: Generation = 1;
 
 impl Cohort {
     fn new(generation: Generation, policy: Policy) -> Self {
-        Self { generation, policy, target: policy.workers.min(MAX_WORKERS), proven: false, failures: 0 }
+        Self { generation, policy, target: policy.workers.min(MAX_WORKERS), proven: policy.workers == 0, failures: 0 }
     }
 }
 
@@ -397,7 +405,10 @@ impl State {
             Signal::Term if self.stopping.is_none() => self.stop_gracefully(now, out),
             Signal::Term | Signal::Int | Signal::Quit => self.stop_quickly(now, 0, out),
             _ if self.stopping.is_some() => {}
-            Signal::Hup => self.reload(now, out),
+            Signal::Hup => {
+                let earliest = self.last_reload.map_or(now, |last| last + RELOAD_GAP);
+                self.queued_reload = Some(earliest.max(now));
+            }
             Signal::Ttin => {
                 self.paused = false;
                 self.scale(|target| target.saturating_add(count as usize));
@@ -628,9 +639,6 @@ impl State {
     }
 
     fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
-        if self.queued_reload.is_some_and(|at| at <= now) {
-            self.reload(now, out);
-        }
         if matches!(self.upgrade, Upgrade::Starting { deadline: Some(deadline), .. } if deadline <= now) {
             self.upgrade_overdue(now, out);
         }
@@ -691,10 +699,9 @@ fn abort(child: &mut Child, cause: Cause, now: Moment, out: &mut Vec<Action>) {
 
 /// Reload and upgrade.
 impl State {
-    fn reload(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let earliest = self.last_reload.map_or(now, |last| last + RELOAD_GAP);
-        if now < earliest || self.loading.is_some() {
-            self.queued_reload = Some(earliest);
+    /// Begins a reload: last in a step, as the settings that it loads must outlive what else is decided in that step.
+    fn reload_if_due(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if self.loading.is_some() || self.queued_reload.is_none_or(|at| now < at) {
             return;
         }
         self.queued_reload = None;
@@ -828,7 +835,7 @@ impl State {
         let stale_ready = self.children.count(|child| child.is_ready() && stale(child));
         let wanted = self.current.target.max(self.surge).saturating_sub(fresh_ready);
         let leaving = if fresh_ready >= self.current.target { stale_ready } else { stale_ready.saturating_sub(wanted) };
-        let through = self.reloading && (self.current.proven || self.current.target == 0);
+        let through = self.reloading && self.current.proven;
         if through && self.children.count(|child| child.is_staying() && stale(child)) == leaving {
             self.finish_reload(out);
             let queue = std::mem::take(&mut self.rebound) && !self.shares_listeners();
