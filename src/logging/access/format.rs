@@ -22,7 +22,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) sent: Option<u64>,
     /// From the first byte of the head to the last of the response.
     pub(crate) duration: Duration,
-    /// The value of a field of the response, by its name in lower case. Only asked if the format names one.
+    /// The value of a field of the response, by its name in lower case. Only asked if [`Format::uses_response`].
     pub(crate) response_field: &'a dyn Fn(&str) -> Option<&'a [u8]>,
 }
 
@@ -143,6 +143,14 @@ impl Format {
             pieces.push(Piece::Literal(literal.into()));
         }
         Ok(Self { pieces, stamp: Stamp::default(), pid: format!("<{}>", std::process::id()) })
+    }
+
+    /// Whether fields of the response stand in it, so that they have to be kept until the request is logged.
+    pub(crate) fn uses_response(&self) -> bool {
+        self.pieces.iter().any(|piece| match piece {
+            Piece::Atom(atom) | Piece::Shaped(atom, _) => matches!(atom, Atom::ResponseField(_)),
+            Piece::Literal(_) => false,
+        })
     }
 
     /// Appends the line, without its end. Nothing in it that came from a client can look like anything else.

@@ -58,6 +58,11 @@ impl AccessLog {
         self.destination
     }
 
+    /// Whether fields of the response stand in its lines, so that they have to be kept until the request is logged.
+    pub(crate) fn uses_response(&self) -> bool {
+        self.format.uses_response()
+    }
+
     /// Adds the line of a request.
     pub(crate) fn line(&mut self, entry: &Entry<'_>) {
         let start = self.waiting.len();

@@ -207,6 +207,13 @@ fn a_wrong_format_is_refused_with_the_atom() {
 }
 
 #[test]
+fn a_response_is_kept_only_for_formats_that_look_at_it() {
+    assert!(!Format::parse(ACCESS_LOG_FORMAT).unwrap().uses_response());
+    assert!(Format::parse("%({etag}o)s").unwrap().uses_response());
+    assert!(Format::parse("%({etag}o)9s").unwrap().uses_response());
+}
+
+#[test]
 fn the_time_is_gunicorns_and_moves_on() {
     let (head, peer) = (head("GET", "/", &[]), peer("127.0.0.1:1"));
     let mut format = Format::parse("%(t)s").unwrap();
