@@ -156,7 +156,7 @@ impl Http1 {
         self.last = false;
         self.asked = Asked {
             version: head.version,
-            head: head.method() == "HEAD",
+            head: head.bytes_of(head.method) == b"HEAD",
             keep_alive: head.keep_alive,
             expects_continue: head.expects_continue,
         };
