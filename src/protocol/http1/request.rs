@@ -63,7 +63,7 @@ impl Scan {
             let start = self.line as usize;
             let newline = memchr::memchr(b'\n', window.get(self.scanned as usize..).unwrap_or_default());
             let end = newline.map_or(window.len(), |offset| self.scanned as usize + offset);
-            work::looked_at(end - self.scanned as usize);
+            work::looked_at(end.saturating_sub(self.scanned as usize));
             let line = window.get(start..end).unwrap_or_default();
             let content = line.strip_suffix(b"\r").unwrap_or(line);
             let (limit, error) = if start == 0 {
