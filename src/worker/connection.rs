@@ -387,7 +387,7 @@ impl Connection {
             }
             Outcome::Streaming(rest, summary) => {
                 let body = std::mem::take(&mut world.out);
-                self.output = Some(Box::new(Output::new(body, 0, rest)));
+                self.output = Some(Box::new(Output::new(body, 0, *rest)));
                 self.log =
                     Some(Box::new(Logged { head: std::mem::take(&mut world.head), began, summary: Some(summary) }));
                 self.stage = Stage::Sending;
@@ -405,7 +405,6 @@ impl Connection {
 
     fn finished(&mut self, world: &World, reuse: Reuse) -> bool {
         self.stage = Stage::Idle;
-        self.deadline = Some(world.now + idle_time(world));
         if reuse == Reuse::Close {
             self.closing = Some(if world.head.keep_alive { Ending::Staged } else { Ending::Agreed });
         }
@@ -538,9 +537,6 @@ impl Connection {
             if world.out.capacity() == 0 {
                 world.out = output.into_buffer();
             }
-            if self.stage == Stage::Idle {
-                self.deadline = Some(world.now + idle_time(world));
-            }
         }
     }
 
@@ -565,11 +561,20 @@ impl Connection {
         if self.readable {
             return Sent::GoOn;
         }
-        if self.stage == Stage::Idle && self.input.is_some() {
-            self.stage = Stage::Head;
-            self.deadline = Some(world.now + world.policy.head_timeout);
+        if self.stage == Stage::Idle {
+            self.begin_idle(world);
         }
         Sent::Stop(Next::Wait)
+    }
+
+    /// Waits for the next request, or for the rest of its head.
+    fn begin_idle(&mut self, world: &World) {
+        if self.input.is_some() {
+            self.stage = Stage::Head;
+            self.deadline = Some(world.now + world.policy.head_timeout);
+        } else if self.requests > 0 {
+            self.deadline = Some(world.now + idle_time(world));
+        }
     }
 
     /// Everything is sent that ever will be.

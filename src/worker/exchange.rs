@@ -35,7 +35,7 @@ pub(crate) enum Outcome {
     /// The answer is in the output, whole.
     Finished(Reuse, Summary),
     /// The head of the answer is in the output, and this follows.
-    Streaming(Rest, Summary),
+    Streaming(Box<Rest>, Summary),
     /// The answer will come by the letterbox.
     Deferred,
 }
@@ -101,7 +101,7 @@ impl Turn<'_> {
         let summary = Summary { status, response };
         self.outcome = match rest {
             Rest::None => Outcome::Finished(self.machine.finish(self.out), summary),
-            rest => Outcome::Streaming(rest, summary),
+            rest => Outcome::Streaming(Box::new(rest), summary),
         };
         Ok(())
     }

@@ -377,8 +377,13 @@ impl<'b> Framing<'b> {
             None if modern => return Err(Error::HostMissing),
             None => {}
             Some(host) => {
-                if !target::is_host(head.bytes_of(host)) {
-                    return Err(Error::Host);
+                let value = head.bytes.get(host.start as usize..host.end as usize).unwrap_or_default();
+                if value != head.valid_host {
+                    if !target::is_host(value) {
+                        return Err(Error::Host);
+                    }
+                    head.valid_host.clear();
+                    head.valid_host.extend_from_slice(value);
                 }
                 if head.authority.is_none() {
                     head.authority = Some(host);
