@@ -387,7 +387,7 @@ impl World {
             Happening::Reap(pid, death) => {
                 self.processes.retain(|process| process.pid != pid);
                 let status = death.into();
-                let may_halt = !self.ever_ready && matches!(status, Status::Code(3 | 4));
+                let may_halt = !self.ever_ready && (self.predecessor || matches!(status, Status::Code(3 | 4)));
                 self.code = if may_halt { 3 } else { 0 };
                 self.deliver(Event::Exited { pid, status })?;
                 self.code = 0;

@@ -42,7 +42,7 @@ impl State {
         out.push(Action::Log(Notice::GivenUp { generation: failed.generation }));
         out.push(Action::Keep { generation: self.current.generation });
         // An earlier reload may not have been through when this one was asked for.
-        self.reloading = self.children.count(|child| child.is_staying() && self.is_stale(child)) > 0;
+        self.reloading = self.children.count(|child| child.is_ready() && self.is_stale(child)) > 0;
         if !self.reloading {
             self.announce(out);
         }

@@ -206,6 +206,7 @@ fn a_generation_that_cannot_become_ready_is_given_up_and_the_old_one_serves_on()
         assert!(gave_up(&actions), "{case}");
         assert_eq!(drained(&actions), [], "{case}");
         assert!(actions.contains(&Action::Keep { generation: 1 }), "{case}");
+        assert!(!actions.iter().any(|action| matches!(action, Action::Log(Notice::Reloaded { .. }))), "{case}");
         for pid in rig.of(2) {
             rig.exit(pid, Status::Code(0));
         }
@@ -539,6 +540,19 @@ fn a_successor_upgrades_only_once_it_is_promoted() {
     assert!(rig.signal(Signal::Usr2).contains(&Action::Log(Notice::UpgradeTooEarly)));
     assert_eq!(rig.event(Event::PredecessorGone), [Action::Log(Notice::Promoted), Action::Promote]);
     assert!(rig.signal(Signal::Usr2).contains(&Action::Upgrade));
+}
+
+#[test]
+fn a_successor_that_cannot_boot_gives_up_as_its_predecessor_serves_on() {
+    let mut rig = Rig::new(policy(2));
+    rig.state = State::new(policy(2), true, 1);
+    rig.event(Event::Tick);
+    for pid in [1, 2] {
+        assert_eq!(stopped(&rig.exit(pid, Status::Code(1))), []);
+    }
+    rig.pass(SECOND);
+    assert_eq!(stopped(&rig.exit(3, Status::Code(1))), [4]);
+    assert_eq!(rig.exit(4, Status::Code(0)).last(), Some(&Action::Exit(3)));
 }
 
 #[test]

@@ -104,19 +104,24 @@ impl State {
             Status::Code(code @ (3 | 4)) => Some(code),
             _ => None,
         };
-        if let Some(code) = told.filter(|_| !self.ever_ready) {
-            self.stop_quickly(now, code, out);
-            return;
-        }
         if child.generation == self.current.generation && !self.current.proven {
             self.current.failures += 1;
-            let overdue = child.phase == Phase::Leaving(Cause::BootOverdue);
-            if told.is_some() || overdue || self.current.failures >= GIVE_UP {
-                if let Some(fallback) = self.fallback.take() {
-                    self.give_up(fallback, out);
-                    return;
-                }
-            }
+        }
+        let overdue = child.phase == Phase::Leaving(Cause::BootOverdue);
+        let hopeless = told.is_some() || overdue || self.current.failures >= GIVE_UP;
+        // A first generation is tried again unless it says itself that it cannot boot; a successor is given up sooner, as
+        // its predecessor serves on.
+        if !self.ever_ready && (told.is_some() || (hopeless && self.predecessor)) {
+            self.stop_quickly(now, told.unwrap_or(3), out);
+            return;
+        }
+        if hopeless
+            && child.generation == self.current.generation
+            && !self.current.proven
+            && let Some(fallback) = self.fallback.take()
+        {
+            self.give_up(fallback, out);
+            return;
         }
         self.retry_later(now, child, BOOT_DELAY, out);
     }
