@@ -107,7 +107,7 @@ fn entry(text: &mut String, setting: &Setting, defaults: &Settings) {
         Takes::ValueOr(_) => format!("`{flag} [{metavar}]`"),
         Takes::Value | Takes::Values => format!("`{flag} {metavar}`"),
     };
-    let mut facts: Vec<String> = flags.iter().map(|flag| option(flag)).collect();
+    let mut facts: Vec<String> = flags.iter().map(option).collect();
     facts.extend(setting.variable.map(|variable| format!("`${variable}`")));
     let default = (setting.show)(defaults).map_or("none".to_owned(), |default| format!("`{default}`"));
     facts.push(format!("default: {default}"));
