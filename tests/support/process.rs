@@ -65,6 +65,19 @@ pub(crate) fn tree(pid: i32) -> Vec<i32> {
     found
 }
 
+/// Whether it waits for events, as a worker does that has booted and has nothing to do.
+pub(crate) fn is_waiting(pid: i32) -> bool {
+    let waits = |number: i64| {
+        #[cfg(target_arch = "x86_64")]
+        let also = number == libc::SYS_epoll_wait;
+        #[cfg(not(target_arch = "x86_64"))]
+        let also = false;
+        also || number == libc::SYS_epoll_pwait
+    };
+    let syscall = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    syscall.split(' ').next().and_then(|word| word.parse().ok()).is_some_and(waits)
+}
+
 /// A line of /proc/PID/status.
 pub(crate) fn status(pid: i32, name: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
