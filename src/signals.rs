@@ -67,7 +67,7 @@ const fn meaning(
 
 /// All signals that mean something, in the order in which those that came together are taken: a stop first, so that
 /// nothing else is begun in vain.
-pub(crate) const SIGNALS: [Meaning; 10] = [
+pub(crate) static SIGNALS: [Meaning; 10] = [
     meaning(
         Signal::Term,
         libc::SIGTERM,
@@ -92,7 +92,7 @@ static COUNTS: [AtomicU32; SIGNALS.len()] = [const { AtomicU32::new(0) }; SIGNAL
 impl Signal {
     /// Its row of [`SIGNALS`].
     pub(crate) fn meaning(self) -> &'static Meaning {
-        const { &SIGNALS }.iter().find(|row| row.signal == self).unwrap_or(const { &SIGNALS[0] })
+        SIGNALS.iter().find(|row| row.signal == self).unwrap_or(&SIGNALS[0])
     }
 
     /// Its number.
@@ -104,6 +104,11 @@ impl Signal {
     pub(crate) fn name(self) -> &'static str {
         self.meaning().name
     }
+}
+
+/// Whether `signal` has come and was not [taken](Signals::take) yet: one load, for places where a system call is too dear.
+pub(crate) fn is_pending(signal: Signal) -> bool {
+    SIGNALS.iter().zip(&COUNTS).any(|(row, count)| row.signal == signal && count.load(Ordering::Relaxed) > 0)
 }
 
 /// Signals that arrive as values instead of doing what they do by default. One in a process at a time.
@@ -186,5 +191,55 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         // Fails for no argument that can be given here.
         let _ = self.0.thread_set_mask();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    #[test]
+    fn every_signal_has_its_row() {
+        for row in &SIGNALS {
+            assert!(std::ptr::eq(row.signal.meaning(), row));
+            let name = nix::sys::signal::Signal::try_from(row.number).unwrap().as_str();
+            assert_eq!(name, format!("SIG{}", row.name.to_uppercase()));
+        }
+    }
+
+    /// The only test that sends signals: they reach the whole process.
+    #[test]
+    fn signals_arrive_counted_and_in_order_and_are_harmless_once_forgotten() {
+        let mut signals = Signals::install(&[Signal::Ttin, Signal::Winch, Signal::Usr2]).unwrap();
+        assert_eq!(signals.take(), []);
+        let raise = |signal: Signal| signal_hook::low_level::raise(signal.number()).unwrap();
+        for signal in [Signal::Ttin, Signal::Winch, Signal::Ttin, Signal::Ttin] {
+            raise(signal);
+        }
+        assert!(is_pending(Signal::Winch) && !is_pending(Signal::Usr2));
+        let readable = |signals: &Signals| {
+            poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() > 0
+        };
+        assert!(readable(&signals));
+        assert_eq!(signals.take(), [(Signal::Winch, 1), (Signal::Ttin, 3)]);
+        assert!(!readable(&signals) && signals.take().is_empty());
+
+        raise(Signal::Usr2);
+        signals.forget();
+        for signal in [Signal::Ttin, Signal::Winch, Signal::Usr2] {
+            raise(signal);
+        }
+        assert!(!is_pending(Signal::Usr2), "what came for the arbiter is not the worker's");
+    }
+
+    #[test]
+    fn a_signal_waits_while_all_are_blocked() {
+        let blocked = block_all().unwrap();
+        assert!(SigSet::thread_get_mask().unwrap().contains(nix::sys::signal::SIGHUP));
+        drop(blocked);
+        assert!(!SigSet::thread_get_mask().unwrap().contains(nix::sys::signal::SIGHUP));
     }
 }

@@ -5,12 +5,13 @@
 
 mod backoff;
 mod children;
+mod decision;
 mod notice;
 #[cfg(test)]
 mod simulator;
 mod sockets;
 mod spawn;
-pub(crate) mod state;
+mod state;
 mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,8 +26,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use children::Generation;
+use decision::{Action, Event, Kill, Notification, Policy, Status};
 pub(crate) use sockets::{Legacy, Sockets};
-use state::{Action, Event, FIRST_GENERATION, Kill, Notification, Policy, State, Status};
+use state::{FIRST_GENERATION, State};
 use upgrade::Successor;
 pub(crate) use upgrade::{Launch, Predecessor};
 
@@ -318,7 +320,10 @@ impl<'a> Arbiter<'a> {
             Action::EndUpgrade => self.successor = None,
             Action::Promote => self.promote(),
             Action::Notify(notification) => self.notify(notification),
-            Action::Log(notice) => log::log!(notice.level(), "{notice}"),
+            Action::Log(notice) => match notice.level() {
+                Some(level) => log::log!(level, "{notice}"),
+                None => logging::critical!("{notice}"),
+            },
             Action::Exit(code) => return Done::Exit(code),
         }
         Done::Silently

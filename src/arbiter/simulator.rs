@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use super::backoff::Random;
 use super::children::Generation;
+use super::decision::{Action, Event, Kill, Notification, Policy, Status};
 use super::notice::Notice;
-use super::state::{Action, Event, FIRST_GENERATION, Kill, MAX_WORKERS, Notification, Policy, State, Status};
+use super::state::{FIRST_GENERATION, MAX_WORKERS, State};
 use crate::clock::Moment;
 use crate::signals::Signal;
 
@@ -386,7 +387,7 @@ impl World {
             Happening::Reap(pid, death) => {
                 self.processes.retain(|process| process.pid != pid);
                 let status = death.into();
-                let may_halt = !self.ever_ready && matches!(status, Status::Code(3 | 4));
+                let may_halt = !self.ever_ready && (self.predecessor || matches!(status, Status::Code(3 | 4)));
                 self.code = if may_halt { 3 } else { 0 };
                 self.deliver(Event::Exited { pid, status })?;
                 self.code = 0;
@@ -789,7 +790,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Schedules that are run if the environment says nothing.
-const SCHEDULES: u64 = 100_000;
+const SCHEDULES: u64 = 50_000;
 
 #[test]
 fn no_schedule_breaks_an_invariant() {

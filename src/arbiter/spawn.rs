@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use super::children::Generation;
-use super::state::Event;
+use super::decision::Event;
 use super::{Arbiter, Plan};
 use crate::channel::Channel;
 use crate::process;

@@ -49,6 +49,9 @@ const REENTER: u32 = 64;
 /// How long accepting pauses when the process has no descriptors left.
 const STARVED: Duration = Duration::from_millis(250);
 
+/// When lines that the access log's pipe or disk did not take are offered to it again.
+const LOG_RETRY: Duration = Duration::from_millis(100);
+
 /// One event that has not been handled.
 #[derive(Clone, Copy, Debug)]
 struct Ready {
@@ -238,7 +241,7 @@ impl Engine {
         if let Some(access) = &mut world.access {
             access.flush();
         }
-        let lost = world.access.as_ref().map_or(0, |access| access.lost());
+        let lost = crate::logging::lost() + world.access.as_ref().map_or(0, |access| access.lost());
         world.slot.publish(world.requests, self.connections() as u64, lost);
         Ok(turned)
     }
@@ -252,7 +255,8 @@ impl Engine {
                 Accepting::Starved(until) => Some(until.since(now)),
                 _ => None,
             };
-            [timeout, core.timers.next(now), starved].into_iter().flatten().min()
+            let log = world.access.as_ref().filter(|access| access.is_waiting()).map(|_| LOG_RETRY);
+            [timeout, core.timers.next(now), starved, log].into_iter().flatten().min()
         } else {
             Some(Duration::ZERO)
         };

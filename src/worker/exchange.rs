@@ -8,7 +8,7 @@ use super::mailbox::Letterbox;
 use super::output::Rest;
 use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Request, Response, Segment};
-use crate::protocol::http1::Http1;
+use crate::protocol::http1::{Http1, ResponseError};
 use crate::protocol::{Length, Reuse};
 
 /// A body up to this many bytes is copied behind its head, so that both leave in one write.
@@ -21,8 +21,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) date: &'a [u8; 29],
     pub(crate) letterbox: &'a Arc<Letterbox>,
     pub(crate) ticket: Ticket,
-    /// Whether the method is one whose responses have a body (not HEAD).
-    pub(crate) sends_body: bool,
+    /// Whether the access log shows fields of the response.
+    pub(crate) logs_fields: bool,
     /// What has become of it.
     pub(crate) outcome: Outcome,
 }
@@ -35,7 +35,7 @@ pub(crate) enum Outcome {
     /// The answer is in the output, whole.
     Finished(Reuse, Summary),
     /// The head of the answer is in the output, and this follows.
-    Streaming(Rest, Summary),
+    Streaming(Box<Rest>, Summary),
     /// The answer will come by the letterbox.
     Deferred,
 }
@@ -44,8 +44,8 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) status: u16,
-    /// The response without its body, kept only while the access log asks for its fields.
-    pub(crate) response: Response,
+    /// The response without its body, if the access log shows its fields.
+    pub(crate) response: Option<Box<Response>>,
 }
 
 impl Turn<'_> {
@@ -66,18 +66,16 @@ impl Turn<'_> {
     }
 
     /// Puts the response into the output; 500 if it cannot be sent as it is.
-    pub(crate) fn answer(&mut self, response: Response) {
-        self.outcome = match self.encode(response) {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                log::error!("Error handling request: the application's response cannot be sent: {error}");
-                self.encode(Response::error(500))
-                    .unwrap_or(Outcome::Finished(Reuse::Close, Summary { status: 500, response: Response::new(500) }))
+    pub(crate) fn answer(&mut self, mut response: Response) {
+        if let Err(error) = self.encode(&mut response) {
+            log::error!("Error handling request: the application's response cannot be sent: {error}");
+            if self.encode(&mut Response::error(500)).is_err() {
+                self.outcome = Outcome::Finished(Reuse::Close, Summary { status: 500, response: None });
             }
-        };
+        }
     }
 
-    fn encode(&mut self, mut response: Response) -> Result<Outcome, crate::protocol::http1::ResponseError> {
+    fn encode(&mut self, response: &mut Response) -> Result<(), ResponseError> {
         let length = response.body.len().map_or(Length::Unknown, Length::Known);
         self.machine.respond(
             response.status,
@@ -87,24 +85,25 @@ impl Turn<'_> {
             self.date,
             self.out,
         )?;
-        let body = std::mem::take(&mut response.body);
-        let sends_body = self.sends_body && !matches!(response.status, 204 | 304);
-        let summary = Summary { status: response.status, response };
-        let rest = match body {
-            _ if !sends_body => Rest::None,
-            Body::Empty => Rest::None,
+        let rest = match std::mem::take(&mut response.body) {
             Body::Bytes(bytes) if bytes.len() <= COPIED => {
                 self.machine.body(&bytes, self.out);
                 Rest::None
             }
+            Body::Empty => Rest::None,
+            _ if !self.machine.sends_body() => Rest::None,
             Body::Bytes(bytes) => self.segments([Segment::Bytes(bytes)].into()),
             Body::Segments(segments) => self.segments(segments.into()),
             Body::Source(source) => Rest::Source(source, self.letterbox.waker(self.ticket)),
         };
-        Ok(match rest {
+        let status = response.status;
+        let response = self.logs_fields.then(|| Box::new(std::mem::take(response)));
+        let summary = Summary { status, response };
+        self.outcome = match rest {
             Rest::None => Outcome::Finished(self.machine.finish(self.out), summary),
-            rest => Outcome::Streaming(rest, summary),
-        })
+            rest => Outcome::Streaming(Box::new(rest), summary),
+        };
+        Ok(())
     }
 
     fn segments(&mut self, segments: VecDeque<Segment>) -> Rest {
