@@ -106,9 +106,16 @@ impl Signal {
     }
 }
 
-/// Whether `signal` has come and was not [taken](Signals::take) yet: one load, for places where a system call is too dear.
-pub(crate) fn is_pending(signal: Signal) -> bool {
-    SIGNALS.iter().zip(&COUNTS).any(|(row, count)| row.signal == signal && count.load(Ordering::Relaxed) > 0)
+/// Whether SIGTERM has come and was not [taken](Signals::take) yet: one load, for places where a system call is too dear.
+pub(crate) fn is_term_pending() -> bool {
+    const TERM: usize = {
+        let mut row = 0;
+        while !matches!(SIGNALS[row].signal, Signal::Term) {
+            row += 1;
+        }
+        row
+    };
+    COUNTS[TERM].load(Ordering::Relaxed) > 0
 }
 
 /// Signals that arrive as values instead of doing what they do by default. One in a process at a time.
