@@ -76,7 +76,7 @@ pub(crate) enum Action {
     /// Fork a worker; answered by [`Event::Forked`] or [`Event::ForkFailed`].
     Fork { nr: usize, generation: Generation },
     /// Send a worker a signal.
-    Kill { pid: i32, signal: Kill },
+    Send { pid: i32, signal: Sent },
     /// Tell a worker to finish, over the channel and by SIGTERM; with `queue` it empties the accept queue first.
     Drain { pid: i32, queue: bool },
     /// Tell a worker to stop now, over the channel and by SIGQUIT.
@@ -107,7 +107,7 @@ pub(crate) enum Action {
 
 /// What a child is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kill {
+pub(crate) enum Sent {
     /// SIGABRT: say where you are and die.
     Abort,
     /// SIGKILL

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::backoff::Random;
 use super::children::Generation;
-use super::decision::{Action, Event, Kill, Notification, Policy, Status};
+use super::decision::{Action, Event, Notification, Policy, Sent, Status};
 use super::notice::Notice;
 use super::state::{FIRST_GENERATION, MAX_WORKERS, State};
 use crate::clock::Moment;
@@ -476,21 +476,21 @@ impl World {
         let now = self.now;
         match action {
             Action::Fork { nr, generation } => return self.fork(nr, generation).map(Some),
-            Action::Kill { pid, signal } if Some(pid) == self.upgrade => {
+            Action::Send { pid, signal } if Some(pid) == self.upgrade => {
                 self.check(!self.upgrade_ready, "killed an upgrade that serves")?;
-                if signal == Kill::Kill || self.random.below(2) == 0 {
+                if signal == Sent::Kill || self.random.below(2) == 0 {
                     self.later(SECOND, Happening::UpgradeDies(pid, Death::Signal(9)));
                 }
             }
-            Action::Kill { pid, signal } => {
+            Action::Send { pid, signal } => {
                 let process = self.known(pid)?;
                 let hears = process.hearing != Hearing::OnlyKill;
                 match signal {
-                    Kill::Kill => {
+                    Sent::Kill => {
                         process.killed = true;
                         self.later(10 * MILLISECOND, Happening::Dies(pid, Death::Signal(9)));
                     }
-                    Kill::Abort => {
+                    Sent::Abort => {
                         process.aborted = true;
                         process.leaving = true;
                         process.limit(now + Duration::from_millis(500));
@@ -498,7 +498,7 @@ impl World {
                             self.later(50 * MILLISECOND, Happening::Dies(pid, Death::Signal(6)));
                         }
                     }
-                    Kill::Reopen | Kill::Quit => {}
+                    Sent::Reopen | Sent::Quit => {}
                 }
             }
             Action::Drain { pid, queue } => {

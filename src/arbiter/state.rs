@@ -23,7 +23,7 @@ use workers::{drain, stop};
 
 use super::backoff::{Limiter, Random, exponential, jittered};
 use super::children::{Cause, Child, Children, Generation, Phase};
-use super::decision::{Action, Event, Kill, Notification, Policy, Status};
+use super::decision::{Action, Event, Notification, Policy, Sent, Status};
 use super::notice::{Master, Notice};
 use crate::clock::Moment;
 use crate::signals::Signal;
@@ -285,7 +285,7 @@ impl State {
             Signal::Usr1 => {
                 out.push(Action::ReopenLogs);
                 let living = self.children.iter().filter(|child| !child.killed);
-                out.extend(living.map(|child| Action::Kill { pid: child.pid, signal: Kill::Reopen }));
+                out.extend(living.map(|child| Action::Send { pid: child.pid, signal: Sent::Reopen }));
             }
             Signal::Term if self.stopping.is_none() => self.stop_gracefully(now, out),
             Signal::Term | Signal::Int | Signal::Quit => self.stop_quickly(now, 0, out),
@@ -318,10 +318,8 @@ impl State {
     }
 
     fn scale(&mut self, change: impl Fn(usize) -> usize) {
-        for target in [Some(&mut self.current.target), self.fallback.as_mut().map(|old| &mut old.target)] {
-            if let Some(target) = target {
-                *target = change(*target).min(MAX_WORKERS);
-            }
+        for cohort in std::iter::once(&mut self.current).chain(&mut self.fallback) {
+            cohort.target = change(cohort.target).min(MAX_WORKERS);
         }
         self.surge = change(self.surge).min(self.surge);
     }

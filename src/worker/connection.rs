@@ -430,7 +430,7 @@ impl Connection {
     }
 
     /// The answer that was deferred has come.
-    pub(crate) fn answer_later(&mut self, world: &mut World, ticket: Ticket, response: Response) {
+    pub(crate) fn answer_later(&mut self, world: &mut World, ticket: Ticket, mut response: Response) {
         if self.stage != Stage::Waiting || ticket != self.ticket {
             return;
         }
@@ -449,7 +449,7 @@ impl Connection {
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             outcome: Outcome::Unanswered,
         };
-        turn.answer(response);
+        turn.answer(&mut response);
         let outcome = turn.outcome;
         self.take_outcome(world, outcome, log.began);
     }

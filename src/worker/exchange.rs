@@ -61,13 +61,13 @@ impl Turn<'_> {
             log::error!("Error handling request {} {}: panicked: {message}", request.method(), request.target());
         }
         if matches!(self.outcome, Outcome::Unanswered) {
-            self.answer(Response::error(500));
+            self.answer(&mut Response::error(500));
         }
     }
 
     /// Puts the response into the output; 500 if it cannot be sent as it is.
-    pub(crate) fn answer(&mut self, mut response: Response) {
-        if let Err(error) = self.encode(&mut response) {
+    pub(crate) fn answer(&mut self, response: &mut Response) {
+        if let Err(error) = self.encode(response) {
             log::error!("Error handling request: the application's response cannot be sent: {error}");
             if self.encode(&mut Response::error(500)).is_err() {
                 self.outcome = Outcome::Finished(Reuse::Close, Summary { status: 500, response: None });
@@ -113,7 +113,7 @@ impl Turn<'_> {
 }
 
 impl Exchange for Turn<'_> {
-    fn send(&mut self, response: Response) {
+    fn send(&mut self, response: &mut Response) {
         self.answer(response);
     }
 

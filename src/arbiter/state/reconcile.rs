@@ -23,11 +23,9 @@ impl State {
         if !self.retries.is_empty() {
             self.prune_retries();
         }
-        if let Some((at, place)) = self.next_fork() {
-            if at <= now {
-                self.forking = Some(place);
-                out.push(Action::Fork { nr: place.nr, generation: place.generation });
-            }
+        if let Some((_, place)) = self.next_fork().filter(|(at, _)| *at <= now) {
+            self.forking = Some(place);
+            out.push(Action::Fork { nr: place.nr, generation: place.generation });
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reload and upgrade.
 
 use super::{
-    Action, Cohort, Generation, Kill, MAX_WORKERS, Moment, Notice, Notification, Policy, QUICK, State, Status, Upgrade,
+    Action, Cohort, Generation, MAX_WORKERS, Moment, Notice, Notification, Policy, QUICK, Sent, State, Status, Upgrade,
 };
 
 impl State {
@@ -65,14 +65,14 @@ impl State {
         let Upgrade::Starting { pid, deadline, told } = &mut self.upgrade else { return };
         if *told {
             if deadline.take_if(|deadline| *deadline <= now).is_some() {
-                out.push(Action::Kill { pid: *pid, signal: Kill::Kill });
+                out.push(Action::Send { pid: *pid, signal: Sent::Kill });
             }
             return;
         }
         *told = true;
         *deadline = Some(now + 2 * QUICK);
         out.push(Action::Log(Notice::UpgradeOverdue { pid: *pid }));
-        out.push(Action::Kill { pid: *pid, signal: Kill::Quit });
+        out.push(Action::Send { pid: *pid, signal: Sent::Quit });
     }
 
     pub(super) fn upgrade_gone(&mut self, gone: i32, status: Status, out: &mut Vec<Action>) {

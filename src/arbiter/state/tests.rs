@@ -151,8 +151,8 @@ fn gave_up(actions: &[Action]) -> bool {
     actions.iter().any(|action| matches!(action, Action::Log(Notice::GivenUp { .. })))
 }
 
-fn killed(actions: &[Action], pid: i32, signal: Kill) -> bool {
-    actions.contains(&Action::Kill { pid, signal })
+fn killed(actions: &[Action], pid: i32, signal: Sent) -> bool {
+    actions.contains(&Action::Send { pid, signal })
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_generation_that_cannot_become_ready_is_given_up_and_the_old_one_serves_on()
         if exits.is_empty() {
             actions.extend(rig.pass(61 * SECOND));
             let pid = rig.of(2)[0];
-            assert!(killed(&actions, pid, Kill::Abort) && killed(&actions, pid, Kill::Kill), "{case}");
+            assert!(killed(&actions, pid, Sent::Abort) && killed(&actions, pid, Sent::Kill), "{case}");
             actions.extend(rig.exit(pid, Status::Signal(9)));
         }
         assert!(gave_up(&actions), "{case}");
@@ -392,9 +392,9 @@ fn a_graceful_stop_empties_the_queue_and_kills_who_takes_too_long() {
     ];
     assert_eq!(actions, expected);
     rig.exit(3, Status::Code(0));
-    assert!(!killed(&rig.pass(9 * SECOND), 1, Kill::Kill));
+    assert!(!killed(&rig.pass(9 * SECOND), 1, Sent::Kill));
     rig.exit(2, Status::Code(0));
-    assert!(killed(&rig.pass(SECOND), 1, Kill::Kill));
+    assert!(killed(&rig.pass(SECOND), 1, Sent::Kill));
     assert_eq!(rig.exit(1, Status::Signal(9)).last(), Some(&Action::Exit(0)));
 }
 
@@ -405,7 +405,7 @@ fn a_second_signal_makes_a_stop_quick() {
         rig.signal(Signal::Term);
         assert_eq!(stopped(&rig.signal(signal)), [1, 2]);
         let actions = rig.pass(2 * SECOND);
-        assert!(killed(&actions, 1, Kill::Kill) && killed(&actions, 2, Kill::Kill));
+        assert!(killed(&actions, 1, Sent::Kill) && killed(&actions, 2, Sent::Kill));
     }
 }
 
@@ -430,10 +430,10 @@ fn a_worker_that_is_in_one_call_for_too_long_is_aborted_then_killed_and_replaced
     );
     let actions = rig.pass(Duration::from_nanos(1));
     assert_eq!(rig.now.since(begin), 30 * SECOND);
-    assert!(killed(&actions, 1, Kill::Abort));
+    assert!(killed(&actions, 1, Sent::Abort));
     assert!(actions.contains(&Action::Log(Notice::Overdue { pid: 1 })));
     assert_eq!(forks(&actions), [1]);
-    assert!(killed(&rig.pass(SECOND / 2), 1, Kill::Kill));
+    assert!(killed(&rig.pass(SECOND / 2), 1, Sent::Kill));
 }
 
 #[test]
@@ -442,9 +442,9 @@ fn a_worker_that_is_stopped_by_job_control_is_overdue_after_the_timeout() {
     rig.event(Event::Halted { pid: 1 });
     rig.pass(20 * SECOND);
     rig.event(Event::Continued { pid: 1 });
-    assert!(!killed(&rig.pass(20 * SECOND), 1, Kill::Abort));
+    assert!(!killed(&rig.pass(20 * SECOND), 1, Sent::Abort));
     rig.event(Event::Halted { pid: 1 });
-    assert!(killed(&rig.pass(31 * SECOND), 1, Kill::Kill));
+    assert!(killed(&rig.pass(31 * SECOND), 1, Sent::Kill));
 }
 
 #[test]
@@ -469,21 +469,21 @@ fn workers_are_excused_when_the_arbiter_itself_has_stood_still() {
     rig.pass(SECOND);
     rig.in_call_since = Some(rig.now);
     rig.now = rig.now + 100 * SECOND;
-    assert!(!killed(&rig.event(Event::Tick), 1, Kill::Abort));
+    assert!(!killed(&rig.event(Event::Tick), 1, Sent::Abort));
     rig.in_call_since = None;
-    assert!(!killed(&rig.pass(10 * SECOND), 1, Kill::Abort), "the call has ended meanwhile");
+    assert!(!killed(&rig.pass(10 * SECOND), 1, Sent::Abort), "the call has ended meanwhile");
 
     rig.in_call_since = Some(rig.now);
     rig.now = rig.now + 100 * SECOND;
-    assert!(!killed(&rig.event(Event::Tick), 1, Kill::Abort));
-    assert!(killed(&rig.pass(2 * SECOND), 1, Kill::Abort), "it has not");
+    assert!(!killed(&rig.event(Event::Tick), 1, Sent::Abort));
+    assert!(killed(&rig.pass(2 * SECOND), 1, Sent::Abort), "it has not");
 }
 
 #[test]
 fn what_a_worker_writes_into_the_scoreboard_does_no_harm() {
     let mut rig = Rig::serving(policy(1));
     rig.in_call_since = Some(Moment::from_nanos(u64::MAX));
-    assert!(!killed(&rig.pass(3600 * SECOND), 1, Kill::Abort));
+    assert!(!killed(&rig.pass(3600 * SECOND), 1, Sent::Abort));
 }
 
 #[test]
@@ -491,7 +491,7 @@ fn a_worker_whose_channel_is_closed_ends_or_is_killed() {
     let mut rig = Rig::serving(policy(1));
     rig.event(Event::ChannelClosed { pid: 1 });
     let actions = rig.pass(2 * SECOND);
-    assert!(killed(&actions, 1, Kill::Kill));
+    assert!(killed(&actions, 1, Sent::Kill));
     assert_eq!(forks(&rig.exit(1, Status::Signal(9))), [1]);
 }
 
@@ -501,11 +501,11 @@ fn one_upgrade_at_a_time_and_one_that_fails_changes_nothing() {
     assert!(rig.signal(Signal::Usr2).contains(&Action::Upgrade));
     assert!(!rig.signal(Signal::Usr2).contains(&Action::Upgrade));
     let actions = rig.pass(65 * SECOND);
-    assert!(killed(&actions, 1000, Kill::Quit) && killed(&actions, 1000, Kill::Kill));
+    assert!(killed(&actions, 1000, Sent::Quit) && killed(&actions, 1000, Sent::Kill));
     assert!(rig.exit(1000, Status::Signal(9)).contains(&Action::EndUpgrade));
     assert_eq!(rig.of(1), [1, 2]);
     assert!(rig.signal(Signal::Usr2).contains(&Action::Upgrade));
-    assert!(killed(&rig.event(Event::UpgradeLost), 1000, Kill::Quit), "it will never be ready");
+    assert!(killed(&rig.event(Event::UpgradeLost), 1000, Sent::Quit), "it will never be ready");
 }
 
 #[test]

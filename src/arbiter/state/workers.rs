@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ABORT, Action, BOOT_DELAY, CRASH_DELAY, Cause, Child, FORK_DELAY, FORK_LOG, GIVE_UP, Kill, Moment, Notice,
-    Notification, Phase, QUICK, Retry, STABLE, State, Status, Upgrade, exponential, jittered,
+    ABORT, Action, BOOT_DELAY, CRASH_DELAY, Cause, Child, FORK_DELAY, FORK_LOG, GIVE_UP, Moment, Notice, Notification,
+    Phase, QUICK, Retry, STABLE, Sent, State, Status, Upgrade, exponential, jittered,
 };
 
 impl State {
@@ -168,7 +168,7 @@ impl State {
                 abort(child, Cause::BootOverdue, now, out);
             } else if is_due(child.deadline) {
                 out.push(Action::Log(Notice::Killing { pid: child.pid }));
-                out.push(Action::Kill { pid: child.pid, signal: Kill::Kill });
+                out.push(Action::Send { pid: child.pid, signal: Sent::Kill });
                 child.killed = true;
             } else if is_due(child.halt_deadline()) {
                 overdue(child, now, out);
@@ -210,5 +210,5 @@ fn abort(child: &mut Child, cause: Cause, now: Moment, out: &mut Vec<Action>) {
     child.check = None;
     child.deadline = child.deadline.filter(|deadline| *deadline > now);
     child.limit(now + ABORT);
-    out.push(Action::Kill { pid: child.pid, signal: Kill::Abort });
+    out.push(Action::Send { pid: child.pid, signal: Sent::Abort });
 }

@@ -85,8 +85,8 @@ fn set_time(path: &Path, since_1970: Duration) {
 struct Caught(Option<Response>);
 
 impl Exchange for Caught {
-    fn send(&mut self, response: Response) {
-        assert!(self.0.replace(response).is_none(), "answered twice");
+    fn send(&mut self, response: &mut Response) {
+        assert!(self.0.replace(std::mem::take(response)).is_none(), "answered twice");
     }
 
     fn early_hints(&mut self, _fields: &[(&str, &str)]) {}
