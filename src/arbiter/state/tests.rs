@@ -160,8 +160,8 @@ fn the_server_is_ready_when_its_first_worker_is() {
     let mut rig = Rig::new(policy(3));
     assert_eq!(forks(&rig.event(Event::Tick)), [1, 1, 1]);
     assert_eq!(rig.event(Event::Ready { pid: 2 }), [Action::Notify(Notification::Ready)]);
-    assert_eq!(rig.event(Event::Ready { pid: 1 }), [0; 0]);
-    assert_eq!(rig.event(Event::Ready { pid: 1 }), [0; 0], "said twice");
+    assert_eq!(rig.event(Event::Ready { pid: 1 }), []);
+    assert_eq!(rig.event(Event::Ready { pid: 1 }), [], "said twice");
 }
 
 #[test]
@@ -573,6 +573,6 @@ fn the_last_worker_that_serves_a_dropped_address_empties_its_queue() {
 fn strangers_are_ignored() {
     let mut rig = Rig::serving(policy(1));
     for status in [Status::Code(0), Status::Code(3), Status::Signal(9)] {
-        assert_eq!(rig.event(Event::Exited { pid: 4711, status }), [0; 0]);
+        assert_eq!(rig.event(Event::Exited { pid: 4711, status }), []);
     }
 }
