@@ -103,11 +103,13 @@ struct Expected {
     target: usize,
     workers: usize,
     proven: bool,
+    /// Boots that have failed before one was ready.
+    failures: u32,
 }
 
 impl Expected {
     fn new(generation: Generation, policy: &Policy) -> Self {
-        Self { generation, target: policy.workers, workers: policy.workers, proven: false }
+        Self { generation, target: policy.workers, workers: policy.workers, proven: false, failures: 0 }
     }
 }
 
@@ -385,13 +387,15 @@ impl World {
                 Ok(())
             }
             Happening::Reap(pid, death) => {
-                self.processes.retain(|process| process.pid != pid);
                 let status = death.into();
+                let hopeless = self.expect_of_death(pid, status);
+                let generation = self.current.generation;
+                self.processes.retain(|process| process.pid != pid);
                 let may_halt = !self.ever_ready && (self.predecessor || matches!(status, Status::Code(3 | 4)));
                 self.code = if may_halt { 3 } else { 0 };
                 self.deliver(Event::Exited { pid, status })?;
                 self.code = 0;
-                Ok(())
+                self.check(!hopeless || self.current.generation != generation, "a hopeless generation is not given up")
             }
             Happening::UpgradeIsReady if self.upgrade.is_some() => {
                 self.upgrade_ready = true;
@@ -454,6 +458,17 @@ impl World {
             self.current.proven = true;
             self.fallback = None;
         }
+    }
+
+    /// Whether the generation of a worker that has died must be given up.
+    fn expect_of_death(&mut self, pid: i32, status: Status) -> bool {
+        let generation = self.current.generation;
+        let boots = |process: &&mut Process| !process.ready && !process.leaving && process.generation == generation;
+        if self.stopping || self.current.proven || self.find(pid).filter(boots).is_none() {
+            return false;
+        }
+        self.current.failures += 1;
+        self.fallback.is_some() && (self.current.failures >= 3 || matches!(status, Status::Code(3 | 4)))
     }
 
     /// Gives the arbiter an event, performs what it decides, and checks that it may decide that.
