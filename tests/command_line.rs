@@ -138,3 +138,31 @@ fn a_first_generation_that_never_boots_ends_the_server_with_the_reason() {
     assert_eq!(panicking.code, Some(3), "{}", panicking.stderr);
     assert!(panicking.stderr.contains("told to panic at boot"), "{}", panicking.stderr);
 }
+
+#[test]
+fn the_readme_the_guide_and_the_examples_speak_of_options_that_exist() {
+    let help = run(&["--help"]).stdout;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = |directory: &str| {
+        let entries = std::fs::read_dir(root.join(directory)).expect(directory);
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect::<Vec<_>>()
+    };
+    let mut unknown = Vec::new();
+    for path in [files("examples"), files("docs/guide"), vec![root.join("README.md")]].concat() {
+        let text = std::fs::read_to_string(&path).expect("text");
+        // Lines about other programs are about their options.
+        let others = ["systemctl", "gzip", "brotli", "zstd"];
+        for line in text.lines().filter(|line| !others.iter().any(|other| line.contains(other))) {
+            for (at, _) in line.match_indices("--") {
+                let before = line[..at].chars().next_back().unwrap_or(' ');
+                let option: String =
+                    line[at..].chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '-').collect();
+                let is_option = option.len() > 3 && !before.is_ascii_alphanumeric() && before != '-';
+                if is_option && !help.contains(&format!("{option} ")) && !help.contains(&format!("{option}\n")) {
+                    unknown.push(format!("{option} in {}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}

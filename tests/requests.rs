@@ -222,6 +222,26 @@ fn large_bodies_arrive_whole_by_way_of_a_file() {
 }
 
 #[test]
+fn a_body_that_cannot_be_stored_is_refused_and_that_is_all() {
+    let builder = Server::probe().args(&["-w", "1", "--worker-tmp-dir"]);
+    let directory = builder.directory().join("tmp");
+    std::fs::create_dir(&directory).expect("a directory");
+    let server = builder.arg(&directory).start();
+    let worker = server.answering();
+    std::fs::remove_dir(&directory).expect("it is gone");
+    let mut client = server.connect();
+    let body = "b".repeat(200_000);
+    let _ = client.send(format!("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n{body}"));
+    let answer = client.answer().expect("an answer");
+    assert!(matches!(answer.status, 500 | 503 | 507), "{answer:?}");
+    server.wait_for_log("[ERROR]");
+    let mut client = server.connect();
+    client.send("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab").expect("sent");
+    assert_eq!(client.answer().expect("an answer").text(), "2", "a small one needs no file");
+    assert_eq!(server.answering(), worker);
+}
+
+#[test]
 fn clients_that_are_slow_or_silent_are_told_so_and_hold_up_nobody() {
     let server = Server::probe()
         .args(&["-w", "1", "--keep-alive", "1", "--header-timeout", "1", "--body-timeout", "1", "--send-timeout", "1"])

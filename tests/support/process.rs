@@ -31,10 +31,6 @@ pub(crate) fn is_alive(pid: i32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }
 
-pub(crate) fn parent(pid: i32) -> Option<i32> {
-    stat(pid)?.get(1)?.parse().ok()
-}
-
 /// Clock ticks that it has spent, with those of the children it has waited for.
 pub(crate) fn cpu_ticks(pid: i32) -> u64 {
     let Some(fields) = stat(pid) else { return 0 };
