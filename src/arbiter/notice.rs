@@ -125,6 +125,9 @@ impl fmt::Display for Notice {
             Self::Retry { pid, after } => {
                 write!(f, "Worker (pid:{pid}) failed soon after its start: the next one starts in {after:.1?}")
             }
+            Self::ForkFailed { errno: libc::EDEADLK } => {
+                f.write_str("Cannot start a worker: this process has other threads; trying again")
+            }
             Self::ForkFailed { errno } => {
                 write!(f, "Cannot start a worker: {}; trying again", Errno::from_raw(*errno).desc())
             }
