@@ -197,6 +197,8 @@ pub(crate) fn stop_under_load(times: u32, unix: bool) -> Outcome {
 pub(crate) fn restarts_of_a_held_socket(times: u32) -> Outcome {
     let mut outcome = Outcome::default();
     let listener = std::net::TcpListener::bind(("127.0.0.1", free_port())).expect("a listener");
+    // Room for all who wait meanwhile.
+    socket2::SockRef::from(&listener).listen(2048).expect("a longer queue");
     let address = Address::Tcp(listener.local_addr().expect("its address"));
     let directory = Directory::new();
     let start = || {
