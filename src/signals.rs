@@ -86,7 +86,7 @@ pub(crate) static SIGNALS: [Meaning; 10] = [
     meaning(Signal::Chld, libc::SIGCHLD, "chld", "reap workers that have ended", "nothing"),
 ];
 
-/// How often each signal has come since it was last taken, in the order of [`SIGNALS`].
+/// How often each signal has come since it was last taken, in the order of [`Signal`].
 static COUNTS: [AtomicU32; SIGNALS.len()] = [const { AtomicU32::new(0) }; SIGNALS.len()];
 
 impl Signal {
@@ -106,9 +106,13 @@ impl Signal {
     }
 }
 
+fn count_of(signal: Signal) -> &'static AtomicU32 {
+    &COUNTS[signal as usize]
+}
+
 /// Whether `signal` has come and was not [taken](Signals::take) yet: one load, for places where a system call is too dear.
 pub(crate) fn is_pending(signal: Signal) -> bool {
-    SIGNALS.iter().zip(&COUNTS).any(|(row, count)| row.signal == signal && count.load(Ordering::Relaxed) > 0)
+    count_of(signal).load(Ordering::Relaxed) > 0
 }
 
 /// Signals that arrive as values instead of doing what they do by default. One in a process at a time.
@@ -123,9 +127,9 @@ impl Signals {
     pub(crate) fn install(signals: &[Signal]) -> io::Result<Self> {
         let (pipe, write_end) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let mut installed = Self { ids: Vec::with_capacity(2 * signals.len()), pipe };
-        for (row, count) in SIGNALS.iter().zip(&COUNTS).filter(|(row, _)| signals.contains(&row.signal)) {
+        for row in SIGNALS.iter().filter(|row| signals.contains(&row.signal)) {
             // In this order, as actions run in the order of their registration: who is woken finds it counted.
-            installed.ids.push(sys::count_signal(row.number, count)?);
+            installed.ids.push(sys::count_signal(row.number, count_of(row.signal))?);
             installed.ids.push(signal_hook::low_level::pipe::register(row.number, write_end.try_clone()?)?);
         }
         SigSet::empty().thread_set_mask()?;
@@ -136,8 +140,8 @@ impl Signals {
     pub(crate) fn take(&mut self) -> Vec<(Signal, u32)> {
         let mut bytes = [0; 256];
         while read(&self.pipe, &mut bytes).is_ok_and(|length| length == bytes.len()) {}
-        let counts = COUNTS.iter().map(|count| count.swap(0, Ordering::Relaxed));
-        SIGNALS.iter().map(|row| row.signal).zip(counts).filter(|(_, count)| *count > 0).collect()
+        let taken = SIGNALS.iter().map(|row| (row.signal, count_of(row.signal).swap(0, Ordering::Relaxed)));
+        taken.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Catches nothing any more: in a forked child, whose signals are blocked, before it installs its own.

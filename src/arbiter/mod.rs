@@ -240,6 +240,7 @@ impl<'a> Arbiter<'a> {
                         return Some(code);
                     }
                 }
+                Received::Message(Message::Look) => self.look(),
                 Received::Message(_) => {}
                 Received::Nothing => return None,
                 Received::Closed => return self.hang_up(pid),
@@ -248,6 +249,15 @@ impl<'a> Arbiter<'a> {
         // A worker has one thing to say in its life.
         log::error!("Worker (pid:{pid}) talks nonsense");
         self.hang_up(pid)
+    }
+
+    /// Has the workers look into the accept queues. An exclusive wake-up that went to a worker which then died, or left the
+    /// listeners, is not repeated for the others: a connection would wait until the next one comes.
+    fn look(&self) {
+        for channel in self.workers.values().flatten() {
+            // One that is full has other things to tell, and looks when it has read them.
+            let _ = channel.send(Message::Look);
+        }
     }
 
     fn hang_up(&mut self, pid: i32) -> Option<i32> {
@@ -272,6 +282,7 @@ impl<'a> Arbiter<'a> {
             return None;
         }
         self.predecessor = None;
+        self.look();
         self.handle(Event::PredecessorGone)
     }
 
@@ -288,6 +299,7 @@ impl<'a> Arbiter<'a> {
                 // What it said before it ended comes first.
                 self.hear_worker(pid);
                 self.workers.remove(&pid);
+                self.look();
             }
             if let Some(code) = self.handle(event) {
                 return Some(code);

@@ -790,7 +790,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Schedules that are run if the environment says nothing.
-const SCHEDULES: u64 = 50_000;
+const SCHEDULES: u64 = 200_000;
 
 #[test]
 fn no_schedule_breaks_an_invariant() {

@@ -81,6 +81,8 @@ struct Core {
     accepting: Accepting,
     /// Connections accepted since the listeners were entered.
     accepted: u32,
+    /// The listeners were left, perhaps after an exclusive wake-up that no sibling has had.
+    swallowed: bool,
 }
 
 /// Whether the listeners are watched.
@@ -111,6 +113,8 @@ pub(crate) struct Engine {
 pub(crate) struct Turned {
     /// Bit n: the descriptor watched as n is readable.
     pub(crate) watched: u8,
+    /// Siblings must be told to [look](Engine::look) into the accept queues.
+    pub(crate) swallowed: bool,
 }
 
 impl Engine {
@@ -133,6 +137,7 @@ impl Engine {
             now: crate::sys::now_coarse(),
             accepting: Accepting::Ended,
             accepted: 0,
+            swallowed: false,
         };
         Ok((Self { core: Mutex::new(core), epoll, fd, listeners, limit }, letterbox))
     }
@@ -188,7 +193,11 @@ impl Engine {
     pub(crate) fn drain(&self, world: &mut World, queue: bool) {
         world.draining = true;
         self.leave_listeners();
-        self.core().accepting = Accepting::Ended;
+        {
+            let mut core = self.core();
+            core.accepting = Accepting::Ended;
+            core.swallowed = true;
+        }
         if queue {
             for index in 0..self.listeners.len() {
                 while let Ok(true) = self.accept(world, index) {}
@@ -238,6 +247,7 @@ impl Engine {
             }
         }
         self.resume_accepting(world);
+        turned.swallowed = std::mem::take(&mut self.core().swallowed);
         if let Some(access) = &mut world.access {
             access.flush();
         }
@@ -289,7 +299,9 @@ impl Engine {
                 Ok(false) => return,
                 Err(error) => {
                     log::warn!("Cannot accept connections: {error}; trying again in {} ms", STARVED.as_millis());
-                    self.core().accepting = Accepting::Starved(world.now + STARVED);
+                    let mut core = self.core();
+                    core.accepting = Accepting::Starved(world.now + STARVED);
+                    core.swallowed = true;
                     self.leave_listeners();
                     return;
                 }
@@ -320,11 +332,24 @@ impl Engine {
         let mut connection = Box::new(Connection::new(socket, peer, index as u16, key, world));
         let next = connection.drive(world);
         self.check_in(key, connection, next);
-        if self.core().connections.len() >= self.limit && self.core().accepting == Accepting::Yes {
-            self.core().accepting = Accepting::Full;
+        let mut core = self.core();
+        if core.connections.len() >= self.limit && core.accepting == Accepting::Yes {
+            core.accepting = Accepting::Full;
+            core.swallowed = true;
             self.leave_listeners();
         }
         Ok(true)
+    }
+
+    /// Looks into the accept queues at the next turn: whoever was woken for what is in them is gone, or will not accept it.
+    pub(crate) fn look(&self) {
+        if self.core().accepting == Accepting::Yes {
+            self.leave_listeners();
+            // To enter is to be told what is there. If that fails, the next turn tries again.
+            if self.enter_listeners().is_err() {
+                self.core().accepting = Accepting::Full;
+            }
+        }
     }
 
     /// Watches the listeners again when the reason not to has gone.

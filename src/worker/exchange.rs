@@ -10,6 +10,7 @@ use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Request, Response, Segment};
 use crate::protocol::http1::{Http1, ResponseError};
 use crate::protocol::{Length, Reuse};
+use crate::signals::{self, Signal};
 
 /// A body up to this many bytes is copied behind its head, so that both leave in one write.
 const COPIED: usize = 16 * 1024;
@@ -67,6 +68,10 @@ impl Turn<'_> {
 
     /// Puts the response into the output; 500 if it cannot be sent as it is.
     pub(crate) fn answer(&mut self, response: &mut Response) {
+        // The worker was told to drain during the call, and will only hear of it after this.
+        if signals::is_pending(Signal::Term) {
+            self.machine.close_after_response();
+        }
         if let Err(error) = self.encode(response) {
             log::error!("Error handling request: the application's response cannot be sent: {error}");
             if self.encode(&mut Response::error(500)).is_err() {
