@@ -197,6 +197,8 @@ pub(crate) fn stop_under_load(times: u32, unix: bool) -> Outcome {
 pub(crate) fn restarts_of_a_held_socket(times: u32) -> Outcome {
     let mut outcome = Outcome::default();
     let listener = std::net::TcpListener::bind(("127.0.0.1", free_port())).expect("a listener");
+    // Room for all who wait meanwhile.
+    socket2::SockRef::from(&listener).listen(2048).expect("a longer queue");
     let address = Address::Tcp(listener.local_addr().expect("its address"));
     let directory = Directory::new();
     let start = || {
@@ -579,6 +581,38 @@ pub(crate) fn hanging_workers() -> Outcome {
     outcome
 }
 
+/// Load of every kind for a while, after which a worker must be what it was.
+pub(crate) fn leaks(duration: Duration) -> Outcome {
+    let mut outcome = Outcome::default();
+    let server = Server::probe().ledger().args(&["-w", "1"]).start();
+    let worker = server.workers()[0];
+    let load = |duration: Duration| {
+        let address = format!("http://{}/", server.address);
+        let seconds = format!("-d{}s", duration.as_secs().max(1));
+        let (done, text) = programs::output("wrk", &["-t1", "-c64", &seconds, &address]);
+        assert!(done && !text.contains("errors"), "{text}");
+        let ledger = crowd(&server);
+        std::thread::sleep(duration / 4);
+        (ledger.finish(), text)
+    };
+    load(duration / 5);
+    let settled = || {
+        poll_until("the connections to end", SOON, || client_of(&server, worker).is_none().then_some(()));
+        let threads = process::status(worker, "Threads").unwrap_or_default();
+        (process::descriptors(worker).len(), threads, process::resident(worker))
+    };
+    let before = settled();
+    let (report, text) = load(duration);
+    let after = settled();
+    let requests = text.lines().find_map(|line| line.trim().split_once(" requests in")).map_or("?", |(count, _)| count);
+    let what = format!("{requests} requests and {} of the ledger", report.total());
+    outcome.figure(format!("{what}: descriptors"), after.0.to_string(), before.0.to_string(), after.0 == before.0);
+    outcome.figure(format!("{what}: threads"), &after.1, &before.1, after.1 == before.1);
+    let grown = after.2 as f64 / before.2.max(1) as f64 - 1.0;
+    outcome.at_most(&format!("{what}: growth of the worker's memory"), grown * 100.0, 2.0, " %");
+    outcome
+}
+
 /// A connection that the worker holds.
 fn client_of(server: &Server, pid: i32) -> Option<u16> {
     let inodes = process::sockets(pid);
@@ -647,6 +681,11 @@ fn nothing_is_lost_in_reloads_that_fail() {
 #[test]
 fn nothing_is_lost_in_a_crash_loop() {
     crash_loop(Duration::from_secs(4)).check();
+}
+
+#[test]
+fn a_worker_is_after_a_load_what_it_was_before() {
+    leaks(Duration::from_secs(5)).check();
 }
 
 #[test]
