@@ -118,8 +118,16 @@ pub(crate) struct Engine {
     /// The poll's own epoll instance, for what mio cannot ask for.
     epoll: Epoll,
     fd: RawFd,
-    listeners: Vec<OwnedFd>,
+    entrances: Vec<Entrance>,
     limit: usize,
+}
+
+/// A listener, as a worker has it.
+#[derive(Debug)]
+struct Entrance {
+    fd: OwnedFd,
+    /// Others hold it, too: its queue is never empty for good.
+    shared: bool,
 }
 
 /// What a turn came to, for the worker.
@@ -138,8 +146,10 @@ impl Engine {
         let fd = poll.as_raw_fd();
         let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), LETTERS)?));
         let epoll = Epoll(crate::sys::duplicate(fd)?);
-        let listeners =
-            listeners.iter().map(|listener| listener.as_fd().try_clone_to_owned()).collect::<Result<Vec<_>, _>>()?;
+        let entrance = |listener: &Listener| -> io::Result<Entrance> {
+            Ok(Entrance { fd: listener.as_fd().try_clone_to_owned()?, shared: listener.is_inherited() })
+        };
+        let entrances = listeners.iter().map(entrance).collect::<io::Result<Vec<_>>>()?;
         let core = Core {
             poll,
             events: Events::with_capacity(BATCH),
@@ -156,7 +166,7 @@ impl Engine {
             shed: Moment::default(),
             warned: None,
         };
-        Ok((Self { core: Mutex::new(core), epoll, fd, listeners, limit }, letterbox))
+        Ok((Self { core: Mutex::new(core), epoll, fd, entrances, limit }, letterbox))
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
@@ -183,9 +193,9 @@ impl Engine {
     }
 
     fn enter_listeners(&self) -> io::Result<()> {
-        for (index, listener) in self.listeners.iter().enumerate() {
+        for (index, entrance) in self.entrances.iter().enumerate() {
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-            match self.epoll.add(listener, EpollEvent::new(flags, (LISTENERS + index) as u64)) {
+            match self.epoll.add(&entrance.fd, EpollEvent::new(flags, (LISTENERS + index) as u64)) {
                 Ok(()) | Err(nix::Error::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -194,9 +204,9 @@ impl Engine {
     }
 
     fn leave_listeners(&self) {
-        for listener in &self.listeners {
+        for entrance in &self.entrances {
             // Fails where it was not entered, which is as good.
-            let _ = self.epoll.delete(listener);
+            let _ = self.epoll.delete(&entrance.fd);
         }
     }
 
@@ -216,7 +226,8 @@ impl Engine {
             core.swallowed = true;
         }
         if queue {
-            for index in 0..self.listeners.len() {
+            // What others hold, too, is theirs to empty, or waits for the next start.
+            for (index, _) in self.entrances.iter().enumerate().filter(|(_, entrance)| !entrance.shared) {
                 while let Ok(true) = self.accept(world, index) {}
             }
         }
@@ -328,8 +339,8 @@ impl Engine {
 
     /// Accepts one connection and serves what it has sent already. `false` if there is none.
     fn accept(&self, world: &mut World, index: usize) -> io::Result<bool> {
-        let Some(listener) = self.listeners.get(index) else { return Ok(false) };
-        let (socket, peer) = match crate::sys::accept(listener.as_fd()) {
+        let Some(entrance) = self.entrances.get(index) else { return Ok(false) };
+        let (socket, peer) = match crate::sys::accept(entrance.fd.as_fd()) {
             Ok(accepted) => accepted,
             Err(error) => {
                 return match error.raw_os_error() {

@@ -275,7 +275,7 @@ pub(crate) fn upgrades(times: u32, failed: u32) -> Outcome {
     for number in 0..times {
         if failures < failed && number * failed >= failures * times {
             failures += 1;
-            fail_to_upgrade(&program, arbiter);
+            fail_to_upgrade(&server, &program, arbiter);
         }
         let new = upgrade(&mut server, arbiter);
         process::signal(arbiter, Signal::SIGTERM);
@@ -289,16 +289,14 @@ pub(crate) fn upgrades(times: u32, failed: u32) -> Outcome {
     outcome
 }
 
-fn fail_to_upgrade(program: &std::path::Path, arbiter: i32) {
-    let children = process::children(arbiter);
+fn fail_to_upgrade(server: &Server, program: &std::path::Path, arbiter: i32) {
+    const GONE: &str = ") has gone: it exited with code 1";
+    let before = server.count_log(GONE);
     fs::remove_file(program).expect("the program");
     fs::write(program, "#!/bin/sh\nsleep 0.2\nexit 1\n").expect("a bad program");
     fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("its mode");
     process::signal(arbiter, Signal::SIGUSR2);
-    poll_until("the bad program to be started", SOON, || {
-        (process::children(arbiter).len() > children.len()).then_some(())
-    });
-    poll_until("the bad program to end", SOON, || (process::children(arbiter) == children).then_some(()));
+    server.wait_for_log_times(GONE, before + 1);
     fs::remove_file(program).expect("the bad program");
     link_program(&example("probe"), program).expect("the good one");
 }
