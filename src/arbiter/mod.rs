@@ -26,8 +26,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{self, kill};
 use nix::unistd::Pid;
 
-use children::Generation;
-use decision::{Action, Event, Notification, Policy, Sent, Status};
+use children::{Generation, Status};
+use decision::{Action, Event, Notification, Policy, Sent};
 use notice::Notice;
 pub(crate) use sockets::{Legacy, Sockets};
 use state::{FIRST_GENERATION, State};

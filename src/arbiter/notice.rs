@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::children::Generation;
-use super::decision::Status;
+use super::children::{Generation, Status};
 use crate::signals::Signal;
 
 /// A log line.

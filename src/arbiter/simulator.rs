@@ -15,8 +15,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::backoff::Random;
-use super::children::Generation;
-use super::decision::{Event, Policy, Status};
+use super::children::{Generation, Status};
+use super::decision::{Event, Policy};
 use super::state::{FIRST_GENERATION, MAX_WORKERS, State};
 use crate::clock::Moment;
 use crate::signals::Signal;

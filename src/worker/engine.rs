@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -117,7 +117,6 @@ pub(crate) struct Engine {
     core: Mutex<Core>,
     /// The poll's own epoll instance, for what mio cannot ask for.
     epoll: Epoll,
-    fd: RawFd,
     entrances: Vec<Entrance>,
     limit: usize,
 }
@@ -143,9 +142,8 @@ impl Engine {
     /// An engine that will accept from `listeners`, at most `limit` connections at a time; and its letterbox.
     pub(crate) fn new(listeners: &[Listener], limit: usize) -> io::Result<(Self, Arc<Letterbox>)> {
         let poll = Poll::new()?;
-        let fd = poll.as_raw_fd();
         let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), LETTERS)?));
-        let epoll = Epoll(crate::sys::duplicate(fd)?);
+        let epoll = Epoll(crate::sys::duplicate(poll.as_raw_fd())?);
         let entrance = |listener: &Listener| -> io::Result<Entrance> {
             Ok(Entrance { fd: listener.as_fd().try_clone_to_owned()?, shared: listener.is_inherited() })
         };
@@ -166,7 +164,7 @@ impl Engine {
             shed: Moment::default(),
             warned: None,
         };
-        Ok((Self { core: Mutex::new(core), epoll, fd, entrances, limit }, letterbox))
+        Ok((Self { core: Mutex::new(core), epoll, entrances, limit }, letterbox))
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
@@ -176,8 +174,8 @@ impl Engine {
 
     /// Readable when a turn has something to do; for embedding in a foreign loop.
     #[cfg_attr(not(test), expect(dead_code, reason = "for embedding in a foreign loop"))]
-    pub(crate) fn fd(&self) -> RawFd {
-        self.fd
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
     }
 
     /// Watches a descriptor of the worker's; turns report it as bit `number` (0 to 7).
@@ -279,8 +277,6 @@ impl Engine {
         if let Some(access) = &mut world.access {
             access.flush();
         }
-        let lost = crate::logging::lost() + world.access.as_ref().map_or(0, |access| access.lost());
-        world.slot.publish(world.requests, self.connections() as u64, lost);
         Ok(turned)
     }
 

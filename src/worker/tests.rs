@@ -485,6 +485,36 @@ fn the_longest_idle_connections_make_room_for_new_ones() {
 }
 
 #[test]
+fn a_foreign_loop_can_own_the_thread() {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let bind = BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
+    let policy = listener::Policy { backlog: 128, socket_mode: 0o660, owner: None };
+    let listener = Listener::bind(&bind, &policy).unwrap();
+    let Address::Ip(address) = *listener.local() else { panic!("not a TCP listener") };
+    let (engine, letterbox) = Engine::new(std::slice::from_ref(&listener), 10).unwrap();
+    let slots = crate::sys::shared_slots(1).unwrap();
+    let policy = Policy::from(&Settings::default());
+    let locals = vec![listener.local().clone()];
+    let mut world = World::new(Box::new(Routes::default()), policy, locals, &slots[0], None, letterbox);
+    engine.start().unwrap();
+    let client = std::thread::spawn(move || {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut client = Client { socket, received: Vec::new() };
+        [client.get("/").status, client.get("/later").status]
+    });
+    let end = Instant::now() + DEADLINE;
+    while !client.is_finished() {
+        assert!(Instant::now() < end, "the client was not answered");
+        let mut fds = [PollFd::new(engine.fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::from(50_u8)).unwrap() > 0 {
+            engine.turn(&mut world, Some(Duration::ZERO)).unwrap();
+        }
+    }
+    assert_eq!(client.join().unwrap(), [200, 200]);
+}
+
+#[test]
 fn an_idle_connection_costs_little_memory() {
     // With its place in the slab and in the timer wheel, and malloc's own overhead, below 512 bytes.
     assert!(size_of::<super::connection::Connection>() <= 256);
