@@ -298,7 +298,9 @@ fn fail_to_upgrade(program: &std::path::Path, arbiter: i32) {
     poll_until("the bad program to be started", SOON, || {
         (process::children(arbiter).len() > children.len()).then_some(())
     });
-    poll_until("the bad program to end", SOON, || (process::children(arbiter) == children).then_some(()));
+    poll_until("the bad program to end", SOON, || {
+        (process::children(arbiter) == children && process::zombies(arbiter).is_empty()).then_some(())
+    });
     fs::remove_file(program).expect("the bad program");
     link_program(&example("probe"), program).expect("the good one");
 }
@@ -609,7 +611,8 @@ pub(crate) fn leaks(duration: Duration) -> Outcome {
     outcome.figure(format!("{what}: descriptors"), after.0.to_string(), before.0.to_string(), after.0 == before.0);
     outcome.figure(format!("{what}: threads"), &after.1, &before.1, after.1 == before.1);
     let grown = after.2 as f64 / before.2.max(1) as f64 - 1.0;
-    outcome.at_most(&format!("{what}: growth of the worker's memory"), grown * 100.0, 2.0, " %");
+    let bar = if duration < Duration::from_secs(20) { 5.0 } else { 2.0 };
+    outcome.at_most(&format!("{what}: growth of the worker's memory"), grown * 100.0, bar, " %");
     outcome
 }
 
