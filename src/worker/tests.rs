@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -450,26 +449,39 @@ fn the_last_worker_serves_everything_in_the_accept_queue() {
 }
 
 #[test]
-fn over_the_limit_of_connections_others_wait_in_the_queue() {
+fn over_the_limit_of_busy_connections_others_wait_in_the_queue() {
     let server = TestServer::start(|policy| policy.connections = 2);
-    let mut clients: Vec<Client> = (0..2).map(|_| server.connect()).collect();
-    for client in &mut clients {
-        assert_eq!(client.get("/").status, 200);
+    let mut busy: Vec<Client> = (0..2).map(|_| server.connect()).collect();
+    for client in &mut busy {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n");
+        assert_eq!(client.answer().status, 100);
     }
     let mut third = server.connect();
     third.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    let (sender, receiver) = mpsc::channel();
-    let waiting = std::thread::spawn(move || {
-        let answer = third.answer();
-        sender.send(()).unwrap();
-        answer
-    });
-    for client in &mut clients {
-        assert_eq!(client.get("/").status, 200);
+    third.socket.set_nonblocking(true).unwrap();
+    for client in &mut busy {
+        let error = third.socket.read(&mut [0]).expect_err("the third connection was served over the limit");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        client.send("x");
+        assert_eq!(client.answer().status, 200);
+        break;
     }
-    assert!(receiver.try_recv().is_err(), "the third connection was served over the limit");
-    clients.pop();
-    assert_eq!(waiting.join().unwrap().status, 200);
+    third.socket.set_nonblocking(false).unwrap();
+    assert_eq!(third.answer().status, 200, "an idle connection makes room");
+}
+
+#[test]
+fn the_longest_idle_connections_make_room_for_new_ones() {
+    let server = TestServer::start(|policy| policy.connections = 3);
+    let mut clients: Vec<Client> = Vec::new();
+    for _ in 0..10 {
+        let mut client = server.connect();
+        assert_eq!(client.get("/").status, 200);
+        clients.push(client);
+    }
+    clients[0].expect_end();
+    let last = clients.len() - 1;
+    assert_eq!(clients[last].get("/").status, 200, "the latest one is kept");
 }
 
 #[test]
