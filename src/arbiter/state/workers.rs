@@ -213,7 +213,7 @@ pub(super) fn drain(child: &mut Child, deadline: Moment, queue: bool, out: &mut 
 pub(super) fn cancel(child: &mut Child, now: Moment, out: &mut Vec<Action>) {
     child.phase = Phase::Leaving(Cause::Cancelled);
     child.limit(now + QUICK);
-    out.push(Action::Drain { pid: child.pid, queue: false });
+    out.push(Action::Cancel { pid: child.pid });
 }
 
 pub(super) fn stop(child: &mut Child, now: Moment, out: &mut Vec<Action>) {
