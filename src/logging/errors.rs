@@ -15,9 +15,9 @@ use crate::error::Error;
 use crate::settings::Settings;
 use crate::sys;
 
-/// The target of a record whose message may have several lines, such as Python's traceback. Those after the first are
+/// The target of a `log` record whose message may have several lines, such as Python's traceback. Those after the first are
 /// indented, so that none looks like a line of the log.
-pub(crate) const TRACEBACK: &str = "traceback";
+pub const TRACEBACK: &str = "traceback";
 
 /// Bytes of a record with several lines at most.
 const LONGEST: usize = 64 * 1024;

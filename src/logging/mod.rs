@@ -9,7 +9,8 @@ mod errors;
 mod scratch;
 mod sink;
 
-pub(crate) use errors::{TRACEBACK, init, lost, reopen};
+pub use errors::TRACEBACK;
+pub(crate) use errors::{init, lost, reopen};
 
 /// Logs a line of the level CRITICAL, which `log` does not have; every `loglevel` lets it through.
 macro_rules! critical {

@@ -23,7 +23,7 @@ use super::world::World;
 use crate::app::reply::Ticket;
 use crate::app::{Address, Peer, Request, RequestBody, Response};
 use crate::clock::Moment;
-use crate::logging::access::Entry;
+use crate::logging::access::{AccessLog, Entry};
 use crate::protocol::http1::{Error, Http1};
 use crate::protocol::proxy_protocol;
 use crate::protocol::{Event, Head, Reuse, forwarded};
@@ -351,6 +351,8 @@ impl Connection {
             letterbox: &world.letterbox,
             ticket: self.ticket,
             sends_body: head.method() != "HEAD",
+            keeps_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            socket: self.socket.as_fd(),
             outcome: Outcome::Unanswered,
         };
         world.slot.begin_call(crate::sys::now_coarse());
@@ -442,6 +444,8 @@ impl Connection {
             letterbox: &world.letterbox,
             ticket,
             sends_body: log.head.method() != "HEAD",
+            keeps_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            socket: self.socket.as_fd(),
             outcome: Outcome::Unanswered,
         };
         turn.answer(response);

@@ -1,14 +1,16 @@
 //! One call of the application: from a complete request to bytes in the output.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::mailbox::Letterbox;
 use super::output::Rest;
 use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
-use crate::app::{Application, Body, Request, Response, Segment};
-use crate::protocol::http1::Http1;
+use crate::app::{Application, Body, Parts, Request, Response, Segment};
+use crate::protocol::http1::{Http1, ResponseError};
 use crate::protocol::{Length, Reuse};
 
 /// A body up to this many bytes is copied behind its head, so that both leave in one write.
@@ -23,6 +25,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) ticket: Ticket,
     /// Whether the method is one whose responses have a body (not HEAD).
     pub(crate) sends_body: bool,
+    /// Whether the access log will ask for fields of the response.
+    pub(crate) keeps_fields: bool,
+    /// For what cannot wait until the output is sent.
+    pub(crate) socket: BorrowedFd<'a>,
     /// What has become of it.
     pub(crate) outcome: Outcome,
 }
@@ -77,19 +83,48 @@ impl Turn<'_> {
         };
     }
 
+    /// As [`answer`](Self::answer), for a response in parts; whoever gave them says what is wrong with them.
+    fn answer_parts(&mut self, parts: Parts<'_>) -> Result<(), ResponseError> {
+        let Parts { status, reason, fields, length, first, rest } = parts;
+        let mut kept = Response::new(status);
+        let responded = if self.keeps_fields {
+            kept.fields = fields.filter_map(kept_field).collect();
+            let fields = kept.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_ref()));
+            self.machine.respond(status, reason, fields, length, self.date, self.out)
+        } else {
+            self.machine.respond(status, reason, fields, length, self.date, self.out)
+        };
+        if let Err(error) = responded {
+            drop(rest);
+            self.answer(Response::error(500));
+            return Err(error);
+        }
+        if !first.is_empty() {
+            self.machine.body(first, self.out);
+        }
+        let summary = Summary { status, response: kept };
+        self.outcome = self.follow(status, rest, summary);
+        Ok(())
+    }
+
     fn encode(&mut self, mut response: Response) -> Result<Outcome, crate::protocol::http1::ResponseError> {
         let length = response.body.len().map_or(Length::Unknown, Length::Known);
         self.machine.respond(
             response.status,
-            response.reason.as_deref(),
+            response.reason.as_deref().map(str::as_bytes),
             response.fields(),
             length,
             self.date,
             self.out,
         )?;
         let body = std::mem::take(&mut response.body);
-        let sends_body = self.sends_body && !matches!(response.status, 204 | 304);
-        let summary = Summary { status: response.status, response };
+        let status = response.status;
+        Ok(self.follow(status, body, Summary { status, response }))
+    }
+
+    /// Puts the body, or what is left of it, behind the head.
+    fn follow(&mut self, status: u16, body: Body, summary: Summary) -> Outcome {
+        let sends_body = self.sends_body && !matches!(status, 204 | 304);
         let rest = match body {
             _ if !sends_body => Rest::None,
             Body::Empty => Rest::None,
@@ -101,10 +136,10 @@ impl Turn<'_> {
             Body::Segments(segments) => self.segments(segments.into()),
             Body::Source(source) => Rest::Source(source, self.letterbox.waker(self.ticket)),
         };
-        Ok(match rest {
+        match rest {
             Rest::None => Outcome::Finished(self.machine.finish(self.out), summary),
             rest => Outcome::Streaming(rest, summary),
-        })
+        }
     }
 
     fn segments(&mut self, segments: VecDeque<Segment>) -> Rest {
@@ -113,16 +148,27 @@ impl Turn<'_> {
     }
 }
 
+/// A field as the access log keeps it. A name that is no text cannot be sent, either.
+fn kept_field((name, value): (&[u8], &[u8])) -> Option<(Cow<'static, str>, Cow<'static, [u8]>)> {
+    Some((std::str::from_utf8(name).ok()?.to_owned().into(), value.to_owned().into()))
+}
+
 impl Exchange for Turn<'_> {
     fn send(&mut self, response: Response) {
         self.answer(response);
     }
 
-    fn early_hints(&mut self, fields: &[(&str, &str)]) {
-        let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        if let Err(error) = self.machine.interim(103, fields, self.out) {
-            log::error!("the application's early hints cannot be sent: {error}");
+    fn send_parts(&mut self, parts: Parts<'_>) -> Result<(), ResponseError> {
+        self.answer_parts(parts)
+    }
+
+    fn early_hints<'f>(&mut self, fields: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), ResponseError> {
+        self.machine.interim(103, fields, self.out)?;
+        // They are worth something only while the application is still at work. What the socket does not take follows.
+        if let Ok(sent) = nix::unistd::write(self.socket, self.out) {
+            self.out.drain(..sent.min(self.out.len()));
         }
+        Ok(())
     }
 
     fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket) {

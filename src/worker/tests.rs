@@ -108,7 +108,8 @@ impl Application for Routes {
             "/ignore" => {}
             "/split" => reply.send(Response::text("x").with_field("X-Bad", "a\r\nSet-Cookie: b=c")),
             "/hints" => {
-                reply.early_hints(&[("Link", "</style.css>; rel=preload")]);
+                let hints = [(b"Link".as_slice(), b"</style.css>; rel=preload".as_slice())];
+                reply.early_hints(hints).expect("hints that may be sent");
                 reply.send(Response::text("hinted"));
             }
             "/later" => {
