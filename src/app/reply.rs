@@ -11,13 +11,13 @@ use crate::protocol::http1::ResponseError;
 /// A response in borrowed parts, for adapters whose application keeps them elsewhere: nothing is allocated for it.
 ///
 /// It is checked as a [`Response`] is.
-pub struct Parts<'a> {
+pub struct Parts<'a, 'f> {
     /// The status, 200 to 599.
     pub status: u16,
     /// The words behind it; the usual ones stand there if there are none.
     pub reason: Option<&'a [u8]>,
     /// The header fields, names and values.
-    pub fields: &'a mut dyn Iterator<Item = (&'a [u8], &'a [u8])>,
+    pub fields: &'a mut (dyn Iterator<Item = (&'f [u8], &'f [u8])> + 'f),
     /// How long the body is going to be. What it has beyond that is not sent; if it ends before, the connection is closed
     /// so that the peer can tell.
     pub length: Length,
@@ -27,7 +27,7 @@ pub struct Parts<'a> {
     pub rest: Body,
 }
 
-impl fmt::Debug for Parts<'_> {
+impl fmt::Debug for Parts<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parts").field("status", &self.status).field("length", &self.length).finish_non_exhaustive()
     }
@@ -38,7 +38,7 @@ pub(crate) trait Exchange {
     /// Takes the response. Called at most once.
     fn send(&mut self, response: Response);
     /// The same in parts; an error page is sent if they cannot be sent as they are.
-    fn send_parts(&mut self, parts: Parts<'_>) -> Result<(), ResponseError>;
+    fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError>;
     /// Sends `103 Early Hints` ahead of the response, where the peer understands it.
     fn early_hints<'f>(&mut self, fields: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), ResponseError>;
     /// The response will come through a mailbox.
@@ -80,7 +80,7 @@ impl<'a> Reply<'a> {
     ///
     /// # Errors
     /// They cannot be sent as they are. The answer is 500 then, and it is the caller's to log why.
-    pub fn send_parts(mut self, parts: Parts<'_>) -> Result<(), ResponseError> {
+    pub fn send_parts(mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
         match self.exchange.take() {
             Some(exchange) => exchange.send_parts(parts),
             None => Ok(()),

@@ -84,7 +84,7 @@ impl Turn<'_> {
     }
 
     /// As [`answer`](Self::answer), for a response in parts; whoever gave them says what is wrong with them.
-    fn answer_parts(&mut self, parts: Parts<'_>) -> Result<(), ResponseError> {
+    fn answer_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
         let Parts { status, reason, fields, length, first, rest } = parts;
         let mut kept = Response::new(status);
         let responded = if self.keeps_fields {
@@ -158,7 +158,7 @@ impl Exchange for Turn<'_> {
         self.answer(response);
     }
 
-    fn send_parts(&mut self, parts: Parts<'_>) -> Result<(), ResponseError> {
+    fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
         self.answer_parts(parts)
     }
 
