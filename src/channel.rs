@@ -19,10 +19,12 @@ pub(crate) enum Message {
     DrainQueue = b'Q',
     /// Arbiter: stop now.
     Stop = b'S',
+    /// Worker: it may have been woken for a connection that it will not accept. Arbiter: look into the accept queues.
+    Look = b'L',
 }
 
 impl Message {
-    const ALL: [Self; 4] = [Self::Ready, Self::Drain, Self::DrainQueue, Self::Stop];
+    const ALL: [Self; 5] = [Self::Ready, Self::Drain, Self::DrainQueue, Self::Stop, Self::Look];
 }
 
 /// What came in.

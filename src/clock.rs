@@ -31,6 +31,7 @@ impl Add<Duration> for Moment {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        let nanoseconds = duration.as_secs().saturating_mul(1_000_000_000);
+        Self(self.0.saturating_add(nanoseconds).saturating_add(u64::from(duration.subsec_nanos())))
     }
 }

@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::app::files::{self, FilesFactory};
 use crate::app::{Application, Factory, Handler, LoadError, Request, Response};
-use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets};
+use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets, pidfile_path};
 use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
 use crate::listener::Listener;
@@ -144,9 +144,6 @@ fn main(program: Program, command_line: CommandLine, factories: Factories<'_>) -
     let lent = systemd::listen_fds().into_iter().map(Listener::inherit).collect::<Result<Vec<_>, _>>()?;
     let notifier = Notifier::from_environment();
     let legacy = Legacy { lent: legacy.lent.into_iter().chain(lent).collect(), ..legacy };
-    if settings.daemon && predecessor.is_none() {
-        process::daemonize().map_err(|error| Error::configuration(format!("Can't become a daemon: {error}")))?;
-    }
     logging::init(&settings)?;
     let plan = plan(settings, &launch, factories)?;
     let replanned = launch.clone();
@@ -162,22 +159,27 @@ fn arbitrate(
     notifier: Notifier,
     replan: Box<dyn FnMut() -> Result<Plan, Error> + '_>,
 ) -> Result<u8, Error> {
-    let settings = &plan.settings;
-    set_title(settings);
-    log::info!("Starting ferricorn {}", env!("CARGO_PKG_VERSION"));
-    let pidfile = match &settings.pidfile {
-        Some(path) if predecessor.is_some() => Some(Pidfile::create(&second(path))?),
-        Some(path) => Some(Pidfile::create(path)?),
-        None => None,
+    let succeeding = predecessor.is_some();
+    let begin = || {
+        log::info!("Starting ferricorn {}", env!("CARGO_PKG_VERSION"));
+        let path = plan.settings.pidfile.as_deref();
+        path.map(|path| Pidfile::create(&pidfile_path(path, succeeding))).transpose()
     };
-    let discard = |error| {
-        if let Some(pidfile) = &pidfile {
+    let open = || Sockets::open(&plan.settings, &plan.socket_policy(), legacy);
+    let (pidfile, sockets) = if plan.settings.daemon && !succeeding {
+        // What is wrong with an address is said while somebody still reads it.
+        let sockets = open()?;
+        process::daemonize().map_err(|error| Error::configuration(format!("Can't become a daemon: {error}")))?;
+        (begin()?, sockets)
+    } else {
+        let pidfile = begin()?;
+        let sockets = open().inspect_err(|_| {
             // The error that is on its way says more.
-            let _ = pidfile.remove();
-        }
-        error
+            let _ = pidfile.as_ref().map(Pidfile::remove);
+        });
+        (pidfile, sockets?)
     };
-    let sockets = Sockets::open(settings, &plan.socket_policy(), legacy).map_err(discard)?;
+    plan.set_title("master");
     let addresses: Vec<String> = sockets.iter().map(ToString::to_string).collect();
     log::info!("Listening at: {} ({})", addresses.join(","), process::pid());
     log::info!("Using worker: sync");
@@ -198,48 +200,27 @@ fn parse(launch: &Launch, program: Program) -> Result<Invocation, Error> {
 
 /// Makes a plan from settings, and goes to the directory that they name.
 fn plan(settings: Settings, launch: &Launch, factories: Factories<'_>) -> Result<Plan, Error> {
-    let directory = settings.chdir.as_deref().unwrap_or(Path::new(""));
-    let directory = launch.directory.join(directory);
-    env::set_current_dir(&directory).map_err(|error| {
-        Error::configuration(format!("Can't change to directory '{}': {error}", directory.display()))
-    })?;
+    let directory = launch.directory.join(settings.chdir.as_deref().unwrap_or(Path::new("")));
+    change_directory(&directory)?;
     let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref(), settings.initgroups)?;
     let mut factory = factories(&settings)?;
     factory.check().map_err(|error| Error::configuration(error.to_string()))?;
-    Ok(Plan { settings, identity, factory })
+    Ok(Plan { settings, directory, identity, factory })
 }
 
-/// Makes a plan from the command line, the environment and the file as they are now. If that fails, the working directory
-/// is what it was.
+/// Makes a plan from the command line, the environment and the file as they are now. The working directory may be another
+/// one afterwards, and that in any case.
 fn replan(launch: &Launch, program: Program, factories: Factories<'_>) -> Result<Plan, Error> {
-    let before = env::current_dir();
-    let plan = env::set_current_dir(&launch.directory)
-        .map_err(|error| Error::configuration(format!("Can't go back to '{}': {error}", launch.directory.display())))
-        .and_then(|()| match parse(launch, program)? {
-            Invocation::Serve(settings) => plan(*settings, launch, factories),
-            Invocation::Print(_) => Err(Error::configuration("the settings say not to serve")),
-        });
-    match &plan {
-        Ok(plan) => set_title(&plan.settings),
-        Err(_) => {
-            if let Err(error) = before.and_then(env::set_current_dir) {
-                log::warn!("Can't go back to the working directory: {error}");
-            }
-        }
+    change_directory(&launch.directory)?;
+    match parse(launch, program)? {
+        Invocation::Serve(settings) => plan(*settings, launch, factories),
+        Invocation::Print(_) => Err(Error::configuration("the settings say not to serve")),
     }
-    plan
 }
 
-fn set_title(settings: &Settings) {
-    let title = settings.proc_name.as_deref().or(settings.application.as_deref()).unwrap_or("ferricorn");
-    process::set_title(&format!("ferricorn: master [{title}]"));
-}
-
-/// The pidfile of an arbiter whose predecessor still has the first.
-fn second(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".2");
-    name.into()
+fn change_directory(directory: &Path) -> Result<(), Error> {
+    let failed = |error| Error::configuration(format!("Can't change to directory '{}': {error}", directory.display()));
+    env::set_current_dir(directory).map_err(failed)
 }
 
 fn print(text: &str) -> Result<u8, Error> {

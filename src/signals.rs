@@ -67,7 +67,7 @@ const fn meaning(
 
 /// All signals that mean something, in the order in which those that came together are taken: a stop first, so that
 /// nothing else is begun in vain.
-pub(crate) const SIGNALS: [Meaning; 10] = [
+pub(crate) static SIGNALS: [Meaning; 10] = [
     meaning(
         Signal::Term,
         libc::SIGTERM,
@@ -86,13 +86,13 @@ pub(crate) const SIGNALS: [Meaning; 10] = [
     meaning(Signal::Chld, libc::SIGCHLD, "chld", "reap workers that have ended", "nothing"),
 ];
 
-/// How often each signal has come since it was last taken, in the order of [`SIGNALS`].
+/// How often each signal has come since it was last taken, in the order of [`Signal`].
 static COUNTS: [AtomicU32; SIGNALS.len()] = [const { AtomicU32::new(0) }; SIGNALS.len()];
 
 impl Signal {
     /// Its row of [`SIGNALS`].
     pub(crate) fn meaning(self) -> &'static Meaning {
-        const { &SIGNALS }.iter().find(|row| row.signal == self).unwrap_or(const { &SIGNALS[0] })
+        SIGNALS.iter().find(|row| row.signal == self).unwrap_or(&SIGNALS[0])
     }
 
     /// Its number.
@@ -104,6 +104,15 @@ impl Signal {
     pub(crate) fn name(self) -> &'static str {
         self.meaning().name
     }
+}
+
+fn count_of(signal: Signal) -> &'static AtomicU32 {
+    &COUNTS[signal as usize]
+}
+
+/// Whether `signal` has come and was not [taken](Signals::take) yet: one load, for places where a system call is too dear.
+pub(crate) fn is_pending(signal: Signal) -> bool {
+    count_of(signal).load(Ordering::Relaxed) > 0
 }
 
 /// Signals that arrive as values instead of doing what they do by default. One in a process at a time.
@@ -118,9 +127,9 @@ impl Signals {
     pub(crate) fn install(signals: &[Signal]) -> io::Result<Self> {
         let (pipe, write_end) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let mut installed = Self { ids: Vec::with_capacity(2 * signals.len()), pipe };
-        for (row, count) in SIGNALS.iter().zip(&COUNTS).filter(|(row, _)| signals.contains(&row.signal)) {
+        for row in SIGNALS.iter().filter(|row| signals.contains(&row.signal)) {
             // In this order, as actions run in the order of their registration: who is woken finds it counted.
-            installed.ids.push(sys::count_signal(row.number, count)?);
+            installed.ids.push(sys::count_signal(row.number, count_of(row.signal))?);
             installed.ids.push(signal_hook::low_level::pipe::register(row.number, write_end.try_clone()?)?);
         }
         SigSet::empty().thread_set_mask()?;
@@ -131,8 +140,8 @@ impl Signals {
     pub(crate) fn take(&mut self) -> Vec<(Signal, u32)> {
         let mut bytes = [0; 256];
         while read(&self.pipe, &mut bytes).is_ok_and(|length| length == bytes.len()) {}
-        let counts = COUNTS.iter().map(|count| count.swap(0, Ordering::Relaxed));
-        SIGNALS.iter().map(|row| row.signal).zip(counts).filter(|(_, count)| *count > 0).collect()
+        let taken = SIGNALS.iter().map(|row| (row.signal, count_of(row.signal).swap(0, Ordering::Relaxed)));
+        taken.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Catches nothing any more: in a forked child, whose signals are blocked, before it installs its own.
@@ -186,5 +195,55 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         // Fails for no argument that can be given here.
         let _ = self.0.thread_set_mask();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    #[test]
+    fn every_signal_has_its_row() {
+        for row in &SIGNALS {
+            assert!(std::ptr::eq(row.signal.meaning(), row));
+            let name = nix::sys::signal::Signal::try_from(row.number).unwrap().as_str();
+            assert_eq!(name, format!("SIG{}", row.name.to_uppercase()));
+        }
+    }
+
+    /// The only test that sends signals: they reach the whole process.
+    #[test]
+    fn signals_arrive_counted_and_in_order_and_are_harmless_once_forgotten() {
+        let mut signals = Signals::install(&[Signal::Ttin, Signal::Winch, Signal::Usr2]).unwrap();
+        assert_eq!(signals.take(), []);
+        let raise = |signal: Signal| signal_hook::low_level::raise(signal.number()).unwrap();
+        for signal in [Signal::Ttin, Signal::Winch, Signal::Ttin, Signal::Ttin] {
+            raise(signal);
+        }
+        assert!(is_pending(Signal::Winch) && !is_pending(Signal::Usr2));
+        let readable = |signals: &Signals| {
+            poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() > 0
+        };
+        assert!(readable(&signals));
+        assert_eq!(signals.take(), [(Signal::Winch, 1), (Signal::Ttin, 3)]);
+        assert!(!readable(&signals) && signals.take().is_empty());
+
+        raise(Signal::Usr2);
+        signals.forget();
+        for signal in [Signal::Ttin, Signal::Winch, Signal::Usr2] {
+            raise(signal);
+        }
+        assert!(!is_pending(Signal::Usr2), "what came for the arbiter is not the worker's");
+    }
+
+    #[test]
+    fn a_signal_waits_while_all_are_blocked() {
+        let blocked = block_all().unwrap();
+        assert!(SigSet::thread_get_mask().unwrap().contains(nix::sys::signal::SIGHUP));
+        drop(blocked);
+        assert!(!SigSet::thread_get_mask().unwrap().contains(nix::sys::signal::SIGHUP));
     }
 }

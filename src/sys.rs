@@ -437,3 +437,42 @@ pub(crate) fn set_variable(name: &str, value: &str) -> io::Result<()> {
     unsafe { std::env::set_var(name, value) };
     Ok(())
 }
+
+/// What has become of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It has ended, with that code.
+    Exited(i32),
+    /// It was ended by that signal, which may be one without a name.
+    Signaled(i32),
+    /// Job control has stopped it.
+    Stopped,
+    /// It runs again.
+    Continued,
+}
+
+/// A child that has changed, and is reaped if it has ended; `None` if there is none.
+pub(crate) fn changed_child() -> Option<(i32, Change)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is valid to write to for the whole call.
+        let result =
+            check(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED) });
+        let pid = match result {
+            Ok(0) => return None,
+            Ok(pid) => pid,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // ECHILD: there are none.
+            Err(_) => return None,
+        };
+        if libc::WIFEXITED(status) {
+            return Some((pid, Change::Exited(libc::WEXITSTATUS(status))));
+        } else if libc::WIFSIGNALED(status) {
+            return Some((pid, Change::Signaled(libc::WTERMSIG(status))));
+        } else if libc::WIFSTOPPED(status) {
+            return Some((pid, Change::Stopped));
+        } else if libc::WIFCONTINUED(status) {
+            return Some((pid, Change::Continued));
+        }
+    }
+}

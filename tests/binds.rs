@@ -137,8 +137,8 @@ fn a_unix_socket_works_as_a_first_class_address() {
     let mut server = Server::probe().bind(Address::unix(&directory.join("socket"))).start();
     let peer = server.get("/peer").text();
     assert!(peer.contains("trusted=true"), "{peer}");
-    server.signal(nix::sys::signal::Signal::SIGHUP);
     let old = server.workers();
+    server.signal(nix::sys::signal::Signal::SIGHUP);
     server.wait_replaced(&old, 1);
     assert_eq!(server.get("/").text(), "hello");
     server.stop();

@@ -1,7 +1,5 @@
 //! The real programs in front of and around a server: nginx, supervisord, curl, wrk.
 
-use std::time::Duration;
-
 use nix::sys::signal::Signal;
 
 use crate::support::address::free_port;
@@ -124,23 +122,24 @@ fn supervisord_runs_it_as_a_program() {
 }
 
 #[test]
-fn supervisord_holds_the_socket_of_a_fcgi_program_across_restarts() {
+fn supervisord_runs_it_as_a_fcgi_program_whose_socket_it_has_made() {
     let site = Directory::new();
     site.write("index.html", "supervised");
     for address in [Address::tcp(free_port()), Address::unix(&site.join("socket"))] {
         let supervisord = supervisord("fcgi-program:site-socket]", ferricorn(), site.path(), &address);
         assert_eq!(client::get(&address, "/").text(), "supervised");
-        // Clients wait in the socket's queue while there is no server.
-        let restart = std::thread::scope(|scope| {
-            let restart = scope.spawn(|| supervisorctl(&supervisord, &["restart", "site-socket:*"]));
-            while !restart.is_finished() {
-                assert_eq!(client::get(&address, "/").text(), "supervised");
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            restart.join().expect("supervisorctl")
+        poll_until("supervisord to call it running", SOON, || {
+            supervisorctl(&supervisord, &["status", "site-socket:*"]).contains("RUNNING").then_some(())
         });
-        assert!(restart.contains("started"), "{restart}");
-        assert_eq!(client::get(&address, "/").text(), "supervised");
+        supervisorctl(&supervisord, &["signal", "HUP", "site-socket:*"]);
+        poll_until("the reload", SOON, || {
+            assert_eq!(client::get(&address, "/").text(), "supervised");
+            let log = std::fs::read_to_string(supervisord.directory.join("site-socket.log")).unwrap_or_default();
+            log.contains("Worker exiting").then_some(())
+        });
+        let answer = supervisorctl(&supervisord, &["restart", "site-socket:*"]);
+        assert!(answer.contains("started"), "{answer}");
+        poll_until("it to serve again", SOON, || client::try_get(&address, "/").ok());
     }
 }
 

@@ -206,6 +206,70 @@ fn a_pipe_that_nobody_reads_costs_log_lines_and_no_requests() {
 }
 
 #[test]
+fn lines_of_several_workers_do_not_mix_in_a_pipe() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut server = Server::probe().args(&["--access-logfile", "-", "-w", "4"]).stdout(writer).start();
+    let lines = std::thread::spawn(move || {
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(reader));
+        lines.map(|line| line.expect("a line")).collect::<Vec<_>>()
+    });
+    let asked = std::thread::scope(|scope| {
+        let server = &server;
+        let clients: Vec<_> = (0..8)
+            .map(|number| {
+                scope.spawn(move || {
+                    let mut client = server.connect();
+                    let letter = char::from(b'a' + number);
+                    for round in 1..=20 {
+                        let agent = letter.to_string().repeat(round * 70);
+                        let request = format!("GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\n\r\n");
+                        client.send(request.repeat(20)).expect("sent");
+                        (0..20).for_each(|_| assert_eq!(client.answer().expect("an answer").status, 200));
+                    }
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().map_or(0, |()| 400)).sum::<usize>()
+    });
+    server.stop();
+    let lost: usize = server.count_log("lost");
+    let lines = lines.join().expect("the reader");
+    for line in &lines {
+        let agent = line.rsplit('"').nth(1).unwrap_or_default();
+        let whole = line.starts_with("127.0.0.1 - - [") && line.ends_with('"') && line.matches("GET").count() == 1;
+        let same = agent.bytes().all(|byte| Some(&byte) == agent.as_bytes().first());
+        assert!(whole && same && agent.len() % 70 == 0, "{line}");
+    }
+    assert!(lines.len() == asked || lost > 0, "{} lines of {asked}", lines.len());
+}
+
+#[test]
+fn workers_that_gave_up_root_reopen_their_logs_too() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not root: nothing to give up");
+        return;
+    }
+    let builder = Server::probe();
+    // Only root may make files here.
+    let access = builder.directory().join("access.log");
+    let mut server = builder
+        .args(&["-w", "2", "--user", "nobody", "--group", "nogroup"])
+        .arg("--access-logfile")
+        .arg(&access)
+        .start();
+    server.get("/large/1");
+    poll_until("the line", SOON, || read(&access).contains("/large/1 ").then_some(()));
+    let old = access.with_extension("1");
+    fs::rename(&access, &old).expect("rotated");
+    server.signal(Signal::SIGUSR1);
+    poll_until("lines in the new file", SOON, || {
+        server.get("/large/2");
+        (read(&access).matches("/large/2 ").count() > 5).then_some(())
+    });
+    assert!(server.exited().is_none());
+}
+
+#[test]
 fn a_reader_that_goes_away_kills_nobody() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let server = Server::probe()

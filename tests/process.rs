@@ -60,6 +60,34 @@ fn a_daemon_detaches_and_serves() {
 }
 
 #[test]
+fn a_daemon_keeps_its_sockets_while_its_workers_are_away() {
+    let builder = Server::probe();
+    let (path, log) = (builder.directory().join("pid"), builder.directory().join("log"));
+    let mut server =
+        builder.args(&["--daemon", "-w", "2"]).arg("--pid").arg(&path).arg("--error-logfile").arg(&log).spawn();
+    assert_eq!(server.wait_code(SOON), 0);
+    let pid = poll_until("the pidfile", SOON, || pid_in(&path));
+    server.adopt(pid);
+    let workers = |count: usize| {
+        poll_until(&format!("{count} workers"), SOON, || {
+            Some(process::children(pid))
+                .filter(|pids| pids.len() == count && pids.iter().all(|pid| process::is_waiting(*pid)))
+        })
+    };
+    workers(2);
+    process::signal(pid, Signal::SIGWINCH);
+    workers(0);
+    // Whoever comes now waits.
+    let mut early = server.connect();
+    early.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    process::signal(pid, Signal::SIGHUP);
+    assert_eq!(early.answer().expect("an answer").text(), "hello");
+    workers(2);
+    process::signal(pid, Signal::SIGTERM);
+    process::wait_gone(&[pid], SOON);
+}
+
+#[test]
 fn workers_give_up_root_for_good() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("not root: nothing to give up");

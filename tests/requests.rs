@@ -35,7 +35,7 @@ const REFUSED: &[(&str, u16, &str)] = &[
     ("Host: x\r\nA: b\rc\r\n\r\n", 400, ""),
     ("Host: x\r\nContent-Length: +5\r\n\r\nabcde", 400, "bad-content-length"),
     ("Host: x\r\nContent-Length: 5, 5\r\n\r\nabcde", 400, "bad-content-length"),
-    ("Host: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 400, ""),
+    ("Host: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 413, "body-too-large"),
     ("Host: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nabcde", 400, "content-length-repeated"),
     (
         "Host: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -222,6 +222,26 @@ fn large_bodies_arrive_whole_by_way_of_a_file() {
 }
 
 #[test]
+fn a_body_that_cannot_be_stored_is_refused_and_that_is_all() {
+    let builder = Server::probe().args(&["-w", "1", "--worker-tmp-dir"]);
+    let directory = builder.directory().join("tmp");
+    std::fs::create_dir(&directory).expect("a directory");
+    let server = builder.arg(&directory).start();
+    let worker = server.answering();
+    std::fs::remove_dir(&directory).expect("it is gone");
+    let mut client = server.connect();
+    let body = "b".repeat(200_000);
+    let _ = client.send(format!("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n{body}"));
+    let answer = client.answer().expect("an answer");
+    assert!(matches!(answer.status, 500 | 503 | 507), "{answer:?}");
+    server.wait_for_log("[ERROR]");
+    let mut client = server.connect();
+    client.send("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab").expect("sent");
+    assert_eq!(client.answer().expect("an answer").text(), "2", "a small one needs no file");
+    assert_eq!(server.answering(), worker);
+}
+
+#[test]
 fn clients_that_are_slow_or_silent_are_told_so_and_hold_up_nobody() {
     let server = Server::probe()
         .args(&["-w", "1", "--keep-alive", "1", "--header-timeout", "1", "--body-timeout", "1", "--send-timeout", "1"])
@@ -375,6 +395,10 @@ fn forwarded_fields_and_proxy_headers_count_only_from_trusted_peers() {
     client.send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\nGET /peer HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
     let text = client.answer().expect("an answer").text();
     assert!(text.starts_with("192.0.2.7:4711 "), "{text}");
+    // Where one is expected, a connection without it is somebody else's.
+    let got = exchange(&proxied.address, b"GET /peer HTTP/1.1\r\nHost: x\r\n\r\n").expect("an exchange");
+    assert!(!got.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&got));
+    proxied.wait_for_log("proxy-header-missing");
     let mut v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
     v2.extend([192, 0, 2, 8, 192, 0, 2, 1]);
     v2.extend(4712_u16.to_be_bytes());
@@ -384,8 +408,7 @@ fn forwarded_fields_and_proxy_headers_count_only_from_trusted_peers() {
     client.send(v2).expect("sent");
     let text = client.answer().expect("an answer").text();
     assert!(text.starts_with("192.0.2.8:4712 "), "{text}");
-    let distrusted = Server::probe().args(&["--proxy-protocol", "auto", "--proxy-allow-from", "10.0.0.1"]).spawn();
-    poll_until("the server", SOON, || Client::connect(&distrusted.address).ok());
+    let distrusted = Server::probe().args(&["--proxy-protocol", "auto", "--proxy-allow-from", "10.0.0.1"]).start();
     let mut client = distrusted.connect();
     client.send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\nGET /peer HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
     match client.answer() {

@@ -12,12 +12,16 @@ fn term_finishes_what_is_in_flight_and_says_so() {
     let mut server = Server::probe().args(&["-w", "2"]).start();
     let mut busy = server.connect();
     busy.send("GET /sleep/600 HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
-    // The request is being answered once nobody has it unread any more.
+    let mut later = server.connect();
+    later.send("GET /later/600 HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    // The requests are being answered once nobody has them unread any more.
     wait_taken(&server);
     server.signal(Signal::SIGTERM);
-    let answer = busy.answer().expect("an answer");
-    assert_eq!(answer.text(), "slept");
-    assert!(answer.closes(), "a draining worker announces that it closes: {answer:?}");
+    for (client, text) in [(&mut busy, "slept"), (&mut later, "later")] {
+        let answer = client.answer().expect("an answer");
+        assert_eq!(answer.text(), text);
+        assert!(answer.closes(), "a draining worker announces that it closes: {answer:?}");
+    }
     assert_eq!(server.wait_code(SOON), 0);
     for text in ["Handling signal: term", "Worker exiting (pid: ", "Shutting down: Master"] {
         assert!(server.count_log(text) > 0, "no {text:?} in the log");

@@ -135,7 +135,7 @@ fn a_binary_whose_application_cannot_boot_goes_by_itself() {
     server.signal(Signal::SIGUSR2);
     server.wait_for_log("Handling signal: usr2");
     server.wait_for_log_times("Booting worker", 3);
-    poll_until("the new arbiter to give up", Duration::from_secs(60), || (server.workers() == workers).then_some(()));
+    poll_until("the new arbiter to give up", Duration::from_secs(40), || (server.workers() == workers).then_some(()));
     assert_eq!(server.get("/").text(), "hello");
     assert!(server.exited().is_none());
 }

@@ -20,6 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import processes
 import servers
 from scenarios import SCENARIOS, Options
 from servers import Stage, Wrong
@@ -39,7 +40,8 @@ def main() -> int:
     install([tool for tool in PACKAGES if tool != "strace" or "syscalls" in arguments.scenario])
     if not arguments.no_build:
         servers.build_peers()
-    servers.raised_nofile()
+    servers.raise_nofile()
+    processes.niceness = arguments.nice
     server_cpu, load_cpu = cpus(arguments)
     quick = arguments.quick
     options = Options(
@@ -93,6 +95,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--base-port", type=int, default=20500, help="the first port to use (default 20500)")
     parser.add_argument("--server-cpu", type=int, help="where servers run (default: the first CPU allowed)")
     parser.add_argument("--load-cpu", type=int, help="where wrk runs (default: the last CPU allowed)")
+    parser.add_argument("--nice", type=int, default=0, help="niceness of servers and load; negative on a busy machine")
     parser.add_argument("--no-build", action="store_true", help="do not build the peers")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed")
     return parser.parse_args()

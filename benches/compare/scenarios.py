@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -171,11 +172,13 @@ class Idle:
                 continue
             say(f"{self.name}: {name}, {count} connections")
             try:
+                stage.connections = count + 100
                 server = stage.start(name)
                 verify(server, stage.work, "/", False, 1)
                 results[name] = self._measure(server, count, options.idle_seconds)
             finally:
                 stage.stop()
+                stage.connections = Stage.CONNECTIONS
         return results
 
     def _measure(self, server: Server, count: int, seconds: int) -> dict:
@@ -363,7 +366,8 @@ def wanted(name: str, stage: Stage, options: Options, say: Callable[[str], None]
         return False
     missing = stage.missing(name)
     if missing:
-        say(f"{name} is left out: there is no {missing}")
+        say("")
+        print(f"{name} is left out: there is no {missing}", file=sys.stderr)
     return missing is None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import os
 import re
+import resource
 import shlex
 import shutil
 import socket
@@ -41,7 +42,6 @@ _NGINX = """
 daemon off;
 {user}
 worker_processes 1;
-worker_rlimit_nofile {nofile};
 pid {prefix}/nginx.pid;
 error_log {prefix}/error.log;
 events {{ worker_connections {connections}; }}
@@ -86,7 +86,7 @@ class Server:
         return ("127.0.0.1", self.port)
 
     def look(self) -> list[int]:
-        """Its processes as they are now. One that came or went takes its CPU time along, so that is an error."""
+        """Its processes as they are now."""
         self.pids = processes.tree(self.process.pid)
         return self.pids
 
@@ -97,9 +97,13 @@ class Server:
 class Stage:
     """Where servers run: a CPU, a range of ports and a directory."""
 
+    CONNECTIONS = 1024
+
     def __init__(self, work: Path, cpu: int | None, first_port: int, commands: dict[str, str]):
         self.work, self.cpu, self.next_port, self.commands = work, cpu, first_port, commands
         self.running: list[Server] = []
+        # nginx allocates for all connections that it may ever have when it starts, the others as they come.
+        self.connections = self.CONNECTIONS
         files = work / "files"
         files.mkdir()
         for name, size in FILES.items():
@@ -162,12 +166,10 @@ class Stage:
     def _nginx(self, log: str, port: int) -> list[str]:
         prefix = self.work / f"nginx-{port}"
         prefix.mkdir()
-        nofile = _raised_nofile()
         configuration = _NGINX.format(
             # Its worker must be able to read the files of whoever runs this.
             user="user root;" if os.geteuid() == 0 else "",
-            nofile=nofile,
-            connections=nofile - 100,
+            connections=self.connections,
             prefix=prefix,
             work=self.work,
             log=log,
@@ -187,16 +189,10 @@ def build_peers() -> None:
     subprocess.run([*command, "--target-dir", str(PEERS_TARGET)], check=True)
 
 
-def _raised_nofile() -> int:
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
-
-
-raised_nofile = _raised_nofile
+def raise_nofile() -> None:
+    """As many open files as allowed, for this process and what it starts."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 # What an answer must be.

@@ -15,7 +15,7 @@ pub(crate) fn summarize(py: Python<'_>, error: &PyErr) -> String {
 fn ask(py: Python<'_>, function: &str, error: &PyErr) -> String {
     let text = py
         .import("ferricorn._application")
-        .and_then(|module| module.call_method1(function, (error.value(py),)))
+        .and_then(|module| module.call_method1(function, (error.clone_ref(py).into_value(py),)))
         .and_then(|text| text.extract::<String>());
     // An exception whose own text cannot be had.
     text.unwrap_or_else(|_| error.get_type(py).to_string())

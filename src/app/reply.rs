@@ -35,8 +35,9 @@ impl fmt::Debug for Parts<'_, '_> {
 
 /// What a worker offers to a [`Reply`].
 pub(crate) trait Exchange {
-    /// Takes the response. Called at most once.
-    fn send(&mut self, response: Response);
+    /// Takes the response and leaves an empty one: it is large, and should be moved no more than it must. Called at most
+    /// once.
+    fn send(&mut self, response: &mut Response);
     /// The same in parts; an error page is sent if they cannot be sent as they are.
     fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError>;
     /// Sends `103 Early Hints` ahead of the response, where the peer understands it.
@@ -70,9 +71,9 @@ impl<'a> Reply<'a> {
     }
 
     /// Answers.
-    pub fn send(mut self, response: Response) {
+    pub fn send(mut self, mut response: Response) {
         if let Some(exchange) = self.exchange.take() {
-            exchange.send(response);
+            exchange.send(&mut response);
         }
     }
 
@@ -111,7 +112,7 @@ impl Drop for Reply<'_> {
     fn drop(&mut self) {
         // While a panic unwinds, whoever catches it answers.
         if let Some(exchange) = self.exchange.take().filter(|_| !std::thread::panicking()) {
-            exchange.send(unanswered());
+            exchange.send(&mut unanswered());
         }
     }
 }

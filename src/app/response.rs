@@ -20,11 +20,13 @@ pub struct Response {
 
 impl Response {
     /// An empty response with that status.
+    #[inline]
     pub fn new(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
     /// 200 with `text/plain; charset=utf-8`.
+    #[inline]
     pub fn text(text: impl Into<Body>) -> Self {
         Self::new(200).with_content_type("text/plain; charset=utf-8").with_body(text)
     }
@@ -55,6 +57,7 @@ impl Response {
 
     /// Sets the status, 200 to 599.
     #[must_use]
+    #[inline]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;
         self
@@ -62,6 +65,7 @@ impl Response {
 
     /// Sets the words behind the status; the usual ones stand there otherwise.
     #[must_use]
+    #[inline]
     pub fn with_reason(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
         self.reason = Some(reason.into());
         self
@@ -69,6 +73,7 @@ impl Response {
 
     /// Sets `Content-Type`.
     #[must_use]
+    #[inline]
     pub fn with_content_type(mut self, content_type: impl Into<Cow<'static, str>>) -> Self {
         self.content_type = Some(content_type.into());
         self
@@ -76,6 +81,7 @@ impl Response {
 
     /// Adds a header field. `Connection`, `Transfer-Encoding`, `Server`, `Date` and the like are the server's and dropped.
     #[must_use]
+    #[inline]
     pub fn with_field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Cow<'static, str>>) -> Self {
         let value = match value.into() {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
@@ -87,6 +93,7 @@ impl Response {
 
     /// Sets the body.
     #[must_use]
+    #[inline]
     pub fn with_body(mut self, body: impl Into<Body>) -> Self {
         self.body = body.into();
         self

@@ -5,26 +5,32 @@
 
 mod backoff;
 mod children;
+mod decision;
 mod notice;
+#[cfg(test)]
+mod simulator;
 mod sockets;
 mod spawn;
-pub(crate) mod state;
+mod state;
 mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::thread::sleep;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{self, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use children::Generation;
+use decision::{Action, Event, Notification, Policy, Sent, Status};
+use notice::Notice;
 pub(crate) use sockets::{Legacy, Sockets};
-use state::{Action, Event, FIRST_GENERATION, Kill, Notification, Policy, State, Status};
+use state::{FIRST_GENERATION, State};
 use upgrade::Successor;
 pub(crate) use upgrade::{Launch, Predecessor};
 
@@ -35,16 +41,18 @@ use crate::error::Error;
 use crate::listener;
 use crate::logging;
 use crate::pidfile::Pidfile;
-use crate::process::Identity;
+use crate::process::{self, Identity};
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
 use crate::signals::{SIGNALS, Signal, Signals};
-use crate::sys;
+use crate::sys::{self, Change};
 use crate::systemd::Notifier;
 
 /// What one generation of workers is made from.
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
+    /// Where its workers are, as an absolute path.
+    pub(crate) directory: PathBuf,
     pub(crate) identity: Option<Identity>,
     pub(crate) factory: Box<dyn Factory>,
 }
@@ -57,6 +65,12 @@ impl Plan {
             socket_mode: self.settings.socket_mode,
             owner: self.identity.as_ref().map(|identity| (identity.user(), identity.group())),
         }
+    }
+
+    /// Names this process in process listings.
+    pub(crate) fn set_title(&self, role: &str) {
+        let name = self.settings.proc_name.as_deref().or(self.settings.application.as_deref()).unwrap_or("ferricorn");
+        process::set_title(&format!("ferricorn: {role} [{name}]"));
     }
 
     fn policy(&self) -> Policy {
@@ -87,8 +101,8 @@ pub(crate) struct Arbiter<'a> {
     pid: i32,
     state: State,
     plans: BTreeMap<Generation, Rc<std::cell::RefCell<Plan>>>,
-    /// The generation whose settings the logs follow.
-    logging: Generation,
+    /// The generation whose settings the logs and the pidfile follow.
+    followed: Generation,
     sockets: Sockets,
     workers: BTreeMap<i32, Option<Channel>>,
     scoreboard: &'static [Slot],
@@ -96,6 +110,8 @@ pub(crate) struct Arbiter<'a> {
     signals: Option<Signals>,
     pidfile: Option<Pidfile>,
     notifier: Notifier,
+    /// What the service manager is told to be wrong.
+    trouble: Option<String>,
     next_watchdog: Moment,
     launch: Launch,
     predecessor: Option<Predecessor>,
@@ -103,8 +119,10 @@ pub(crate) struct Arbiter<'a> {
     replan: Box<dyn FnMut() -> Result<Plan, Error> + 'a>,
 }
 
-/// Messages that are read from one worker before others get their turn.
+/// Messages of a worker that are read at a time; one that has said more than that is out of its mind.
 const MESSAGES: usize = 16;
+/// How long to wait when it is impossible to wait for something.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl<'a> Arbiter<'a> {
     /// Catches signals from now on.
@@ -113,19 +131,20 @@ impl<'a> Arbiter<'a> {
     /// Signals or shared memory cannot be had.
     pub(crate) fn new(estate: Estate<'a>) -> io::Result<Self> {
         let Estate { plan, sockets, pidfile, notifier, launch, predecessor, replan } = estate;
-        let pid = crate::process::pid();
+        let pid = process::pid();
         let seed = sys::now().as_nanos() ^ u64::from(pid.unsigned_abs()).rotate_left(32);
         Ok(Self {
             pid,
             state: State::new(plan.policy(), predecessor.is_some(), seed),
             plans: BTreeMap::from([(FIRST_GENERATION, Rc::new(plan.into()))]),
-            logging: FIRST_GENERATION,
+            followed: FIRST_GENERATION,
             sockets,
             workers: BTreeMap::new(),
             scoreboard: sys::shared_slots(state::MAX_CHILDREN)?,
             signals: Some(Signals::install(&SIGNALS.map(|row| row.signal))?),
             pidfile,
             notifier,
+            trouble: None,
             next_watchdog: Moment::default(),
             launch,
             predecessor,
@@ -144,9 +163,7 @@ impl<'a> Arbiter<'a> {
         if !self.state.shares_listeners() {
             self.sockets.unlink();
         }
-        if let Some(Err(error)) = self.pidfile.as_ref().map(Pidfile::remove) {
-            log::warn!("Cannot remove the pid file: {error}");
-        }
+        self.remove_pidfile();
         exit.unwrap_or_default()
     }
 
@@ -167,10 +184,18 @@ impl<'a> Arbiter<'a> {
             sources.push(Source::Signals);
             fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
         }
-        // EINTR means a signal, of which the self-pipe tells as well; nothing else can go wrong but for lack of memory.
-        let _ = poll(&mut fds, timeout(due, now));
-        let ready = sources.into_iter().zip(fds).filter(|(_, fd)| fd.any() != Some(false));
-        Woken(ready.map(|(source, _)| source).collect())
+        match poll(&mut fds, timeout(due, now)) {
+            // A signal, of which the self-pipe tells as well.
+            Ok(_) | Err(nix::Error::EINTR) => {
+                let ready = sources.into_iter().zip(fds).filter(|(_, fd)| fd.any() != Some(false));
+                Woken(ready.map(|(source, _)| source).collect())
+            }
+            // No memory, or a limit of open files that was lowered to less than we have.
+            Err(_) => {
+                sleep(PAUSE);
+                Woken(sources)
+            }
+        }
     }
 
     /// Handles what has happened; the exit code when it is over.
@@ -209,21 +234,35 @@ impl<'a> Arbiter<'a> {
 
     fn hear_worker(&mut self, pid: i32) -> Option<i32> {
         for _ in 0..MESSAGES {
-            let link = self.workers.get_mut(&pid)?;
-            let event = match link.as_ref()?.receive() {
-                Received::Message(Message::Ready) => Event::Ready { pid },
-                Received::Message(_) => continue,
-                Received::Nothing => return None,
-                Received::Closed => {
-                    *link = None;
-                    Event::ChannelClosed { pid }
+            match self.workers.get(&pid)?.as_ref()?.receive() {
+                Received::Message(Message::Ready) => {
+                    if let Some(code) = self.handle(Event::Ready { pid }) {
+                        return Some(code);
+                    }
                 }
-            };
-            if let Some(code) = self.handle(event) {
-                return Some(code);
+                Received::Message(Message::Look) => self.look(),
+                Received::Message(_) => {}
+                Received::Nothing => return None,
+                Received::Closed => return self.hang_up(pid),
             }
         }
-        None
+        // A worker has one thing to say in its life.
+        log::error!("Worker (pid:{pid}) talks nonsense");
+        self.hang_up(pid)
+    }
+
+    /// Has the workers look into the accept queues. An exclusive wake-up that went to a worker which then died, or left the
+    /// listeners, is not repeated for the others: a connection would wait until the next one comes.
+    fn look(&self) {
+        for channel in self.workers.values().flatten() {
+            // One that is full has other things to tell, and looks when it has read them.
+            let _ = channel.send(Message::Look);
+        }
+    }
+
+    fn hang_up(&mut self, pid: i32) -> Option<i32> {
+        *self.workers.get_mut(&pid)? = None;
+        self.handle(Event::ChannelClosed { pid })
     }
 
     fn hear_successor(&mut self) -> Option<i32> {
@@ -243,36 +282,30 @@ impl<'a> Arbiter<'a> {
             return None;
         }
         self.predecessor = None;
+        self.look();
         self.handle(Event::PredecessorGone)
     }
 
     /// Takes note of all children that have changed. Strangers, whom others left to us, are reaped in silence.
     fn reap(&mut self) -> Option<i32> {
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
-        loop {
-            let (pid, status) = match waitpid(None::<Pid>, Some(flags)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(Status::Code(code))),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Some(Status::Signal(signal as i32))),
-                Ok(WaitStatus::Stopped(pid, _)) => {
-                    self.handle(Event::Halted { pid: pid.as_raw() });
-                    continue;
-                }
-                Ok(WaitStatus::Continued(pid)) => {
-                    self.handle(Event::Continued { pid: pid.as_raw() });
-                    continue;
-                }
-                Ok(_) | Err(nix::Error::EINTR) => return None,
-                // ECHILD: there are none.
-                Err(_) => return None,
+        while let Some((pid, change)) = sys::changed_child() {
+            let event = match change {
+                Change::Exited(code) => Event::Exited { pid, status: Status::Code(code) },
+                Change::Signaled(signal) => Event::Exited { pid, status: Status::Signal(signal) },
+                Change::Stopped => Event::Halted { pid },
+                Change::Continued => Event::Continued { pid },
             };
-            let (pid, Some(status)) = (pid.as_raw(), status) else { continue };
-            // What it said before it ended comes first.
-            self.hear_worker(pid);
-            self.workers.remove(&pid);
-            if let Some(code) = self.handle(Event::Exited { pid, status }) {
+            if matches!(event, Event::Exited { .. }) {
+                // What it said before it ended comes first.
+                self.hear_worker(pid);
+                self.workers.remove(&pid);
+                self.look();
+            }
+            if let Some(code) = self.handle(event) {
                 return Some(code);
             }
         }
+        None
     }
 
     /// Lets the state decide about an event, and performs what it decides.
@@ -295,7 +328,7 @@ impl<'a> Arbiter<'a> {
     fn perform(&mut self, action: Action) -> Done {
         match action {
             Action::Fork { nr, generation } => return Done::Answer(self.fork(nr, generation)),
-            Action::Kill { pid, signal } => send(pid, signal.number()),
+            Action::Send { pid, signal } => send(pid, signal.number()),
             Action::Drain { pid, queue } => {
                 self.say(pid, if queue { Message::DrainQueue } else { Message::Drain });
                 send(pid, Some(signal::SIGTERM));
@@ -316,10 +349,20 @@ impl<'a> Arbiter<'a> {
             Action::EndUpgrade => self.successor = None,
             Action::Promote => self.promote(),
             Action::Notify(notification) => self.notify(notification),
-            Action::Log(notice) => log::log!(notice.level(), "{notice}"),
+            Action::Log(notice) => self.log(&notice),
             Action::Exit(code) => return Done::Exit(code),
         }
         Done::Silently
+    }
+
+    fn log(&mut self, notice: &Notice) {
+        match notice.level() {
+            Some(level) => log::log!(level, "{notice}"),
+            None => logging::critical!("{notice}"),
+        }
+        if matches!(notice, Notice::GivenUp { .. }) {
+            self.trouble = Some("the last reload failed: its workers did not become ready".to_owned());
+        }
     }
 
     fn say(&self, pid: i32, message: Message) {
@@ -330,21 +373,24 @@ impl<'a> Arbiter<'a> {
     }
 
     fn load(&mut self, generation: Generation) -> Event {
+        self.trouble = None;
         let mut load = || {
             let plan = (self.replan)()?;
             let rebound = self.sockets.extend(generation, &plan.settings, &plan.socket_policy())?;
-            logging::init(&plan.settings)?;
+            logging::init(&plan.settings).inspect_err(|_| self.sockets.retract(generation))?;
             Ok::<_, Error>((plan, rebound))
         };
         match load() {
             Ok((plan, rebound)) => {
                 let policy = plan.policy();
-                self.logging = generation;
+                self.followed = generation;
                 self.plans.insert(generation, Rc::new(plan.into()));
                 Event::SettingsLoaded { generation, policy, rebound }
             }
             Err(error) => {
+                self.go_back();
                 log::error!("Reload failed, the old settings stay: {error}");
+                self.trouble = Some(format!("the last reload failed: {error}"));
                 Event::SettingsFailed
             }
         }
@@ -353,11 +399,44 @@ impl<'a> Arbiter<'a> {
     fn keep(&mut self, generation: Generation) {
         self.plans.retain(|other, _| *other == generation);
         self.sockets.keep(generation, self.state.shares_listeners());
-        if std::mem::replace(&mut self.logging, generation) != generation
-            && let Some(plan) = self.plans.get(&generation)
-            && let Err(error) = logging::init(&plan.borrow().settings)
-        {
-            log::error!("Cannot log as before: {error}");
+        let Some(plan) = self.plans.get(&generation).map(Rc::clone) else { return };
+        plan.borrow().set_title("master");
+        let settings = &plan.borrow().settings;
+        if std::mem::replace(&mut self.followed, generation) != generation {
+            self.go_back();
+            if let Err(error) = logging::init(settings) {
+                log::error!("Cannot log as before: {error}");
+            }
+        }
+        if let Err(error) = self.move_pidfile(settings) {
+            log::error!("{error}");
+        }
+    }
+
+    /// Goes to the directory that the settings name that are followed.
+    fn go_back(&self) {
+        let Some(plan) = self.plans.get(&self.followed) else { return };
+        let directory = &plan.borrow().directory;
+        if let Err(error) = std::env::set_current_dir(directory) {
+            log::error!("Can't change to directory '{}': {error}", directory.display());
+        }
+    }
+
+    fn move_pidfile(&mut self, settings: &Settings) -> Result<(), Error> {
+        let path = settings.pidfile.as_deref().map(|path| pidfile_path(path, self.predecessor.is_some()));
+        match (&mut self.pidfile, path) {
+            (Some(pidfile), Some(path)) if std::path::absolute(&path).is_ok_and(|path| path == pidfile.path()) => {}
+            (Some(pidfile), Some(path)) => pidfile.rename(&path)?,
+            (None, Some(path)) => self.pidfile = Some(Pidfile::create(&path)?),
+            (Some(_), None) => self.remove_pidfile(),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    fn remove_pidfile(&mut self) {
+        if let Some(Err(error)) = self.pidfile.take().map(|pidfile| pidfile.remove()) {
+            log::warn!("Cannot remove the pid file: {error}");
         }
     }
 
@@ -378,10 +457,8 @@ impl<'a> Arbiter<'a> {
     fn promote(&mut self) {
         self.predecessor = None;
         self.notifier.main_pid(self.pid);
-        let named = self.plans.values().next_back().and_then(|plan| plan.borrow().settings.pidfile.clone());
-        if let (Some(pidfile), Some(path)) = (&mut self.pidfile, named)
-            && let Err(error) = pidfile.rename(&path)
-        {
+        let Some(plan) = self.plans.get(&self.followed).map(Rc::clone) else { return };
+        if let Err(error) = self.move_pidfile(&plan.borrow().settings) {
             log::error!("{error}");
         }
     }
@@ -389,7 +466,10 @@ impl<'a> Arbiter<'a> {
     fn notify(&mut self, notification: Notification) {
         match notification {
             Notification::Ready => {
-                self.notifier.ready("Serving");
+                self.notifier.ready(&match &self.trouble {
+                    Some(trouble) => format!("Serving; {trouble}"),
+                    None => "Serving".to_owned(),
+                });
                 if let Some(predecessor) = &self.predecessor {
                     // If it is gone, its end of the channel tells.
                     let _ = predecessor.channel.send(Message::Ready);
@@ -400,6 +480,13 @@ impl<'a> Arbiter<'a> {
             Notification::Successor(pid) => self.notifier.main_pid(pid),
         }
     }
+}
+
+/// Where an arbiter that is to be named `path` has its pidfile while its predecessor has that one.
+pub(crate) fn pidfile_path(path: &Path, succeeding: bool) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(if succeeding { ".2" } else { "" });
+    name.into()
 }
 
 /// What has something to say.
@@ -420,7 +507,7 @@ enum Done {
     Exit(i32),
 }
 
-impl Kill {
+impl Sent {
     fn number(self) -> Option<signal::Signal> {
         Some(match self {
             Self::Abort => signal::SIGABRT,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::children::Generation;
-use super::state::Status;
+use super::decision::Status;
 use crate::signals::Signal;
 
 /// A log line.
@@ -72,15 +72,14 @@ pub(crate) enum Master {
 }
 
 impl Notice {
-    /// How grave it is. Overdue workers are "critical" in Gunicorn, a level that this world does not have.
-    pub(crate) fn level(&self) -> log::Level {
-        match self {
+    /// How grave it is; `None` is critical, a level that `log` does not have.
+    pub(crate) fn level(&self) -> Option<log::Level> {
+        Some(match self {
+            Self::Overdue { .. } | Self::BootOverdue { .. } => return None,
             Self::Signaled { signal: libc::SIGTERM, .. } | Self::ShuttingDown { code: 0, .. } => log::Level::Info,
             Self::Exited { .. }
             | Self::Signaled { signal: libc::SIGKILL, .. }
             | Self::GivenUp { .. }
-            | Self::Overdue { .. }
-            | Self::BootOverdue { .. }
             | Self::UpgradeOverdue { .. }
             | Self::ShuttingDown { .. }
             | Self::Reason { .. } => log::Level::Error,
@@ -101,7 +100,7 @@ impl Notice {
             | Self::UpgradeReady { .. }
             | Self::Promoted
             | Self::Quick => log::Level::Info,
-        }
+        })
     }
 }
 

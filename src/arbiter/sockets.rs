@@ -100,6 +100,16 @@ impl Sockets {
         Ok(self.0.iter().any(|socket| !socket.generations.contains(&generation)))
     }
 
+    /// Undoes [`extend`](Self::extend).
+    pub(crate) fn retract(&mut self, generation: Generation) {
+        for socket in &mut self.0 {
+            socket.generations.retain(|other| *other != generation);
+        }
+        let (kept, made) = std::mem::take(&mut self.0).into_iter().partition(|socket| !socket.generations.is_empty());
+        self.0 = kept;
+        Self(made).unlink();
+    }
+
     /// Drops what only other generations serve. `shared` tells that another arbiter has the same sockets.
     pub(crate) fn keep(&mut self, generation: Generation, shared: bool) {
         let (kept, dropped) =

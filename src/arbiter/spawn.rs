@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use super::children::Generation;
-use super::state::Event;
+use super::decision::Event;
 use super::{Arbiter, Plan};
 use crate::channel::Channel;
 use crate::process;
@@ -65,7 +65,7 @@ impl Arbiter<'_> {
             plan.factory.after_fork_child();
             self.forget();
             let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
-            match self.settle(plan) {
+            match self.settle(generation, plan) {
                 Ok(()) => {
                     let surroundings =
                         Surroundings { nr, channel, listeners: &listeners, slot, settings: &plan.settings };
@@ -96,10 +96,12 @@ impl Arbiter<'_> {
     }
 
     /// Makes the process what the settings want a worker to be.
-    fn settle(&self, plan: &Plan) -> io::Result<()> {
+    fn settle(&self, generation: Generation, plan: &Plan) -> io::Result<()> {
         let settings = &plan.settings;
-        let title = settings.proc_name.as_deref().or(settings.application.as_deref()).unwrap_or("ferricorn");
-        process::set_title(&format!("ferricorn: worker [{title}]"));
+        plan.set_title("worker");
+        if generation != self.followed {
+            std::env::set_current_dir(&plan.directory)?;
+        }
         if let Some(mask) = settings.umask {
             process::set_umask(mask);
         }

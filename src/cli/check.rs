@@ -45,8 +45,9 @@ pub(super) fn settle(settings: &mut Settings, given: &dyn Fn(&str) -> bool) -> R
     }
 }
 
-/// Checks what has to exist on the machine. Relative paths start where the server will be: in `chdir`.
-pub(super) fn surroundings(settings: &Settings, directory: &Path) -> Result<(), Conflict> {
+/// Checks what has to exist on the machine. Relative paths start where the server will be, in `chdir`; those of logs are made
+/// absolute, as logs are opened again wherever the server has gone.
+pub(super) fn surroundings(settings: &mut Settings, directory: &Path) -> Result<(), Conflict> {
     let base = match &settings.chdir {
         Some(path) => directory.join(path),
         None => directory.to_owned(),
@@ -58,6 +59,11 @@ pub(super) fn surroundings(settings: &Settings, directory: &Path) -> Result<(), 
         && !base.join(path).is_dir()
     {
         return conflict("worker_tmp_dir", "there is no such directory");
+    }
+    for log in [Some(&mut settings.errorlog), settings.accesslog.as_mut()].into_iter().flatten() {
+        if let Some(path) = base.join(&log).to_str().filter(|_| log != "-") {
+            *log = path.to_owned();
+        }
     }
     let log = |text: &str| Some(PathBuf::from(text)).filter(|_| text != "-");
     let mut files = vec![

@@ -23,15 +23,16 @@ pub(super) struct File {
 }
 
 /// The file of that name; it must exist.
-pub(super) fn named(name: &str, directory: &Path) -> Result<File, String> {
+pub(super) fn named(name: &str, directory: &Path) -> Result<File, Error> {
+    let wrong = |problem: String| Error::configuration(format!("config = {name:?} (--config): {problem}"));
     let path = name.strip_prefix("file:").unwrap_or(name);
     if name.starts_with("python:") || Path::new(path).extension().is_some_and(|extension| extension == "py") {
-        return Err(format!(
-            "config = {name:?}: settings in Python are read by the Python package: pip install ferricorn; without it \
-             they stand in a TOML file"
+        return Err(wrong(
+            "settings in Python are read by the Python package: pip install ferricorn; without it they stand in a TOML file"
+                .to_owned(),
         ));
     }
-    let text = fs::read_to_string(directory.join(path)).map_err(|error| format!("config = {name:?}: {error}"))?;
+    let text = fs::read_to_string(directory.join(path)).map_err(|error| wrong(error.to_string()))?;
     Ok(File { name: path.to_owned(), text })
 }
 

@@ -56,9 +56,7 @@ pub(crate) fn parse(
     let mut named = command_line.iter().rev().chain(variable.iter().rev());
     let config = named.find(|given| given.setting.name == "config");
     let file = match config {
-        Some(Given { raw: Raw::Text(path), origin, .. }) if !path.is_empty() => {
-            Some(file::named(path, directory).map_err(|problem| origin.error(problem))?)
-        }
+        Some(Given { raw: Raw::Text(path), .. }) if !path.is_empty() => Some(file::named(path, directory)?),
         Some(_) => None,
         None => file::present(directory)?,
     };
@@ -84,11 +82,11 @@ pub(crate) fn parse(
     }
     let origin = |name: &str| given.iter().rev().find(|given| given.setting.name == name);
     let blame = |conflict: check::Conflict| match origin(conflict.setting) {
-        Some(given) => given.origin.error(format!("{given}: {}", conflict.problem)),
+        Some(given) => Error::configuration(format!("{given}: {}", conflict.problem)),
         None => Error::configuration(format!("{}: {}", conflict.setting, conflict.problem)),
     };
     check::settle(&mut settings, &|name| origin(name).is_some()).map_err(blame)?;
-    check::surroundings(&settings, directory).map_err(blame)?;
+    check::surroundings(&mut settings, directory).map_err(blame)?;
     if program != Program::OwnApplication && settings.application.is_none() && !settings.print_config {
         return Err(Error::configuration(
             "No application was named: say what to serve, such as files://DIR, or try --help.",
@@ -144,7 +142,7 @@ enum Origin {
 }
 
 impl Origin {
-    /// The command line's faults exit with 2, all others with 1, as Gunicorn's.
+    /// What cannot be read on a command line exits with 2, all else with 1, as Gunicorn does.
     fn error(&self, message: String) -> Error {
         match self {
             Self::CommandLine | Self::ArgumentsVariable => Error::usage(message),

@@ -66,8 +66,8 @@ number may be written with `d` or `f` (`%(D)09d`). `%%` is a percent sign.
 | `{NAME}o` | field of the response |
 | `{NAME}e` | `REMOTE_ADDR`, `REMOTE_PORT`, `REQUEST_METHOD`, `RAW_URI`, `PATH_INFO`, `QUERY_STRING`, `SERVER_PROTOCOL`, `CONTENT_TYPE`, `CONTENT_LENGTH` and `HTTP_…` of the WSGI environ |
 
-What is missing is a `-`. Control characters, quotes, backslashes and bytes from 0x7f up are written `\xNN`, so that no
-client can forge a line or a field. A line to a pipe, a terminal or a socket is cut at 4096 bytes, for longer ones could mix
+What is missing is a `-`. In values, a quote is written `\"`, and control characters, backslashes and bytes from 0x7f up are
+written `\xNN`, so that no client can forge a line or a field. A line to a pipe, a terminal or a socket is cut at 4096 bytes, for longer ones could mix
 with those of other workers; a line in a file at 64 KiB.
 
 ## What happens to lines that cannot be written
@@ -107,7 +107,7 @@ fn entry(text: &mut String, setting: &Setting, defaults: &Settings) {
         Takes::ValueOr(_) => format!("`{flag} [{metavar}]`"),
         Takes::Value | Takes::Values => format!("`{flag} {metavar}`"),
     };
-    let mut facts: Vec<String> = flags.iter().map(|flag| option(&flag)).collect();
+    let mut facts: Vec<String> = flags.iter().map(option).collect();
     facts.extend(setting.variable.map(|variable| format!("`${variable}`")));
     let default = (setting.show)(defaults).map_or("none".to_owned(), |default| format!("`{default}`"));
     facts.push(format!("default: {default}"));

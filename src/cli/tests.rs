@@ -73,7 +73,9 @@ fn without_anything_the_defaults_stand() {
 
 #[test]
 fn the_options_of_gunicorn_are_read() {
-    let settings = settings(&[
+    let directory = Directory::new();
+    let arguments = [
+        "app",
         "-w",
         "3",
         "-b",
@@ -111,7 +113,8 @@ fn the_options_of_gunicorn_are_read() {
         "--backlog",
         "64",
         "--capture-output",
-    ]);
+    ];
+    let settings = parsed(&directory, &arguments, &[]);
     assert_eq!(settings.workers, 3);
     assert_eq!(settings.bind, [tcp("", 81), BindAddress::Unix("s".into())]);
     assert_eq!(settings.timeout, None);
@@ -122,7 +125,7 @@ fn the_options_of_gunicorn_are_read() {
     assert_eq!(settings.proc_name.as_deref(), Some("name"));
     assert_eq!(settings.umask, Some(0o27));
     assert_eq!(settings.accesslog.as_deref(), Some("-"));
-    assert_eq!(settings.errorlog, "errors");
+    assert_eq!(settings.errorlog, directory.0.join("errors").to_str().unwrap());
     assert_eq!(settings.loglevel, log::LevelFilter::Warn);
     assert_eq!(settings.limit_request_field_size, settings.limit_request_head);
     assert_eq!(settings.proxy_protocol, crate::settings::ProxyProtocol::Auto);
@@ -216,14 +219,14 @@ fn an_error_says_what_is_wrong_where_and_what_would_be_right() {
         ("", &["-k", "gevent"], &[], 2, &["--worker-class", "gevent", "pip install"]),
         ("", &["--reuse-port"], &[], 2, &["--reuse-port", "not supported", "sockets"]),
         ("", &["--reload"], &[], 2, &["--reload", "pip install ferricorn"]),
-        ("", &["-c", "none.toml"], &[], 2, &["config", "none.toml", "No such file"]),
-        ("", &["-c", "gunicorn.conf.py"], &[], 2, &["config", "gunicorn.conf.py", "pip install ferricorn"]),
-        ("", &["--chdir", "nowhere"], &[], 2, &["chdir", "nowhere", "no such directory"]),
-        ("", &["--pid", "nowhere/pid"], &[], 2, &["pidfile", "nowhere"]),
-        ("", &["-b", "unix:nowhere/s"], &[], 2, &["bind", "nowhere"]),
-        ("", &["-u", "nobody-of-that-name"], &[], 2, &["user", "nobody-of-that-name", "no such user"]),
-        ("", &["--initgroups"], &[], 2, &["initgroups", "user"]),
-        ("", &["--limit-request-line", "100k"], &[], 2, &["limit_request_line", "limit_request_head"]),
+        ("", &["-c", "none.toml"], &[], 1, &["config", "none.toml", "No such file"]),
+        ("", &["-c", "gunicorn.conf.py"], &[], 1, &["config", "gunicorn.conf.py", "pip install ferricorn"]),
+        ("", &["--chdir", "nowhere"], &[], 1, &["chdir", "nowhere", "no such directory"]),
+        ("", &["--pid", "nowhere/pid"], &[], 1, &["pidfile", "nowhere"]),
+        ("", &["-b", "unix:nowhere/s"], &[], 1, &["bind", "nowhere"]),
+        ("", &["-u", "nobody-of-that-name"], &[], 1, &["user", "nobody-of-that-name", "no such user"]),
+        ("", &["--initgroups"], &[], 1, &["initgroups", "user"]),
+        ("", &["--limit-request-line", "100k"], &[], 1, &["limit_request_line", "limit_request_head"]),
         ("", &[], &[("WEB_CONCURRENCY", "x")], 1, &["workers", "\"x\"", "WEB_CONCURRENCY"]),
         ("", &[], &[("PORT", "http")], 1, &["bind", "0.0.0.0:http", "PORT", "port"]),
         ("", &[], &[("FORWARDED_ALLOW_IPS", "10.0.0.1/8")], 1, &["FORWARDED_ALLOW_IPS", "10.0.0.0/8"]),

@@ -69,7 +69,7 @@ fn install() {
             .filter_module("mio", LevelFilter::Warn)
             .write_style(env_logger::WriteStyle::Never)
             .target(env_logger::Target::Pipe(Box::new(Pipe)))
-            .format(|out, record| format(out, record));
+            .format(format);
         // A program of the user's may have installed a logger of its own: then that has our records, too.
         let _ = builder.try_init();
     });
@@ -194,7 +194,7 @@ pub(crate) fn write_critical(message: fmt::Arguments<'_>) {
     error_log().write(&line);
 }
 
-fn format(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
+fn format(out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
     let level = match record.level() {
         Level::Error => "ERROR",
         Level::Warn => "WARNING",

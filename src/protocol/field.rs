@@ -90,8 +90,8 @@ impl FieldId {
     /// One multiplication hash of the length and three letters, and one comparison.
     #[inline]
     pub(crate) fn of(name: &[u8]) -> Self {
-        let Some(&candidate) = SLOTS.get(slot_of(name)) else { return Self::Other };
-        if same_name(candidate.name().as_bytes(), name) { candidate } else { Self::Other }
+        let Some((known, id)) = SLOTS.get(slot_of(name)) else { return Self::Other };
+        if same_name(known.as_bytes(), name) { *id } else { Self::Other }
     }
 }
 
@@ -134,16 +134,16 @@ const fn slot_of(name: &[u8]) -> usize {
     ((hash & 0xffff) ^ ((hash & 0xffff) >> 7)) & (SLOT_COUNT - 1)
 }
 
-static SLOTS: [FieldId; SLOT_COUNT] = slots();
+static SLOTS: [(&str, FieldId); SLOT_COUNT] = slots();
 
-const fn slots() -> [FieldId; SLOT_COUNT] {
-    let mut slots = [FieldId::Other; SLOT_COUNT];
+const fn slots() -> [(&'static str, FieldId); SLOT_COUNT] {
+    let mut slots = [("", FieldId::Other); SLOT_COUNT];
     let mut index = 0;
     while index < FieldId::ALL.len() {
         let id = FieldId::ALL[index];
         let slot = slot_of(id.name().as_bytes());
-        assert!(matches!(slots[slot], FieldId::Other), "two names share a slot: other factors are needed");
-        slots[slot] = id;
+        assert!(slots[slot].0.is_empty(), "two names share a slot: other factors are needed");
+        slots[slot] = (id.name(), id);
         index += 1;
     }
     slots

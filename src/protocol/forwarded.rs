@@ -15,9 +15,11 @@ use super::http1::Error;
 /// [`Error::Scheme`], if two of the fields disagree.
 pub fn is_secure(head: &Head, schemes: &[(String, String)]) -> Result<bool, Error> {
     let mut secure = None;
-    for field in head.fields() {
-        let Some((_, value)) = schemes.iter().find(|(name, _)| field.name.eq_ignore_ascii_case(name)) else { continue };
-        let says = field.value == value.as_bytes();
+    for field in &head.fields {
+        let name = head.bytes_of(field.name);
+        let scheme = schemes.iter().find(|(other, _)| name.eq_ignore_ascii_case(other.as_bytes()));
+        let Some((_, value)) = scheme else { continue };
+        let says = head.bytes_of(field.value) == value.as_bytes();
         if secure.is_some_and(|secure| secure != says) {
             return Err(Error::Scheme);
         }

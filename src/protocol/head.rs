@@ -66,6 +66,8 @@ pub struct Head {
     pub(crate) content_length: Option<u64>,
     pub(crate) chunked: bool,
     pub(crate) expects_continue: bool,
+    /// A value of `Host` that was found valid, of this or an earlier request: as a rule the next one is the same.
+    pub(crate) valid_host: Vec<u8>,
     /// The peer asked for, or its version implies, a connection that stays open.
     pub(crate) keep_alive: bool,
 }

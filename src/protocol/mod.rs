@@ -2,7 +2,10 @@
 //!
 //! A protocol machine is fed the unread bytes of one connection and says what it found in them; it appends what is to be
 //! sent to a buffer of the caller's. It never sees a socket, a clock, a log or a setting. However the bytes are split,
-//! the events are the same. After an [`Error`] nothing more may be parsed on that connection.
+//! the events are the same. After an error nothing more may be parsed on that connection.
+//!
+//! [`http1`] is the protocol of clients and of most front-ends; [`proxy_protocol`] may stand in front of it; [`forwarded`]
+//! reads what a trusted front-end says about the client. A [`Head`] is the same whatever protocol it came by.
 //!
 //! Architecture invariant: nothing in here depends on `mio`, `nix`, `log` or `crate::settings`.
 

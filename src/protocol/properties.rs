@@ -277,7 +277,7 @@ pub(crate) fn response(input: &[u8], seed: u64) {
     let mut lines = input.split(|&byte| byte == b'|');
     let reason = lines.next().and_then(|line| std::str::from_utf8(line).ok()).filter(|text| !text.is_empty());
     let fields: Vec<_> =
-        lines.map(|line| line.split_at(line.iter().position(|&b| b == b'=').unwrap_or(line.len()))).collect();
+        lines.take(50).map(|line| line.split_at(line.iter().position(|&b| b == b'=').unwrap_or(line.len()))).collect();
     let status = [200, 204, 304, 404, 500, random.below(1200) as u16][random.below(6)];
     let length = if random.below(2) == 0 { Length::Unknown } else { Length::Known(random.below(100) as u64) };
     let mut out = b"before".to_vec();

@@ -188,28 +188,23 @@ fn header(input: &[u8]) -> Result<Option<Header>, Error> {
     let (addresses, extensions) = block.split_at(address_size);
     check_extensions(extensions)?;
     let addresses = match family {
-        0x11 => ends::<4>(addresses).map(|(source, destination)| (v4(source), v4(destination))),
-        0x21 => ends::<16>(addresses).map(|(source, destination)| (v6(source), v6(destination))),
+        0x11 => ends::<4>(addresses, |octets| Ipv4Addr::from(octets).into()),
+        0x21 => ends::<16>(addresses, |octets| Ipv6Addr::from(octets).into()),
         _ => None,
     };
     Ok(Some(Header { consumed, addresses }))
 }
 
-/// Source and destination, each an address of `N` bytes and a port.
-fn ends<const N: usize>(block: &[u8]) -> Option<(([u8; N], u16), ([u8; N], u16))> {
+/// Source and destination: an address of `N` bytes each, then a port each.
+fn ends<const N: usize>(block: &[u8], address: fn([u8; N]) -> IpAddr) -> Option<(SocketAddr, SocketAddr)> {
     let (source, rest) = block.split_first_chunk::<N>()?;
     let (destination, rest) = rest.split_first_chunk::<N>()?;
     let (source_port, rest) = rest.split_first_chunk::<2>()?;
     let destination_port = rest.first_chunk::<2>()?;
-    Some(((*source, u16::from_be_bytes(*source_port)), (*destination, u16::from_be_bytes(*destination_port))))
-}
-
-fn v4((address, port): ([u8; 4], u16)) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::from(address)), port)
-}
-
-fn v6((address, port): ([u8; 16], u16)) -> SocketAddr {
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)), port)
+    Some((
+        SocketAddr::new(address(*source), u16::from_be_bytes(*source_port)),
+        SocketAddr::new(address(*destination), u16::from_be_bytes(*destination_port)),
+    ))
 }
 
 /// Type, length and value, again and again, exactly to the end (§2.2). None is used.

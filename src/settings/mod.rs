@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing in here reads argv, the environment, a file or a process; `crate::cli` does.
 
 mod address;
+mod kinds;
 mod table;
 mod trust;
 mod unsupported;
@@ -13,7 +14,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use address::{BindAddress, DEFAULT_PORT};
-pub(crate) use table::{Gunicorn, Section, Setting, TABLE};
+#[cfg(test)]
+pub(crate) use table::Gunicorn;
+pub(crate) use table::{Section, Setting, TABLE};
 pub use trust::{Network, TrustedPeers};
 pub(crate) use unsupported::Unsupported;
 pub use value::Invalid;

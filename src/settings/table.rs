@@ -1,10 +1,11 @@
 //! All settings, one entry each: the command line, the file, the help and the reference are made from this table.
 
 use super::Settings;
-use super::value::{
-    Addresses, Bytes, BytesOrAny, Count, FieldValues, Host, Invalid, Kind, Level, Log, Mode, Names, OptionalPath,
-    OptionalText, Peers, ProxyMode, Raw, Seconds, Shape, SomeSeconds, Switch, Takes, Text, Variables, Workers,
+use super::kinds::{
+    Addresses, Bytes, BytesOrAny, Count, FieldValues, Level, Log, Mode, Names, OptionalPath, OptionalText, Peers,
+    ProxyMode, Seconds, SomeSeconds, Switch, Text, Variables, Workers,
 };
+use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
 
 /// Chapters of the help and of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,7 @@ pub(crate) struct Setting {
     pub(crate) variable: Option<&'static str>,
     /// What it does: a sentence for the help, and more for the reference.
     pub(crate) doc: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test makes the reference"))]
     pub(crate) gunicorn: Gunicorn,
     /// Reads a value into the settings.
     pub(crate) assign: fn(&mut Settings, &Raw, Host) -> Result<(), Invalid>,

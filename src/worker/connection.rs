@@ -327,9 +327,13 @@ impl Connection {
 
     /// Answers a request that has arrived whole. Returns whether the next one may be parsed at once.
     fn answer(&mut self, world: &mut World) -> bool {
-        let (head, body) = match self.intake.take() {
-            Some(intake) => intake.finish(),
-            None => (std::mem::take(&mut world.head), RequestBody::Empty),
+        let body = match self.intake.take() {
+            Some(intake) => {
+                let (head, body) = intake.finish();
+                world.head = head;
+                body
+            }
+            None => RequestBody::Empty,
         };
         world.serial += 1;
         self.ticket.serial = world.serial;
@@ -338,8 +342,7 @@ impl Connection {
         if world.draining || last || world.policy.keepalive.is_zero() {
             self.machine.close_after_response();
         }
-        if self.peer.trusted && !self.forwarded(world, &head) {
-            world.head = head;
+        if self.peer.trusted && !self.forwarded(world) {
             return false;
         }
         let began = if world.access.is_some() { crate::sys::now() } else { Moment::default() };
@@ -350,21 +353,20 @@ impl Connection {
             date: world.date.text(),
             letterbox: &world.letterbox,
             ticket: self.ticket,
-            sends_body: head.method() != "HEAD",
-            keeps_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
             outcome: Outcome::Unanswered,
         };
         world.slot.begin_call(crate::sys::now_coarse());
-        turn.call(world.application.as_mut(), &Request::new(&head, &body, &self.peer, local));
+        turn.call(world.application.as_mut(), &Request::new(&world.head, &body, &self.peer, local));
         world.slot.end_call();
         let outcome = turn.outcome;
-        self.take_outcome(world, outcome, head, began)
+        self.take_outcome(world, outcome, began)
     }
 
     /// Believes what a trusted peer says of its client; answers by itself if that contradicts itself.
-    fn forwarded(&mut self, world: &mut World, head: &Head) -> bool {
-        match forwarded::is_secure(head, &world.policy.secure_scheme_headers) {
+    fn forwarded(&mut self, world: &mut World) -> bool {
+        match forwarded::is_secure(&world.head, &world.policy.secure_scheme_headers) {
             Ok(secure) => {
                 self.peer.secure = secure;
                 true
@@ -376,25 +378,25 @@ impl Connection {
         }
     }
 
-    /// Files away what a call came to. Returns whether the next request may be parsed at once.
-    fn take_outcome(&mut self, world: &mut World, outcome: Outcome, head: Head, began: Moment) -> bool {
+    /// Files away what a call came to; the request's head is the world's. Returns whether the next request may be parsed at
+    /// once.
+    fn take_outcome(&mut self, world: &mut World, outcome: Outcome, began: Moment) -> bool {
         match outcome {
             Outcome::Finished(reuse, summary) => {
-                self.account(world, &head, began, &summary);
-                let agreed = !head.keep_alive;
-                world.head = head;
-                self.finished(world, reuse, agreed)
+                self.account(world, began, &summary);
+                self.finished(world, reuse)
             }
             Outcome::Streaming(rest, summary) => {
                 let body = std::mem::take(&mut world.out);
-                self.output = Some(Box::new(Output::new(body, 0, rest)));
-                self.log = Some(Box::new(Logged { head, began, summary: Some(summary) }));
+                self.output = Some(Box::new(Output::new(body, 0, *rest)));
+                self.log =
+                    Some(Box::new(Logged { head: std::mem::take(&mut world.head), began, summary: Some(summary) }));
                 self.stage = Stage::Sending;
                 self.begin_sending(world);
                 false
             }
             Outcome::Deferred | Outcome::Unanswered => {
-                self.log = Some(Box::new(Logged { head, began, summary: None }));
+                self.log = Some(Box::new(Logged { head: std::mem::take(&mut world.head), began, summary: None }));
                 self.stage = Stage::Waiting;
                 self.deadline = None;
                 false
@@ -402,26 +404,26 @@ impl Connection {
         }
     }
 
-    fn finished(&mut self, world: &World, reuse: Reuse, agreed: bool) -> bool {
+    fn finished(&mut self, world: &World, reuse: Reuse) -> bool {
         self.stage = Stage::Idle;
-        self.deadline = Some(world.now + idle_time(world));
         if reuse == Reuse::Close {
-            self.closing = Some(if agreed { Ending::Agreed } else { Ending::Staged });
+            self.closing = Some(if world.head.keep_alive { Ending::Staged } else { Ending::Agreed });
         }
         self.closing.is_none()
     }
 
-    fn account(&mut self, world: &mut World, head: &Head, began: Moment, summary: &Summary) {
+    /// Counts and logs an answered request, whose head is the world's.
+    fn account(&mut self, world: &mut World, began: Moment, summary: &Summary) {
         world.requests += 1;
         if let Some(access) = &mut world.access {
             access.line(&Entry {
-                head,
+                head: &world.head,
                 peer: &self.peer.address,
                 status: summary.status,
                 sent: Some(self.machine.sent()),
                 duration: crate::sys::now().since(began),
                 response_field: &|name| {
-                    let mut fields = summary.response.fields();
+                    let mut fields = summary.response.as_ref()?.fields();
                     fields.find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
                 },
             });
@@ -429,7 +431,7 @@ impl Connection {
     }
 
     /// The answer that was deferred has come.
-    pub(crate) fn answer_later(&mut self, world: &mut World, ticket: Ticket, response: Response) {
+    pub(crate) fn answer_later(&mut self, world: &mut World, ticket: Ticket, mut response: Response) {
         if self.stage != Stage::Waiting || ticket != self.ticket {
             return;
         }
@@ -437,20 +439,21 @@ impl Connection {
         if world.draining {
             self.machine.close_after_response();
         }
+        let log = *log;
+        world.head = log.head;
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
             ticket,
-            sends_body: log.head.method() != "HEAD",
-            keeps_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
             outcome: Outcome::Unanswered,
         };
-        turn.answer(response);
+        turn.answer(&mut response);
         let outcome = turn.outcome;
-        self.take_outcome(world, outcome, log.head, log.began);
+        self.take_outcome(world, outcome, log.began);
     }
 
     /// Answers a request that breaks the rules, and stops listening to its sender.
@@ -524,20 +527,17 @@ impl Connection {
             let machine = &mut self.machine;
             output.extend(|bytes| reuse = machine.finish(bytes));
             let log = *log;
-            if let Some(summary) = &log.summary {
-                self.account(world, &log.head, log.began, summary);
-            }
-            self.finished(world, reuse, !log.head.keep_alive);
             world.head = log.head;
+            if let Some(summary) = &log.summary {
+                self.account(world, log.began, summary);
+            }
+            self.finished(world, reuse);
             // The last chunk has to go out, too.
             return;
         }
         if let Some(output) = self.output.take() {
             if world.out.capacity() == 0 {
                 world.out = output.into_buffer();
-            }
-            if self.stage == Stage::Idle {
-                self.deadline = Some(world.now + idle_time(world));
             }
         }
     }
@@ -563,11 +563,20 @@ impl Connection {
         if self.readable {
             return Sent::GoOn;
         }
-        if self.stage == Stage::Idle && self.input.is_some() {
-            self.stage = Stage::Head;
-            self.deadline = Some(world.now + world.policy.head_timeout);
+        if self.stage == Stage::Idle {
+            self.begin_idle(world);
         }
         Sent::Stop(Next::Wait)
+    }
+
+    /// Waits for the next request, or for the rest of its head.
+    fn begin_idle(&mut self, world: &World) {
+        if self.input.is_some() {
+            self.stage = Stage::Head;
+            self.deadline = Some(world.now + world.policy.head_timeout);
+        } else if self.requests > 0 {
+            self.deadline = Some(world.now + idle_time(world));
+        }
     }
 
     /// Everything is sent that ever will be.

@@ -49,6 +49,9 @@ const REENTER: u32 = 64;
 /// How long accepting pauses when the process has no descriptors left.
 const STARVED: Duration = Duration::from_millis(250);
 
+/// When lines that the access log's pipe or disk did not take are offered to it again.
+const LOG_RETRY: Duration = Duration::from_millis(100);
+
 /// One event that has not been handled.
 #[derive(Clone, Copy, Debug)]
 struct Ready {
@@ -78,6 +81,8 @@ struct Core {
     accepting: Accepting,
     /// Connections accepted since the listeners were entered.
     accepted: u32,
+    /// The listeners were left, perhaps after an exclusive wake-up that no sibling has had.
+    swallowed: bool,
 }
 
 /// Whether the listeners are watched.
@@ -108,6 +113,8 @@ pub(crate) struct Engine {
 pub(crate) struct Turned {
     /// Bit n: the descriptor watched as n is readable.
     pub(crate) watched: u8,
+    /// Siblings must be told to [look](Engine::look) into the accept queues.
+    pub(crate) swallowed: bool,
 }
 
 impl Engine {
@@ -130,6 +137,7 @@ impl Engine {
             now: crate::sys::now_coarse(),
             accepting: Accepting::Ended,
             accepted: 0,
+            swallowed: false,
         };
         Ok((Self { core: Mutex::new(core), epoll, fd, listeners, limit }, letterbox))
     }
@@ -185,7 +193,11 @@ impl Engine {
     pub(crate) fn drain(&self, world: &mut World, queue: bool) {
         world.draining = true;
         self.leave_listeners();
-        self.core().accepting = Accepting::Ended;
+        {
+            let mut core = self.core();
+            core.accepting = Accepting::Ended;
+            core.swallowed = true;
+        }
         if queue {
             for index in 0..self.listeners.len() {
                 while let Ok(true) = self.accept(world, index) {}
@@ -235,10 +247,11 @@ impl Engine {
             }
         }
         self.resume_accepting(world);
+        turned.swallowed = std::mem::take(&mut self.core().swallowed);
         if let Some(access) = &mut world.access {
             access.flush();
         }
-        let lost = world.access.as_ref().map_or(0, |access| access.lost());
+        let lost = crate::logging::lost() + world.access.as_ref().map_or(0, |access| access.lost());
         world.slot.publish(world.requests, self.connections() as u64, lost);
         Ok(turned)
     }
@@ -252,7 +265,8 @@ impl Engine {
                 Accepting::Starved(until) => Some(until.since(now)),
                 _ => None,
             };
-            [timeout, core.timers.next(now), starved].into_iter().flatten().min()
+            let log = world.access.as_ref().filter(|access| access.is_waiting()).map(|_| LOG_RETRY);
+            [timeout, core.timers.next(now), starved, log].into_iter().flatten().min()
         } else {
             Some(Duration::ZERO)
         };
@@ -287,7 +301,9 @@ impl Engine {
                 Ok(false) => return,
                 Err(error) => {
                     log::warn!("Cannot accept connections: {error}; trying again in {} ms", STARVED.as_millis());
-                    self.core().accepting = Accepting::Starved(world.now + STARVED);
+                    let mut core = self.core();
+                    core.accepting = Accepting::Starved(world.now + STARVED);
+                    core.swallowed = true;
                     self.leave_listeners();
                     return;
                 }
@@ -318,11 +334,24 @@ impl Engine {
         let mut connection = Box::new(Connection::new(socket, peer, index as u16, key, world));
         let next = connection.drive(world);
         self.check_in(key, connection, next);
-        if self.core().connections.len() >= self.limit && self.core().accepting == Accepting::Yes {
-            self.core().accepting = Accepting::Full;
+        let mut core = self.core();
+        if core.connections.len() >= self.limit && core.accepting == Accepting::Yes {
+            core.accepting = Accepting::Full;
+            core.swallowed = true;
             self.leave_listeners();
         }
         Ok(true)
+    }
+
+    /// Looks into the accept queues at the next turn: whoever was woken for what is in them is gone, or will not accept it.
+    pub(crate) fn look(&self) {
+        if self.core().accepting == Accepting::Yes {
+            self.leave_listeners();
+            // To enter is to be told what is there. If that fails, the next turn tries again.
+            if self.enter_listeners().is_err() {
+                self.core().accepting = Accepting::Full;
+            }
+        }
     }
 
     /// Watches the listeners again when the reason not to has gone.

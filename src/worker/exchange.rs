@@ -12,6 +12,7 @@ use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Parts, Request, Response, Segment};
 use crate::protocol::http1::{Http1, ResponseError};
 use crate::protocol::{Length, Reuse};
+use crate::signals::{self, Signal};
 
 /// A body up to this many bytes is copied behind its head, so that both leave in one write.
 const COPIED: usize = 16 * 1024;
@@ -23,10 +24,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) date: &'a [u8; 29],
     pub(crate) letterbox: &'a Arc<Letterbox>,
     pub(crate) ticket: Ticket,
-    /// Whether the method is one whose responses have a body (not HEAD).
-    pub(crate) sends_body: bool,
-    /// Whether the access log will ask for fields of the response.
-    pub(crate) keeps_fields: bool,
+    /// Whether the access log shows fields of the response.
+    pub(crate) logs_fields: bool,
     /// For what cannot wait until the output is sent.
     pub(crate) socket: BorrowedFd<'a>,
     /// What has become of it.
@@ -41,7 +40,7 @@ pub(crate) enum Outcome {
     /// The answer is in the output, whole.
     Finished(Reuse, Summary),
     /// The head of the answer is in the output, and this follows.
-    Streaming(Rest, Summary),
+    Streaming(Box<Rest>, Summary),
     /// The answer will come by the letterbox.
     Deferred,
 }
@@ -50,8 +49,8 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) status: u16,
-    /// The response without its body, kept only while the access log asks for its fields.
-    pub(crate) response: Response,
+    /// The response without its body, if the access log shows its fields.
+    pub(crate) response: Option<Box<Response>>,
 }
 
 impl Turn<'_> {
@@ -67,47 +66,53 @@ impl Turn<'_> {
             log::error!("Error handling request {} {}: panicked: {message}", request.method(), request.target());
         }
         if matches!(self.outcome, Outcome::Unanswered) {
-            self.answer(Response::error(500));
+            self.answer(&mut Response::error(500));
         }
     }
 
     /// Puts the response into the output; 500 if it cannot be sent as it is.
-    pub(crate) fn answer(&mut self, response: Response) {
-        self.outcome = match self.encode(response) {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                log::error!("Error handling request: the application's response cannot be sent: {error}");
-                self.encode(Response::error(500))
-                    .unwrap_or(Outcome::Finished(Reuse::Close, Summary { status: 500, response: Response::new(500) }))
+    pub(crate) fn answer(&mut self, response: &mut Response) {
+        self.heed_drain();
+        if let Err(error) = self.encode(response) {
+            log::error!("Error handling request: the application's response cannot be sent: {error}");
+            if self.encode(&mut Response::error(500)).is_err() {
+                self.outcome = Outcome::Finished(Reuse::Close, Summary { status: 500, response: None });
             }
-        };
+        }
+    }
+
+    fn heed_drain(&mut self) {
+        // The worker was told to drain during the call, and will only hear of it after this.
+        if signals::is_pending(Signal::Term) {
+            self.machine.close_after_response();
+        }
     }
 
     /// As [`answer`](Self::answer), for a response in parts; whoever gave them says what is wrong with them.
     fn answer_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
         let Parts { status, reason, fields, length, first, rest } = parts;
-        let mut kept = Response::new(status);
-        let responded = if self.keeps_fields {
+        self.heed_drain();
+        let mut kept = None;
+        let responded = if self.logs_fields {
+            let kept = kept.insert(Box::new(Response::new(status)));
             kept.fields = fields.filter_map(kept_field).collect();
-            let fields = kept.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_ref()));
-            self.machine.respond(status, reason, fields, length, self.date, self.out)
+            self.machine.respond(status, reason, kept.fields(), length, self.date, self.out)
         } else {
             self.machine.respond(status, reason, fields, length, self.date, self.out)
         };
         if let Err(error) = responded {
             drop(rest);
-            self.answer(Response::error(500));
+            self.answer(&mut Response::error(500));
             return Err(error);
         }
         if !first.is_empty() {
             self.machine.body(first, self.out);
         }
-        let summary = Summary { status, response: kept };
-        self.outcome = self.follow(status, rest, summary);
+        self.follow(rest, Summary { status, response: kept });
         Ok(())
     }
 
-    fn encode(&mut self, mut response: Response) -> Result<Outcome, crate::protocol::http1::ResponseError> {
+    fn encode(&mut self, response: &mut Response) -> Result<(), ResponseError> {
         let length = response.body.len().map_or(Length::Unknown, Length::Known);
         self.machine.respond(
             response.status,
@@ -117,29 +122,30 @@ impl Turn<'_> {
             self.date,
             self.out,
         )?;
-        let body = std::mem::take(&mut response.body);
         let status = response.status;
-        Ok(self.follow(status, body, Summary { status, response }))
+        let body = std::mem::take(&mut response.body);
+        let response = self.logs_fields.then(|| Box::new(std::mem::take(response)));
+        self.follow(body, Summary { status, response });
+        Ok(())
     }
 
     /// Puts the body, or what is left of it, behind the head.
-    fn follow(&mut self, status: u16, body: Body, summary: Summary) -> Outcome {
-        let sends_body = self.sends_body && !matches!(status, 204 | 304);
+    fn follow(&mut self, body: Body, summary: Summary) {
         let rest = match body {
-            _ if !sends_body => Rest::None,
-            Body::Empty => Rest::None,
             Body::Bytes(bytes) if bytes.len() <= COPIED => {
                 self.machine.body(&bytes, self.out);
                 Rest::None
             }
+            Body::Empty => Rest::None,
+            _ if !self.machine.sends_body() => Rest::None,
             Body::Bytes(bytes) => self.segments([Segment::Bytes(bytes)].into()),
             Body::Segments(segments) => self.segments(segments.into()),
             Body::Source(source) => Rest::Source(source, self.letterbox.waker(self.ticket)),
         };
-        match rest {
+        self.outcome = match rest {
             Rest::None => Outcome::Finished(self.machine.finish(self.out), summary),
-            rest => Outcome::Streaming(rest, summary),
-        }
+            rest => Outcome::Streaming(Box::new(rest), summary),
+        };
     }
 
     fn segments(&mut self, segments: VecDeque<Segment>) -> Rest {
@@ -154,7 +160,7 @@ fn kept_field((name, value): (&[u8], &[u8])) -> Option<(Cow<'static, str>, Cow<'
 }
 
 impl Exchange for Turn<'_> {
-    fn send(&mut self, response: Response) {
+    fn send(&mut self, response: &mut Response) {
         self.answer(response);
     }
 

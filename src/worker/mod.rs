@@ -122,6 +122,9 @@ impl Worker<'_> {
                     return 1;
                 }
             };
+            if turned.swallowed {
+                self.tell_siblings();
+            }
             if turned.watched & (1 << CHANNEL) != 0 && self.read_channel(factory) == Life::Ended {
                 return 0;
             }
@@ -140,6 +143,7 @@ impl Worker<'_> {
                 Received::Message(Message::Drain) => self.drain(factory, false),
                 Received::Message(Message::DrainQueue) => self.drain(factory, true),
                 Received::Message(Message::Stop) => return Life::Ended,
+                Received::Message(Message::Look) => self.engine.look(),
                 Received::Message(Message::Ready) => {}
                 Received::Nothing => return Life::GoOn,
                 Received::Closed => {
@@ -173,6 +177,12 @@ impl Worker<'_> {
             factory.drain();
         }
         self.engine.drain(&mut self.world, queue);
+        self.tell_siblings();
+    }
+
+    fn tell_siblings(&self) {
+        // An arbiter that does not listen is gone, and so are the siblings.
+        let _ = self.channel.send(Message::Look);
     }
 
     fn reopen_logs(&mut self) {

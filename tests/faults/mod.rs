@@ -6,14 +6,16 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::crash::with_failing_forks;
-use crate::support::ledger::{Ledger, Plan, Report};
+use crate::support::address::free_port;
+use crate::support::ledger::{Cause, Ledger, Plan, Report};
 use crate::support::server::{example, link_program};
-use crate::support::{Address, Client, SOON, Server, client, poll_until, process, programs, sockets};
+use crate::support::{Address, Client, Directory, SOON, Server, client, poll_until, process, programs, sockets};
 use crate::upgrade::{upgradable, upgrade};
 
 /// Something measured, and what it must be.
@@ -51,7 +53,11 @@ impl Outcome {
     }
 
     fn audit(&mut self, what: &str, report: &Report, server: &Server, allowed: usize) {
-        let audit = report.audit(&server.answered());
+        self.audit_with(what, report, &server.answered(), allowed);
+    }
+
+    fn audit_with(&mut self, what: &str, report: &Report, answered: &Path, allowed: usize) {
+        let audit = report.audit(answered);
         let lost = report.lost.len() - allowed;
         self.figure(
             format!("{what}: lost"),
@@ -106,9 +112,13 @@ pub(crate) fn reloads(times: u32, every: Duration) -> Outcome {
     let server = Server::probe().ledger().args(&["-w", "2"]).start();
     let mut pids = server.wait_workers(2);
     let ledger = crowd(&server);
-    let (descriptors, resident) = (process::descriptors(server.pid).len(), process::resident(server.pid));
+    let (mut descriptors, mut resident) = (0, 0);
     let began = Instant::now();
     for number in 1..=times {
+        // The first few reloads touch pages that were not touched before.
+        if number == times / 5 {
+            (descriptors, resident) = (process::descriptors(server.pid).len(), process::resident(server.pid));
+        }
         server.signal(Signal::SIGHUP);
         std::thread::sleep((began + every * number).saturating_duration_since(Instant::now()));
     }
@@ -146,6 +156,108 @@ pub(crate) fn reloads_behind_nginx(times: u32, every: Duration, unix: bool) -> O
     settle(&server, 2);
     let name = if unix { "a unix socket" } else { "TCP" };
     outcome.nothing_lost(&format!("{times} reloads behind nginx over {name}"), ledger, &server);
+    outcome
+}
+
+/// SIGTERM to a busy server: who was let in is answered, everybody else is refused, nobody is reset.
+pub(crate) fn stop_under_load(times: u32, unix: bool) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut worst = Vec::new();
+    let (mut refused, mut answered) = (0, 0);
+    for _ in 0..times {
+        let mut builder = Server::probe().ledger().args(&["-w", "2"]);
+        if unix {
+            let path = builder.directory().join("socket");
+            builder = builder.bind(Address::unix(&path));
+        }
+        let mut server = builder.start();
+        let ledger = crowd(&server);
+        server.stop();
+        let report = ledger.finish();
+        answered += report.total();
+        let (turned_away, lost): (Vec<_>, Vec<_>) =
+            report.lost.iter().cloned().partition(|loss| loss.cause == Cause::Connect);
+        refused += turned_away.len();
+        worst.extend(lost);
+    }
+    let kind = if unix { "a unix socket" } else { "TCP" };
+    for loss in &worst {
+        eprintln!("lost: {loss:?}");
+    }
+    outcome.figure(
+        format!("{times} stops under load, {kind}: lost (not refused)"),
+        format!("{} of {answered}; {refused} refused", worst.len()),
+        "0",
+        worst.is_empty(),
+    );
+    outcome
+}
+
+/// Stops and starts while somebody else (systemd, supervisord) holds the socket.
+pub(crate) fn restarts_of_a_held_socket(times: u32) -> Outcome {
+    let mut outcome = Outcome::default();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", free_port())).expect("a listener");
+    let address = Address::Tcp(listener.local_addr().expect("its address"));
+    let directory = Directory::new();
+    let start = || {
+        Server::probe()
+            .env("LEDGER_FILE", directory.join("answered"))
+            .bound_to(address.clone())
+            .args(&["-b", "fd://0", "-w", "2"])
+            .stdin(listener.try_clone().expect("the same listener"))
+            .start()
+    };
+    let mut server = start();
+    let ledger = crowd(&server);
+    for _ in 0..times {
+        server.stop();
+        server = start();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let report = ledger.finish();
+    outcome.audit_with(&format!("{times} restarts, socket held"), &report, &directory.join("answered"), 0);
+    outcome.report = Some(report);
+    outcome
+}
+
+/// Everything that is supposed to lose nothing, in any order.
+pub(crate) fn chaos(duration: Duration, unix: bool) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut builder = Server::probe().ledger().args(&["-w", "3"]);
+    if unix {
+        let path = builder.directory().join("socket");
+        builder = builder.bind(Address::unix(&path));
+    }
+    let server = builder.start();
+    let ledger = crowd(&server);
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(std::process::id);
+    eprintln!("SEED={seed}");
+    let mut random = u64::from(seed) | 1;
+    let began = Instant::now();
+    while began.elapsed() < duration {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let workers = server.workers();
+        let some = workers.get(random as usize / 64 % workers.len().max(1)).copied();
+        match random % 8 {
+            0 | 1 => server.signal(Signal::SIGHUP),
+            2 => server.signal(Signal::SIGTTIN),
+            3 => server.signal(Signal::SIGTTOU),
+            4 => server.signal(Signal::SIGUSR1),
+            5 | 6 => some.into_iter().for_each(|pid| process::signal(pid, Signal::SIGTERM)),
+            _ => some.into_iter().for_each(|pid| {
+                process::signal(pid, Signal::SIGSTOP);
+                std::thread::sleep(Duration::from_millis(20));
+                process::signal(pid, Signal::SIGCONT);
+            }),
+        }
+        std::thread::sleep(Duration::from_millis(random / 1024 % 120));
+    }
+    server.signal(Signal::SIGHUP);
+    settle(&server, 3);
+    let kind = if unix { "a unix socket" } else { "TCP" };
+    outcome.nothing_lost(&format!("signals of all kinds, {kind}"), ledger, &server);
     outcome
 }
 
@@ -412,15 +524,31 @@ pub(crate) fn graceful_stop(idle: usize, busy: usize) -> Outcome {
     let name = "graceful stop: requests of 5 s finished";
     outcome.figure(name, format!("{finished} of {busy}"), busy.to_string(), finished == busy && code == 0);
     outcome.at_most("graceful stop: time with them", took, 7.5, " s");
-    let mut server = Server::probe().args(&["-w", "2"]).start();
-    let mut idlers: Vec<Client> = (0..idle).map(|_| server.connect()).collect();
-    for client in &mut idlers {
-        client.get("/");
+    for hang_up in [true, false] {
+        let mut server = Server::probe().args(&["-w", "2"]).start();
+        let mut idlers: Vec<Client> = (0..idle).map(|_| server.connect()).collect();
+        for client in &mut idlers {
+            client.get("/");
+        }
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let listener = scope.spawn(|| {
+                // Clients as they are: they close when the server does.
+                for mut client in idlers.drain(..) {
+                    let _ = client.rest();
+                    if !hang_up {
+                        std::mem::forget(client);
+                    }
+                }
+            });
+            server.stop();
+            let took = began.elapsed().as_secs_f64();
+            listener.join().expect("the clients");
+            // Idle connections have 2 s of grace, and those who do not hear that it is over some more.
+            let (name, bar) = if hang_up { ("idle", 2.6) } else { ("idle that never hang up", 5.0) };
+            outcome.at_most(&format!("graceful stop: time with {idle} {name}"), took, bar, " s");
+        });
     }
-    let began = Instant::now();
-    server.stop();
-    // The grace period of idle connections is 2 s.
-    outcome.at_most(&format!("graceful stop: time with {idle} idle"), began.elapsed().as_secs_f64(), 2.6, " s");
     outcome
 }
 
@@ -467,6 +595,23 @@ fn nothing_is_lost_in_reloads() {
 fn nothing_is_lost_in_reloads_behind_nginx() {
     reloads_behind_nginx(4, Duration::from_millis(800), false).check();
     reloads_behind_nginx(4, Duration::from_millis(800), true).check();
+}
+
+#[test]
+fn a_stop_under_load_resets_nobody() {
+    stop_under_load(2, false).check();
+    stop_under_load(2, true).check();
+}
+
+#[test]
+fn nothing_is_lost_in_restarts_while_somebody_holds_the_socket() {
+    restarts_of_a_held_socket(2).check();
+}
+
+#[test]
+fn nothing_is_lost_whatever_comes_after_what() {
+    chaos(Duration::from_secs(4), false).check();
+    chaos(Duration::from_secs(4), true).check();
 }
 
 #[test]

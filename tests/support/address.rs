@@ -102,13 +102,6 @@ impl Stream {
             let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
     }
-
-    pub(crate) fn local_port(&self) -> u16 {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().map_or(0, |address| address.port()),
-            Self::Unix(_) => 0,
-        }
-    }
 }
 
 impl Read for Stream {

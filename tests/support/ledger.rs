@@ -95,26 +95,20 @@ pub(crate) struct Ledger {
     thread: JoinHandle<Report>,
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    lost: Arc<AtomicU64>,
 }
 
 impl Ledger {
     pub(crate) fn start(plan: Plan) -> Self {
-        let (stop, answered, lost) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default(), Arc::default());
-        let mut crowd = Crowd::new(plan, Arc::clone(&answered), Arc::clone(&lost)).expect("the ledger's poll");
+        let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut crowd = Crowd::new(plan, Arc::clone(&answered)).expect("the ledger's poll");
         let halt = Arc::clone(&stop);
         let thread = std::thread::spawn(move || crowd.run(&halt).expect("the ledger's poll"));
-        Self { thread, stop, answered, lost }
+        Self { thread, stop, answered }
     }
 
     /// Requests answered up to now.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
-    }
-
-    /// Requests lost up to now.
-    pub(crate) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
     }
 
     /// Lets what is in flight finish, and counts.
@@ -323,15 +317,14 @@ struct Crowd {
     report: Report,
     random: u64,
     answered: Arc<AtomicU64>,
-    lost: Arc<AtomicU64>,
     stopping: bool,
 }
 
 impl Crowd {
-    fn new(plan: Plan, answered: Arc<AtomicU64>, lost: Arc<AtomicU64>) -> io::Result<Self> {
+    fn new(plan: Plan, answered: Arc<AtomicU64>) -> io::Result<Self> {
         let now = Instant::now();
         let member = |number: usize| Member {
-            kind: if number % 2 == 0 { Kind::KeepAlive } else { Kind::New },
+            kind: if number.is_multiple_of(2) { Kind::KeepAlive } else { Kind::New },
             state: State::Pausing,
             connection: None,
             port: 0,
@@ -354,7 +347,6 @@ impl Crowd {
             random: plan.first_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             plan,
             answered,
-            lost,
             stopping: false,
         })
     }
@@ -501,7 +493,6 @@ impl Crowd {
             reused: member.carried > 0,
             at: Instant::now(),
         });
-        self.lost.fetch_add(1, Ordering::Relaxed);
         self.hang_up(number);
         self.pause(number);
     }
@@ -532,7 +523,7 @@ impl Member {
         self.request.clear();
         self.sum = 0;
         self.body = 0..0;
-        if draw % 3 != 0 {
+        if !draw.is_multiple_of(3) {
             let _ = write!(self.request, "GET {target} HTTP/1.1\r\nHost: ledger\r\n{close}\r\n");
             return;
         }

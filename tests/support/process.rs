@@ -31,10 +31,6 @@ pub(crate) fn is_alive(pid: i32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }
 
-pub(crate) fn parent(pid: i32) -> Option<i32> {
-    stat(pid)?.get(1)?.parse().ok()
-}
-
 /// Clock ticks that it has spent, with those of the children it has waited for.
 pub(crate) fn cpu_ticks(pid: i32) -> u64 {
     let Some(fields) = stat(pid) else { return 0 };
@@ -63,6 +59,19 @@ pub(crate) fn tree(pid: i32) -> Vec<i32> {
         next += 1;
     }
     found
+}
+
+/// Whether it waits for events, as a worker does that has booted and has nothing to do.
+pub(crate) fn is_waiting(pid: i32) -> bool {
+    let waits = |number: i64| {
+        #[cfg(target_arch = "x86_64")]
+        let also = number == libc::SYS_epoll_wait;
+        #[cfg(not(target_arch = "x86_64"))]
+        let also = false;
+        also || number == libc::SYS_epoll_pwait
+    };
+    let syscall = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    syscall.split(' ').next().and_then(|word| word.parse().ok()).is_some_and(waits)
 }
 
 /// A line of /proc/PID/status.

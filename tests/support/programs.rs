@@ -139,6 +139,7 @@ pub(crate) fn supervisord(program: &str, command: &Path, root: &Path, address: &
         Address::Tcp(tcp) => (tcp.to_string(), format!("tcp://{tcp}")),
         Address::Unix(unix) => (format!("unix:{}", unix.display()), format!("unix://{}", unix.display())),
     };
+    let tcp = matches!(address, Address::Tcp(_));
     let text = adapt_example(
         "supervisord.conf",
         &[
@@ -149,6 +150,8 @@ pub(crate) fn supervisord(program: &str, command: &Path, root: &Path, address: &
             ("/usr/local/bin/ferricorn", command.display().to_string()),
             ("127.0.0.1:8000", bind),
             ("unix:///run/ferricorn/app.sock", socket),
+            // Only unix sockets have a mode.
+            ("socket_mode=0660\n", if tcp { String::new() } else { "socket_mode=0660\n".to_owned() }),
             ("files:///srv/site", format!("files://{}", root.display())),
             ("directory=/srv", format!("directory={}", root.display())),
         ],

@@ -136,12 +136,20 @@ impl Builder {
         self.env("LEDGER_FILE", path)
     }
 
-    /// Starts it and waits until it answers.
+    /// Starts it and waits until all its workers are ready.
     #[track_caller]
     pub(crate) fn start(self) -> Server {
+        let workers = self.workers();
         let mut server = self.spawn();
-        server.wait_ready();
+        server.wait_ready(workers);
         server
+    }
+
+    /// How many workers are asked for, if that is said on the command line.
+    fn workers(&self) -> usize {
+        let at = self.args.iter().position(|arg| arg == "-w" || arg == "--workers");
+        let count = at.and_then(|at| self.args.get(at + 1)?.to_str()?.parse().ok());
+        count.unwrap_or(1)
     }
 
     /// Starts it.
@@ -224,12 +232,20 @@ impl Server {
     }
 
     #[track_caller]
-    pub(crate) fn wait_ready(&mut self) {
+    pub(crate) fn wait_ready(&mut self, count: usize) {
         poll_until("the server to answer", SOON, || {
             if let Some(status) = self.exited() {
                 panic!("the server has ended with {status}:\n{}", self.log());
             }
-            client::try_get(&self.address, "/").ok()
+            // Connecting comes first: with a connection in the queue, the first worker is not waiting for long.
+            Client::connect(&self.address).ok()
+        });
+        poll_until("its workers", SOON, || {
+            if let Some(status) = self.exited() {
+                panic!("the server has ended with {status}:\n{}", self.log());
+            }
+            let waiting = self.workers().into_iter().filter(|pid| process::is_waiting(*pid)).count();
+            (waiting >= count).then_some(())
         });
     }
 

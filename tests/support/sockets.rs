@@ -65,7 +65,7 @@ fn query(port: u16, states: u32) -> Vec<Socket> {
                     inode: u32_at(message, 68),
                 });
             }
-            rest = &rest[(size + 3 & !3).min(rest.len())..];
+            rest = &rest[size.next_multiple_of(4).min(rest.len())..];
         }
     }
 }

@@ -379,10 +379,11 @@ const fn is_plain(byte: u8) -> bool {
 
 fn escape_byte(byte: u8, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    if is_plain(byte) {
-        out.push(byte);
-    } else {
-        out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    match byte {
+        // As Gunicorn does. It cannot be mistaken for the end of a value, as a backslash is never written as one.
+        b'"' => out.extend_from_slice(b"\\\""),
+        _ if is_plain(byte) => out.push(byte),
+        _ => out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
     }
 }
 

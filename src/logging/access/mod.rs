@@ -75,7 +75,7 @@ impl AccessLog {
         self.waiting.push(b'\n');
     }
 
-    /// Whether lines wait to be written.
+    /// Whether lines wait to be written: somebody should flush again soon, even if no request comes.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }

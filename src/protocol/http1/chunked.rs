@@ -153,7 +153,7 @@ impl Decoder {
             let rest = input.get(start..).unwrap_or_default();
             let window = rest.get(..room).unwrap_or(rest);
             let newline = memchr::memchr(b'\n', window.get(self.size as usize..).unwrap_or_default());
-            work::looked_at(newline.unwrap_or(window.len() - self.size as usize));
+            work::looked_at(newline.unwrap_or(window.len().saturating_sub(self.size as usize)));
             let Some(offset) = newline else {
                 self.size = window.len() as u64;
                 if rest.len() > window.len() {

@@ -176,7 +176,7 @@ fn invalid_messages_are_refused_with_their_reason() {
     }
 }
 
-/// 20,000 of them by default, other ones with `SEED`, more with `ROUNDS`.
+/// 10,000 of them by default, other ones with `SEED`, more with `ROUNDS`.
 #[test]
 fn changed_messages_are_the_same_however_they_are_split() {
     let number =
@@ -185,7 +185,7 @@ fn changed_messages_are_the_same_however_they_are_split() {
     messages.retain(|message| message.len() < 2000);
     let seed = number("SEED", 1);
     let mut random = Random(seed);
-    for round in 0..number("ROUNDS", 20_000) {
+    for round in 0..number("ROUNDS", 10_000) {
         let message = mutate(&messages[random.below(messages.len())], &messages, &mut random);
         let result = std::panic::catch_unwind(|| http1(&message, round));
         assert!(result.is_ok(), "SEED={seed}, round {round}: {}", message.escape_ascii());

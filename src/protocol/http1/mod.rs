@@ -157,7 +157,7 @@ impl Http1 {
         self.last = false;
         self.asked = Asked {
             version: head.version,
-            head: head.method() == "HEAD",
+            head: head.bytes_of(head.method) == b"HEAD",
             keep_alive: head.keep_alive,
             expects_continue: head.expects_continue,
         };
@@ -172,6 +172,11 @@ impl Http1 {
     /// Whether the head of a final response has been appended for the current request, or for the one that ended last.
     pub fn has_responded(&self) -> bool {
         self.outbound != Framing::Unanswered
+    }
+
+    /// Whether body bytes of the response that was begun are sent at all: not after HEAD, nor with 204 and 304.
+    pub fn sends_body(&self) -> bool {
+        !matches!(self.outbound, Framing::Unanswered | Framing::Bodiless)
     }
 
     /// Body bytes of the current response, or of the one that ended last, that were appended or framed so far; without the

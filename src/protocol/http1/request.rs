@@ -63,7 +63,7 @@ impl Scan {
             let start = self.line as usize;
             let newline = memchr::memchr(b'\n', window.get(self.scanned as usize..).unwrap_or_default());
             let end = newline.map_or(window.len(), |offset| self.scanned as usize + offset);
-            work::looked_at(end - self.scanned as usize);
+            work::looked_at(end.saturating_sub(self.scanned as usize));
             let line = window.get(start..end).unwrap_or_default();
             let content = line.strip_suffix(b"\r").unwrap_or(line);
             let (limit, error) = if start == 0 {
@@ -377,8 +377,13 @@ impl<'b> Framing<'b> {
             None if modern => return Err(Error::HostMissing),
             None => {}
             Some(host) => {
-                if !target::is_host(head.bytes_of(host)) {
-                    return Err(Error::Host);
+                let value = head.bytes.get(host.start as usize..host.end as usize).unwrap_or_default();
+                if value != head.valid_host {
+                    if !target::is_host(value) {
+                        return Err(Error::Host);
+                    }
+                    head.valid_host.clear();
+                    head.valid_host.extend_from_slice(value);
                 }
                 if head.authority.is_none() {
                     head.authority = Some(host);

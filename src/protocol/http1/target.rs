@@ -91,8 +91,11 @@ fn is_authority(text: &[u8]) -> bool {
     }
 }
 
+/// `*DIGIT`, up to 65535 and not in more digits than that needs.
+#[inline]
 fn is_port(text: &[u8]) -> bool {
-    text.is_empty() || grammar::decimal(text).is_some_and(|port| port <= 65535)
+    let number = text.iter().take(5).fold(0, |number, &byte| number * 10 + u32::from(byte.wrapping_sub(b'0')));
+    text.len() <= 5 && text.iter().all(u8::is_ascii_digit) && number <= 65535
 }
 
 #[cold]
@@ -168,6 +171,7 @@ mod tests {
             ":80",
             "a:b",
             "a:65536",
+            "a:000080",
             "a:99999999999999999999999",
             "a:80:80",
             "a b",

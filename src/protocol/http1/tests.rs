@@ -199,9 +199,12 @@ fn fields_that_are_the_servers_are_left_out() {
     }
 }
 
+/// Status, reason, fields, length, and why they cannot be sent.
+type Unsendable = (u16, Option<&'static str>, &'static [(&'static str, &'static str)], Length, ResponseError);
+
 #[test]
 fn a_response_that_cannot_be_sent_leaves_room_for_another() {
-    let cases: &[(u16, Option<&str>, &[(&str, &str)], Length, ResponseError)] = &[
+    let cases: &[Unsendable] = &[
         (0, None, &[], Length::Known(0), ResponseError::Status),
         (20, None, &[], Length::Known(0), ResponseError::Status),
         (100, None, &[], Length::Known(0), ResponseError::Status),

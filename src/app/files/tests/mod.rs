@@ -86,8 +86,8 @@ fn set_time(path: &Path, since_1970: Duration) {
 struct Caught(Option<Response>);
 
 impl Exchange for Caught {
-    fn send(&mut self, response: Response) {
-        assert!(self.0.replace(response).is_none(), "answered twice");
+    fn send(&mut self, response: &mut Response) {
+        assert!(self.0.replace(std::mem::take(response)).is_none(), "answered twice");
     }
 
     fn send_parts(&mut self, _parts: Parts<'_, '_>) -> Result<(), ResponseError> {

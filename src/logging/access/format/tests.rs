@@ -68,7 +68,7 @@ fn atoms_say_what_gunicorns_say() {
         ("%(l)s", "-"),
         ("%(u)s", "alice"),
         ("%(r)s", "GET /a%20b/%22?x=1 HTTP/1.1"),
-        ("%(m)s %(U)s %(q)s %(H)s", r"GET /a b/\x22 x=1 HTTP/1.1"),
+        ("%(m)s %(U)s %(q)s %(H)s", r#"GET /a b/\" x=1 HTTP/1.1"#),
         ("%(s)s %(B)s %(b)s", "200 5 5"),
         ("%(f)s %(a)s", "http://example.org/ curl/8"),
         ("%(T)s %(M)s %(D)s %(L)s", "1 1234 1234567 1.234567"),
@@ -140,7 +140,7 @@ fn what_is_missing_is_a_dash() {
 #[test]
 fn no_value_can_end_its_quotes_or_its_line() {
     let forged = b"a\"b\\c\r\n127.0.0.1 - - \x1b[31m\x7f\xff\xc2\x85";
-    let escaped = r"a\x22b\x5cc\x0d\x0a127.0.0.1 - - \x1b[31m\x7f\xff\xc2\x85";
+    let escaped = r#"a\"b\x5cc\x0d\x0a127.0.0.1 - - \x1b[31m\x7f\xff\xc2\x85"#;
     let head = head("G\"T", "/%0a\"?%0a\"", &[("User-Agent", forged), ("X", forged)]);
     let peer = peer("127.0.0.1:1");
     let response_field = &|_: &str| Some(forged.as_slice());
@@ -148,10 +148,7 @@ fn no_value_can_end_its_quotes_or_its_line() {
     for format in ["%(a)s", "%({x}i)s", "%({http_x}e)s", "%({x}o)s"] {
         assert_eq!(rendered(format, &entry), escaped, "{format}");
     }
-    assert_eq!(
-        rendered("%(r)s|%(m)s|%(U)s|%(q)s", &entry),
-        r"G\x22T /%0a\x22?%0a\x22 HTTP/1.1|G\x22T|/\x0a\x22|%0a\x22"
-    );
+    assert_eq!(rendered("%(r)s|%(m)s|%(U)s|%(q)s", &entry), r#"G\"T /%0a\"?%0a\" HTTP/1.1|G\"T|/\x0a\"|%0a\""#);
 }
 
 #[test]
@@ -171,7 +168,7 @@ fn only_the_user_of_basic_credentials_is_logged() {
         (b"BASIC  YWxpY2U6", "alice"),
         (b"Basic OnNlY3JldA==", "-"),
         (b"Basic c2VjcmV0", "-"),
-        (b"Basic ImE6", r"\x22a"),
+        (b"Basic ImE6", r#"\"a"#),
         (b"Basic !!!!", "-"),
         (b"Basic", "-"),
         (b"Bearer YWxpY2U6c2VjcmV0", "-"),

@@ -8,9 +8,6 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue, SERVER};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use bytes::Bytes;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 async fn hello() -> HttpResponse<Bytes> {
     let mut response = HttpResponse::with_body(actix_web::http::StatusCode::OK, Bytes::from_static(b"Hello, World!"));
     let headers = response.headers_mut();

@@ -4,9 +4,6 @@ use std::io;
 
 use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 struct Hello;
 
 impl HttpService for Hello {

@@ -1,0 +1,132 @@
+//! What the arbiter decides about, and what it decides: plain values.
+
+use std::time::Duration;
+
+use super::children::Generation;
+use super::notice::Notice;
+use crate::clock::Moment;
+use crate::signals::Signal;
+
+/// What the settings say about workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// How many there are to be.
+    pub(crate) workers: usize,
+    /// How long one call of the application may take.
+    pub(crate) timeout: Option<Duration>,
+    /// How long a worker may take to become ready.
+    pub(crate) boot_timeout: Option<Duration>,
+    /// How long a draining worker may take.
+    pub(crate) graceful_timeout: Duration,
+    /// Whether the arbiter is a daemon, so that WINCH means something.
+    pub(crate) daemon: bool,
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A signal has come so many times.
+    Signal(Signal, u32),
+    /// [`Action::Fork`] has succeeded.
+    Forked { nr: usize, pid: i32 },
+    /// [`Action::Fork`] has failed.
+    ForkFailed { nr: usize, errno: i32 },
+    /// A worker says that it accepts connections.
+    Ready { pid: i32 },
+    /// A worker's end of the channel is closed.
+    ChannelClosed { pid: i32 },
+    /// A child was reaped.
+    Exited { pid: i32, status: Status },
+    /// A child was stopped by job control.
+    Halted { pid: i32 },
+    /// It runs again.
+    Continued { pid: i32 },
+    /// What [`Action::Inspect`] found: since when the worker's application has been in one call.
+    Inspected { pid: i32, in_call_since: Option<Moment> },
+    /// [`Action::LoadSettings`] has succeeded, and whether a listener of the old settings is not in the new ones.
+    SettingsLoaded { generation: Generation, policy: Policy, rebound: bool },
+    /// [`Action::LoadSettings`] has failed: the old ones stay.
+    SettingsFailed,
+    /// [`Action::Upgrade`] has started the new binary.
+    UpgradeStarted { pid: i32 },
+    /// [`Action::Upgrade`] could not.
+    UpgradeFailed,
+    /// The new binary's first worker is ready.
+    UpgradeReady,
+    /// The new binary will never say that it is ready.
+    UpgradeLost,
+    /// The arbiter that started this one by an upgrade has gone.
+    PredecessorGone,
+    /// Time has passed.
+    Tick,
+}
+
+/// How a process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// With that exit code.
+    Code(i32),
+    /// By that signal.
+    Signal(i32),
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Fork a worker; answered by [`Event::Forked`] or [`Event::ForkFailed`].
+    Fork { nr: usize, generation: Generation },
+    /// Send a worker a signal.
+    Send { pid: i32, signal: Sent },
+    /// Tell a worker to finish, over the channel and by SIGTERM; with `queue` it empties the accept queue first.
+    Drain { pid: i32, queue: bool },
+    /// Tell a worker to stop now, over the channel and by SIGQUIT.
+    Stop { pid: i32 },
+    /// Look at a worker's slot of the scoreboard; answered by [`Event::Inspected`].
+    Inspect { pid: i32, nr: usize },
+    /// Read the settings again and bind what is new in them; answered by [`Event::SettingsLoaded`] or `SettingsFailed`.
+    LoadSettings { generation: Generation },
+    /// No worker of another generation will be forked: drop their settings, and the listeners that only they had.
+    Keep { generation: Generation },
+    /// Let no new connection into the accept queues.
+    StopIncoming,
+    /// Reopen the log files.
+    ReopenLogs,
+    /// Start the new binary; answered by [`Event::UpgradeStarted`] or [`Event::UpgradeFailed`].
+    Upgrade,
+    /// Forget the upgrade.
+    EndUpgrade,
+    /// Take the predecessor's place.
+    Promote,
+    /// Tell the service manager.
+    Notify(Notification),
+    /// Write a log line.
+    Log(Notice),
+    /// End the process; no child is left.
+    Exit(i32),
+}
+
+/// What a child is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// SIGABRT: say where you are and die.
+    Abort,
+    /// SIGKILL
+    Kill,
+    /// SIGQUIT: stop now.
+    Quit,
+    /// SIGUSR1: reopen the logs.
+    Reopen,
+}
+
+/// What a service manager, or the predecessor, is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notification {
+    /// The first worker is ready, or a reload is over.
+    Ready,
+    /// A reload begins.
+    Reloading,
+    /// The server stops.
+    Stopping,
+    /// It stops, but that process carries on.
+    Successor(i32),
+}

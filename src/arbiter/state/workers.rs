@@ -1,0 +1,214 @@
+//! What becomes of workers: forked, ready, overdue, reaped, tried again.
+
+use std::time::Duration;
+
+use super::{
+    ABORT, Action, BOOT_DELAY, CRASH_DELAY, Cause, Child, FORK_DELAY, FORK_LOG, GIVE_UP, Moment, Notice, Notification,
+    Phase, QUICK, Retry, STABLE, Sent, State, Status, Upgrade, exponential, jittered,
+};
+
+impl State {
+    pub(super) fn forked(&mut self, now: Moment, nr: usize, pid: i32, out: &mut Vec<Action>) {
+        let Some(place) = self.forking.take().filter(|place| place.nr == nr) else {
+            debug_assert!(false, "nobody asked for worker {nr}");
+            return;
+        };
+        if self.fork_failures > 0 {
+            self.fork_failures = 0;
+            self.fork_retry = Moment::default();
+            self.fork_logged = None;
+            out.push(Action::Log(Notice::ForkRecovered));
+        }
+        if place.failures > 0 {
+            self.limiter.note(now);
+            if let Some(served) = self.earliest_retry(place.generation) {
+                self.retries.remove(served);
+            }
+        }
+        let policy = match &self.fallback {
+            Some(fallback) if fallback.generation == place.generation => fallback.policy,
+            _ => self.current.policy,
+        };
+        self.children.insert(Child {
+            nr,
+            pid,
+            generation: place.generation,
+            phase: Phase::Booting,
+            forked: now,
+            failures: place.failures,
+            timeout: policy.timeout,
+            deadline: policy.boot_timeout.map(|timeout| now + timeout),
+            check: None,
+            halted: None,
+            killed: false,
+        });
+    }
+
+    pub(super) fn fork_failed(&mut self, now: Moment, nr: usize, errno: i32, out: &mut Vec<Action>) {
+        if self.forking.take().is_none_or(|place| place.nr != nr) {
+            return;
+        }
+        self.fork_failures = self.fork_failures.saturating_add(1);
+        self.fork_retry = now + exponential(self.fork_failures, FORK_DELAY);
+        if self.fork_logged.is_none_or(|logged| now.since(logged) >= FORK_LOG) {
+            self.fork_logged = Some(now);
+            out.push(Action::Log(Notice::ForkFailed { errno }));
+        }
+    }
+
+    pub(super) fn ready(&mut self, now: Moment, pid: i32, out: &mut Vec<Action>) {
+        let Some(child) = self.children.find(pid).filter(|child| child.is_booting()) else { return };
+        child.phase = Phase::Ready(now);
+        child.deadline = None;
+        child.check = child.timeout.map(|timeout| now + timeout);
+        if child.generation == self.current.generation {
+            self.current.proven = true;
+            self.fallback = None;
+        }
+        if !std::mem::replace(&mut self.ever_ready, true) {
+            out.push(Action::Notify(Notification::Ready));
+        }
+    }
+
+    /// A worker that cannot be spoken to any more is about to end, or has to.
+    pub(super) fn channel_closed(&mut self, now: Moment, pid: i32) {
+        if let Some(child) = self.children.find(pid) {
+            child.limit(now + QUICK);
+        }
+    }
+
+    pub(super) fn reaped(&mut self, now: Moment, pid: i32, status: Status, out: &mut Vec<Action>) {
+        let Some(child) = self.children.remove(pid) else {
+            self.upgrade_gone(pid, status, out);
+            return;
+        };
+        match status {
+            Status::Code(0) => {}
+            Status::Code(code) => out.push(Action::Log(Notice::Exited { pid, code })),
+            Status::Signal(signal) => out.push(Action::Log(Notice::Signaled { pid, signal, own: child.killed })),
+        }
+        if self.stopping.is_some() {
+            return;
+        }
+        match child.phase {
+            Phase::Booting | Phase::Leaving(Cause::BootOverdue) => self.boot_failed(now, &child, status, out),
+            // Somebody (or the kernel, short of memory) killed a worker that was all right.
+            Phase::Ready(_) if status == Status::Signal(libc::SIGKILL) => {}
+            Phase::Ready(since) if now.since(since) < STABLE => self.retry_later(now, &child, CRASH_DELAY, out),
+            Phase::Ready(_) | Phase::Leaving(_) => {}
+        }
+    }
+
+    fn boot_failed(&mut self, now: Moment, child: &Child, status: Status, out: &mut Vec<Action>) {
+        let told = match status {
+            Status::Code(code @ (3 | 4)) => Some(code),
+            _ => None,
+        };
+        if child.generation == self.current.generation && !self.current.proven {
+            self.current.failures += 1;
+        }
+        let overdue = child.phase == Phase::Leaving(Cause::BootOverdue);
+        let hopeless = told.is_some() || overdue || self.current.failures >= GIVE_UP;
+        // A first generation is tried again unless it says itself that it cannot boot; a successor is given up sooner, as
+        // its predecessor serves on.
+        if !self.ever_ready && (told.is_some() || (hopeless && self.predecessor)) {
+            self.stop_quickly(now, told.unwrap_or(3), out);
+            return;
+        }
+        if hopeless
+            && child.generation == self.current.generation
+            && !self.current.proven
+            && let Some(fallback) = self.fallback.take()
+        {
+            self.give_up(fallback, out);
+            return;
+        }
+        self.retry_later(now, child, BOOT_DELAY, out);
+    }
+
+    fn retry_later(&mut self, now: Moment, child: &Child, most: Duration, out: &mut Vec<Action>) {
+        if child.failures == 0 {
+            self.limiter.note(child.forked);
+        }
+        if !self.is_wanted(child.generation) {
+            return;
+        }
+        let failures = child.failures.saturating_add(1);
+        let at = now + jittered(failures, most, &mut self.random);
+        self.retries.push(Retry { generation: child.generation, at, failures });
+        out.push(Action::Log(Notice::Retry { pid: child.pid, after: at.max(self.limiter.next()).since(now) }));
+    }
+
+    pub(super) fn inspected(&mut self, now: Moment, pid: i32, in_call_since: Option<Moment>, out: &mut Vec<Action>) {
+        let Some(child) = self.children.find(pid).filter(|child| !child.killed && child.check.is_some()) else {
+            return;
+        };
+        let Some(timeout) = child.timeout else { return };
+        // A worker may write any number there; at worst it is called overdue a timeout too late.
+        let since = in_call_since.unwrap_or(now).min(now);
+        let due = since + timeout;
+        if due <= now {
+            overdue(child, now, out);
+        } else {
+            child.check = Some(due);
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if matches!(self.upgrade, Upgrade::Starting { deadline: Some(deadline), .. } if deadline <= now) {
+            self.upgrade_overdue(now, out);
+        }
+        if now < self.excused {
+            return;
+        }
+        let is_due = |moment: Option<Moment>| moment.is_some_and(|moment| moment <= now);
+        for child in self.children.iter_mut().filter(|child| !child.killed) {
+            if child.is_booting() && (is_due(child.deadline) || is_due(child.halt_deadline())) {
+                out.push(Action::Log(Notice::BootOverdue { pid: child.pid }));
+                abort(child, Cause::BootOverdue, now, out);
+            } else if is_due(child.deadline) {
+                out.push(Action::Log(Notice::Killing { pid: child.pid }));
+                out.push(Action::Send { pid: child.pid, signal: Sent::Kill });
+                child.killed = true;
+            } else if is_due(child.halt_deadline()) {
+                overdue(child, now, out);
+            }
+        }
+        // All are looked at when one has to be, so that idle workers are looked at together.
+        let watched = |child: &&mut Child| !child.killed && child.check.is_some();
+        if self.children.iter().any(|child| !child.killed && is_due(child.check)) {
+            for child in self.children.iter_mut().filter(watched) {
+                child.check = child.timeout.map(|timeout| now + timeout);
+                out.push(Action::Inspect { pid: child.pid, nr: child.nr });
+            }
+        }
+    }
+}
+
+pub(super) fn drain(child: &mut Child, deadline: Moment, queue: bool, out: &mut Vec<Action>) {
+    child.phase = Phase::Leaving(Cause::Drained);
+    child.limit(deadline);
+    out.push(Action::Drain { pid: child.pid, queue });
+}
+
+pub(super) fn stop(child: &mut Child, now: Moment, out: &mut Vec<Action>) {
+    if child.is_staying() || child.phase == Phase::Leaving(Cause::Drained) {
+        child.phase = Phase::Leaving(Cause::Stopped);
+        out.push(Action::Stop { pid: child.pid });
+    }
+    child.check = None;
+    child.limit(now + QUICK);
+}
+
+fn overdue(child: &mut Child, now: Moment, out: &mut Vec<Action>) {
+    out.push(Action::Log(Notice::Overdue { pid: child.pid }));
+    abort(child, Cause::Overdue, now, out);
+}
+
+fn abort(child: &mut Child, cause: Cause, now: Moment, out: &mut Vec<Action>) {
+    child.phase = Phase::Leaving(cause);
+    child.check = None;
+    child.deadline = child.deadline.filter(|deadline| *deadline > now);
+    child.limit(now + ABORT);
+    out.push(Action::Send { pid: child.pid, signal: Sent::Abort });
+}
