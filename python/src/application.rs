@@ -285,7 +285,11 @@ impl Content<'_> {
             Self::Empty => return (Body::Empty, Some(first.len() as u64)),
             Self::One(part) => vec![part],
             Self::Many(parts) => parts,
-            Self::File(range, returned) => {
+            Self::File(mut range, returned) => {
+                if let Some(declared) = declared {
+                    // A part of the file, as in a response to a range request.
+                    range.length = range.length.min(declared.saturating_sub(first.len() as u64));
+                }
                 let length = first.len() as u64 + range.length;
                 return (body::file_body(range, returned), Some(length));
             }

@@ -156,22 +156,23 @@ impl Stream {
             }
             Ok(Piece::Bytes(bytes)) => {
                 let bytes = bytes.as_bytes();
-                let Some(left) = &mut self.left else {
-                    out.extend_from_slice(bytes);
-                    return Pull::More;
-                };
-                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                out.extend_from_slice(bytes.get(..take).unwrap_or_default());
-                *left -= take as u64;
-                if take < bytes.len() {
-                    log::error!(
-                        "Error handling request {}: the body is longer than its Content-Length; the rest is not sent",
-                        self.returned.name
-                    );
-                    // PEP 3333: stop iterating when enough has been sent.
-                    return Pull::End;
+                // What is too much is cut off where the response is framed.
+                out.extend_from_slice(bytes);
+                match self.left.map(|left| left.checked_sub(bytes.len() as u64)) {
+                    None => Pull::More,
+                    Some(Some(left)) => {
+                        self.left = Some(left);
+                        Pull::More
+                    }
+                    Some(None) => {
+                        log::error!(
+                            "Error handling request {}: the body is longer than its Content-Length; the rest is not sent",
+                            self.returned.name
+                        );
+                        // PEP 3333: stop iterating when enough has been sent.
+                        Pull::End
+                    }
                 }
-                Pull::More
             }
             Err(error) => {
                 self.returned.log(py, &error);

@@ -85,8 +85,9 @@ impl Keys {
             let name = match id {
                 FieldId::ContentLength => "CONTENT_LENGTH".to_owned(),
                 FieldId::ContentType => "CONTENT_TYPE".to_owned(),
-                // Programs take HTTP_PROXY for a setting of theirs (CVE-2016-5385).
-                FieldId::Other | FieldId::Proxy => continue,
+                // Programs take HTTP_PROXY for a setting of theirs (CVE-2016-5385). Chunks have been decoded, and there
+                // is a length: whoever looked for more would find none.
+                FieldId::Other | FieldId::Proxy | FieldId::TransferEncoding => continue,
                 _ => variable(id.name().as_bytes()),
             };
             if let Some(place) = fields.get_mut(index) {

@@ -138,9 +138,16 @@ pub(crate) fn each_field(
 #[inline]
 fn one_field(item: &Bound<'_, PyAny>, each: &mut impl FnMut(&[u8], &[u8]) -> PyResult<()>) -> PyResult<()> {
     let not_latin1 = |what: &str| PyValueError::new_err(format!("header {what} is not latin-1: {item:?}"));
-    let (name, value) = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().map_err(|_| {
-        PyTypeError::new_err(format!("a response header must be a tuple of a name and a value, not {item:?}"))
-    })?;
+    let pair = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>();
+    let (name, value) = match pair.or_else(|_| item.extract().map(|[name, value]: [Bound<'_, PyAny>; 2]| (name, value)))
+    {
+        Ok(pair) => pair,
+        Err(_) => {
+            return Err(PyTypeError::new_err(format!(
+                "a response header must be a tuple of a name and a value, not {item:?}"
+            )));
+        }
+    };
     let (Ok(name), Ok(value)) = (name.cast::<PyString>(), value.cast::<PyString>()) else {
         return Err(PyTypeError::new_err(format!("name and value of a response header must be str: {item:?}")));
     };

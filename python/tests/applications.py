@@ -66,7 +66,7 @@ def environ(environ, start_response):
 
 @path
 def echo(environ, start_response):
-    body = environ["wsgi.input"].read()
+    body = environ["wsgi.input"].read(-1)
     start_response("200 OK", [("X-Content-Length", environ.get("CONTENT_LENGTH", "none"))])
     return [body]
 
