@@ -8,21 +8,21 @@ use std::time::Duration;
 /// Unlike [`std::time::Instant`] it can be written into the scoreboard and read by another process, and a test can make
 /// one up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment(u64);
+pub(crate) struct Moment(u64);
 
 impl Moment {
     /// The moment that is `nanoseconds` after the clock's zero.
-    pub const fn from_nanos(nanoseconds: u64) -> Self {
+    pub(crate) const fn from_nanos(nanoseconds: u64) -> Self {
         Self(nanoseconds)
     }
 
     /// Nanoseconds since the clock's zero.
-    pub const fn as_nanos(self) -> u64 {
+    pub(crate) const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// The time since `earlier`; zero if that is later.
-    pub const fn since(self, earlier: Self) -> Duration {
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }

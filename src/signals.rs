@@ -49,9 +49,11 @@ pub(crate) struct Meaning {
     pub(crate) number: i32,
     /// Its name in log lines.
     pub(crate) name: &'static str,
-    /// What the arbiter does.
+    /// What the arbiter does, for `docs/guide/signals.md`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "documentation"))]
     pub(crate) arbiter: &'static str,
-    /// What a worker does.
+    /// What a worker does; empty is nothing.
+    #[cfg_attr(not(test), expect(dead_code, reason = "documentation"))]
     pub(crate) worker: &'static str,
 }
 
@@ -72,18 +74,42 @@ pub(crate) static SIGNALS: [Meaning; 10] = [
         Signal::Term,
         libc::SIGTERM,
         "term",
-        "stop gracefully, within `graceful_timeout`; a second one stops quickly",
-        "finish what is in flight, then exit",
+        "stop gracefully: finish what is in flight, within `graceful_timeout`; a second one stops at once",
+        "finish what is in flight, then exit (the arbiter starts another)",
     ),
-    meaning(Signal::Int, libc::SIGINT, "int", "stop quickly", "stop now"),
-    meaning(Signal::Quit, libc::SIGQUIT, "quit", "stop quickly", "stop now"),
-    meaning(Signal::Hup, libc::SIGHUP, "hup", "reload the settings and the application, new workers first", "nothing"),
-    meaning(Signal::Usr2, libc::SIGUSR2, "usr2", "upgrade: run the new binary on the same sockets", "log what it does"),
-    meaning(Signal::Winch, libc::SIGWINCH, "winch", "with `daemon`: stop the workers, keep the arbiter", "nothing"),
-    meaning(Signal::Ttin, libc::SIGTTIN, "ttin", "one worker more", "nothing"),
-    meaning(Signal::Ttou, libc::SIGTTOU, "ttou", "one worker less", "nothing"),
-    meaning(Signal::Usr1, libc::SIGUSR1, "usr1", "reopen the logs, here and in the workers", "reopen the logs"),
-    meaning(Signal::Chld, libc::SIGCHLD, "chld", "reap workers that have ended", "nothing"),
+    meaning(Signal::Int, libc::SIGINT, "int", "stop at once; Ctrl+C is `INT`", "stop at once"),
+    meaning(Signal::Quit, libc::SIGQUIT, "quit", "stop at once", "stop at once"),
+    meaning(
+        Signal::Hup,
+        libc::SIGHUP,
+        "hup",
+        "[reload](reload.md): read the settings again, start new workers, retire the old ones",
+        "",
+    ),
+    meaning(
+        Signal::Usr2,
+        libc::SIGUSR2,
+        "usr2",
+        "[upgrade](reload.md#a-new-binary): start a new binary beside this one, on the same sockets",
+        "log what it is doing",
+    ),
+    meaning(
+        Signal::Winch,
+        libc::SIGWINCH,
+        "winch",
+        "stop the workers and keep the arbiter, if it is a daemon; `HUP` starts workers again",
+        "",
+    ),
+    meaning(Signal::Ttin, libc::SIGTTIN, "ttin", "one worker more", ""),
+    meaning(Signal::Ttou, libc::SIGTTOU, "ttou", "one worker less, but never none", ""),
+    meaning(
+        Signal::Usr1,
+        libc::SIGUSR1,
+        "usr1",
+        "reopen the log files, here and in the workers",
+        "reopen the log files",
+    ),
+    meaning(Signal::Chld, libc::SIGCHLD, "chld", "reap workers that have ended", ""),
 ];
 
 /// How often each signal has come since it was last taken, in the order of [`Signal`].
@@ -93,11 +119,6 @@ impl Signal {
     /// Its row of [`SIGNALS`].
     pub(crate) fn meaning(self) -> &'static Meaning {
         SIGNALS.iter().find(|row| row.signal == self).unwrap_or(&SIGNALS[0])
-    }
-
-    /// Its number.
-    pub(crate) fn number(self) -> i32 {
-        self.meaning().number
     }
 
     /// Its name in log lines: `hup`.
@@ -214,12 +235,31 @@ mod tests {
         }
     }
 
+    /// `UPDATE=1 cargo test` writes the table anew.
+    #[test]
+    fn the_guide_has_the_table_of_signals() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide/signals.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut table = "| signal | arbiter | worker |\n|---|---|---|\n".to_owned();
+        for Meaning { name, arbiter, worker, .. } in &SIGNALS {
+            let worker = if worker.is_empty() { "-" } else { worker };
+            table += &format!("| `{}` | {arbiter} | {worker} |\n", name.to_uppercase());
+        }
+        let start = text.find("| signal |").unwrap();
+        let end = start + text[start..].find("\n\n").unwrap() + 1;
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, format!("{}{table}{}", &text[..start], &text[end..])).unwrap();
+        } else {
+            assert_eq!(&text[start..end], table, "run `UPDATE=1 cargo test`");
+        }
+    }
+
     /// The only test that sends signals: they reach the whole process.
     #[test]
     fn signals_arrive_counted_and_in_order_and_are_harmless_once_forgotten() {
         let mut signals = Signals::install(&[Signal::Ttin, Signal::Winch, Signal::Usr2]).unwrap();
         assert_eq!(signals.take(), []);
-        let raise = |signal: Signal| signal_hook::low_level::raise(signal.number()).unwrap();
+        let raise = |signal: Signal| signal_hook::low_level::raise(signal.meaning().number).unwrap();
         for signal in [Signal::Ttin, Signal::Winch, Signal::Ttin, Signal::Ttin] {
             raise(signal);
         }

@@ -364,18 +364,24 @@ fn more_connections_than_a_worker_holds_wait_for_their_turn() {
 }
 
 #[test]
-fn connections_are_spread_over_the_workers() {
+fn a_worker_that_is_busy_keeps_nobody_from_its_sibling() {
     let server = Server::probe().args(&["-w", "2"]).start();
-    server.wait_workers(2);
-    let mut pids = std::collections::HashMap::<String, u32>::new();
+    let mut busy = server.connect();
+    busy.send("GET /sleep/2500 HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    poll_until("the call", SOON, || {
+        let waiting = server.workers().into_iter().filter(|pid| process::is_waiting(*pid)).count();
+        (waiting == 1).then_some(())
+    });
+    let began = Instant::now();
     let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     for client in &mut clients {
-        client.send("GET /pid HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
     }
     for client in &mut clients {
-        *pids.entry(client.answer().expect("an answer").text()).or_default() += 1;
+        assert_eq!(client.answer().expect("an answer").text(), "hello");
     }
-    assert!(pids.len() == 2 && pids.values().all(|count| *count >= 5), "{pids:?}");
+    assert!(began.elapsed() < Duration::from_secs(2), "they waited {:?}", began.elapsed());
+    assert_eq!(busy.answer().expect("an answer").text(), "slept");
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn soak() {
         ("crash-loop", &|| faults::crash_loop(seconds(10))),
         ("broken", &|| faults::broken_reloads(seconds(30))),
         ("stop", &|| faults::graceful_stop(200, 20)),
+        ("leaks", &|| faults::leaks(seconds(40))),
         ("hang", &faults::hanging_workers),
     ];
     let mut figures: Vec<Figure> = Vec::new();

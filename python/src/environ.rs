@@ -257,7 +257,8 @@ impl Environs {
             set("REMOTE_PORT", string(""))?;
         }
         // Room that a copy keeps, or the first header fields of every request would make its dictionary grow.
-        let room: Vec<String> = (0..12).map(|number| format!("ferricorn.room.{number}")).collect();
+        // Only so much, as a dictionary with more holes than that is copied entry by entry.
+        let room: Vec<String> = (0..8).map(|number| format!("ferricorn.room.{number}")).collect();
         for key in &room {
             environ.set_item(key, false)?;
         }
@@ -274,28 +275,28 @@ impl Environs {
         environ: &Bound<'py, PyDict>,
     ) -> PyResult<()> {
         let mut seen: u128 = 0;
-        for field in request.fields() {
-            let key = match self.keys.fields.get(field.id as usize) {
+        for (id, name, value) in request.head().raw_fields() {
+            let key = match self.keys.fields.get(id as usize) {
                 Some(Some(key)) => {
-                    let bit = 1 << (field.id as u32 % u128::BITS);
+                    let bit = 1 << (id as u32 % u128::BITS);
                     if seen & bit == 0 {
                         seen |= bit;
-                        environ.set_item(key, text(py, field.value)?)?;
+                        environ.set_item(key, text(py, value)?)?;
                         continue;
                     }
                     key.bind(py).clone()
                 }
-                _ if field.id != FieldId::Other => continue,
+                _ if id != FieldId::Other => continue,
                 // It could be taken for one with hyphens, which a proxy in front may have checked.
-                _ if field.name.contains('_') => continue,
-                _ => self.name(py, field.name.as_bytes()),
+                _ if name.contains(&b'_') => continue,
+                _ => self.name(py, name),
             };
-            let value = text(py, field.value)?;
+            let value = text(py, value)?;
             match environ.get_item(&key)? {
                 None => environ.set_item(key, value)?,
                 Some(before) => {
                     // RFC 9110 §5.3, and RFC 6265 §5.4 for cookies.
-                    let separator = if field.id == FieldId::Cookie { "; " } else { "," };
+                    let separator = if id == FieldId::Cookie { "; " } else { "," };
                     environ.set_item(key, before.add(separator)?.add(value)?)?;
                 }
             }
@@ -408,6 +409,6 @@ fn forwarded_script_name<'r>(request: &Request<'r>) -> Option<&'r [u8]> {
     if !request.peer().trusted {
         return None;
     }
-    let mut fields = request.fields().filter(|field| field.id == FieldId::Other);
-    fields.find(|field| field.name.eq_ignore_ascii_case("script_name")).map(|field| field.value)
+    let mut fields = request.head().raw_fields().filter(|(id, ..)| *id == FieldId::Other);
+    fields.find(|(_, name, _)| name.eq_ignore_ascii_case(b"script_name")).map(|(.., value)| value)
 }

@@ -31,6 +31,15 @@ pub(crate) enum Cause {
     BootOverdue,
 }
 
+/// How a process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// With that exit code.
+    Code(i32),
+    /// By that signal.
+    Signal(i32),
+}
+
 /// A worker that was forked and has not been reaped.
 #[derive(Clone, Debug)]
 pub(crate) struct Child {

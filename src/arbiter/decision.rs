@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::children::Generation;
+use super::children::{Generation, Status};
 use super::notice::Notice;
 use crate::clock::Moment;
 use crate::signals::Signal;
@@ -59,15 +59,6 @@ pub(crate) enum Event {
     PredecessorGone,
     /// Time has passed.
     Tick,
-}
-
-/// How a process has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// With that exit code.
-    Code(i32),
-    /// By that signal.
-    Signal(i32),
 }
 
 /// What is to be done, in this order.

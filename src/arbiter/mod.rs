@@ -26,8 +26,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{self, kill};
 use nix::unistd::Pid;
 
-use children::Generation;
-use decision::{Action, Event, Notification, Policy, Sent, Status};
+use children::{Generation, Status};
+use decision::{Action, Event, Notification, Policy, Sent};
 use notice::Notice;
 pub(crate) use sockets::{Legacy, Sockets};
 use state::{FIRST_GENERATION, State};
@@ -110,6 +110,8 @@ pub(crate) struct Arbiter<'a> {
     signals: Option<Signals>,
     pidfile: Option<Pidfile>,
     notifier: Notifier,
+    /// Workers are to look into the accept queues before the arbiter sleeps again.
+    look: bool,
     /// What the service manager is told to be wrong.
     trouble: Option<String>,
     next_watchdog: Moment,
@@ -119,7 +121,7 @@ pub(crate) struct Arbiter<'a> {
     replan: Box<dyn FnMut() -> Result<Plan, Error> + 'a>,
 }
 
-/// Messages of a worker that are read at a time; one that has said more than that is out of its mind.
+/// Messages of a worker that are read at a time, whatever it says.
 const MESSAGES: usize = 16;
 /// How long to wait when it is impossible to wait for something.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -144,6 +146,7 @@ impl<'a> Arbiter<'a> {
             signals: Some(Signals::install(&SIGNALS.map(|row| row.signal))?),
             pidfile,
             notifier,
+            look: false,
             trouble: None,
             next_watchdog: Moment::default(),
             launch,
@@ -222,6 +225,9 @@ impl<'a> Arbiter<'a> {
             }
         }
         let exit = if reap { self.reap() } else { None };
+        if std::mem::take(&mut self.look) {
+            self.look();
+        }
         if let Some(interval) = self.notifier.watchdog_interval() {
             let now = sys::now();
             if now >= self.next_watchdog {
@@ -240,15 +246,14 @@ impl<'a> Arbiter<'a> {
                         return Some(code);
                     }
                 }
-                Received::Message(Message::Look) => self.look(),
+                Received::Message(Message::Look) => self.look = true,
                 Received::Message(_) => {}
                 Received::Nothing => return None,
                 Received::Closed => return self.hang_up(pid),
             }
         }
-        // A worker has one thing to say in its life.
-        log::error!("Worker (pid:{pid}) talks nonsense");
-        self.hang_up(pid)
+        // The others first: what is left here wakes us again.
+        None
     }
 
     /// Has the workers look into the accept queues. An exclusive wake-up that went to a worker which then died, or left the
@@ -282,7 +287,7 @@ impl<'a> Arbiter<'a> {
             return None;
         }
         self.predecessor = None;
-        self.look();
+        self.look = true;
         self.handle(Event::PredecessorGone)
     }
 
@@ -299,7 +304,7 @@ impl<'a> Arbiter<'a> {
                 // What it said before it ended comes first.
                 self.hear_worker(pid);
                 self.workers.remove(&pid);
-                self.look();
+                self.look = true;
             }
             if let Some(code) = self.handle(event) {
                 return Some(code);

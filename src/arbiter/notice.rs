@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::children::Generation;
-use super::decision::Status;
+use super::children::{Generation, Status};
 use crate::signals::Signal;
 
 /// A log line.
@@ -125,6 +124,9 @@ impl fmt::Display for Notice {
             Self::Retry { pid, after } => {
                 write!(f, "Worker (pid:{pid}) failed soon after its start: the next one starts in {after:.1?}")
             }
+            Self::ForkFailed { errno: libc::EDEADLK } => {
+                f.write_str("Cannot start a worker: this process has other threads; trying again")
+            }
             Self::ForkFailed { errno } => {
                 write!(f, "Cannot start a worker: {}; trying again", Errno::from_raw(*errno).desc())
             }
@@ -170,5 +172,47 @@ fn signal_name(signal: i32) -> String {
     match nix::sys::signal::Signal::try_from(signal) {
         Ok(signal) => signal.as_str().to_owned(),
         Err(_) => format!("signal {signal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_gunicorns() {
+        let master = Master::First;
+        let lines = [
+            (Notice::Handling(Signal::Ttin), "Handling signal: ttin"),
+            (Notice::HangUp { master }, "Hang up: Master"),
+            (Notice::Exited { pid: 7, code: 1 }, "Worker (pid:7) exited with code 1."),
+            (
+                Notice::Signaled { pid: 7, signal: libc::SIGKILL, own: false },
+                "Worker (pid:7) was sent SIGKILL! Perhaps out of memory?",
+            ),
+            (Notice::Signaled { pid: 7, signal: libc::SIGKILL, own: true }, "Worker (pid:7) was sent SIGKILL!"),
+            (Notice::Signaled { pid: 7, signal: libc::SIGSEGV, own: false }, "Worker (pid:7) was sent SIGSEGV!"),
+            (Notice::Signaled { pid: 7, signal: 34, own: false }, "Worker (pid:7) was sent signal 34!"),
+            (Notice::Overdue { pid: 7 }, "WORKER TIMEOUT (pid:7)"),
+            (Notice::Pausing, "graceful stop of workers"),
+            (Notice::UpgradeRunning, "USR2 signal ignored. Child exists."),
+            (Notice::UpgradeTooEarly, "USR2 signal ignored. Parent exists."),
+            (Notice::Promoted, "Master has been promoted."),
+            (Notice::ShuttingDown { master: Master::Second, code: 0 }, "Shutting down: Master.2"),
+            (Notice::Reason { code: 3 }, "Reason: Worker failed to boot."),
+            (Notice::Reason { code: 4 }, "Reason: App failed to load."),
+        ];
+        for (notice, line) in lines {
+            assert_eq!(notice.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn overdue_workers_are_critical_and_stopped_ones_are_not() {
+        assert_eq!(Notice::Overdue { pid: 7 }.level(), None);
+        let signaled = |signal| Notice::Signaled { pid: 7, signal, own: false }.level();
+        assert_eq!(signaled(libc::SIGTERM), Some(log::Level::Info));
+        assert_eq!(signaled(libc::SIGSEGV), Some(log::Level::Warn));
+        assert_eq!(signaled(libc::SIGKILL), Some(log::Level::Error));
     }
 }

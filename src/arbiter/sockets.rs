@@ -9,7 +9,7 @@ use super::children::Generation;
 use super::state::FIRST_GENERATION;
 use crate::app::Address;
 use crate::error::Error;
-use crate::listener::{BindError, Listener, Policy};
+use crate::listener::{Listener, Policy};
 use crate::settings::{BindAddress, Settings};
 
 /// All listeners that some generation serves.
@@ -60,10 +60,15 @@ impl Sockets {
         }
         for address in &settings.bind {
             let listener = match (legacy.take(address), legacy.succeeding) {
-                (Some(listener), _) => listener,
-                (None, true) => Listener::bind(address, policy)?,
-                (None, false) => bind_patiently(address, policy)?,
+                (Some(listener), _) => Ok(listener),
+                (None, true) => Listener::bind(address, policy).map_err(Error::from),
+                (None, false) => bind_patiently(address, policy),
             };
+            let listener = listener.inspect_err(|_| {
+                if !legacy.succeeding {
+                    sockets.unlink();
+                }
+            })?;
             sockets.add(listener, Some(address.clone()), generation);
         }
         Ok(sockets)
@@ -84,18 +89,17 @@ impl Sockets {
         settings: &Settings,
         policy: &Policy,
     ) -> Result<bool, Error> {
-        let is_known = |address: &&BindAddress| self.0.iter().any(|socket| socket.address.as_ref() == Some(address));
+        // Lent sockets that nobody asked for are served whatever the addresses say.
         let lent = self.0.iter().any(|socket| socket.address.is_none());
-        let missing = settings.bind.iter().filter(|address| !lent && !is_known(address));
-        let made = missing.map(|address| Ok((Listener::bind(address, policy)?, address.clone())));
-        let made = made.collect::<Result<Vec<_>, BindError>>()?;
-        for socket in &mut self.0 {
-            if lent || socket.address.as_ref().is_some_and(|address| settings.bind.contains(address)) {
-                socket.generations.push(generation);
-            }
+        let asked = |socket: &Socket| socket.address.as_ref().is_some_and(|address| settings.bind.contains(address));
+        for socket in self.0.iter_mut().filter(|socket| lent || asked(socket)) {
+            socket.generations.push(generation);
         }
-        for (listener, address) in made {
-            self.add(listener, Some(address), generation);
+        for address in settings.bind.iter().filter(|_| !lent) {
+            if self.0.iter().all(|socket| socket.address.as_ref() != Some(address)) {
+                let listener = Listener::bind(address, policy).inspect_err(|_| self.retract(generation))?;
+                self.add(listener, Some(address.clone()), generation);
+            }
         }
         Ok(self.0.iter().any(|socket| !socket.generations.contains(&generation)))
     }
@@ -211,4 +215,105 @@ fn bind_patiently(address: &BindAddress, policy: &Policy) -> Result<Listener, Er
         }
     }
     Err(Error::configuration("no address could be bound"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::os::unix::net::UnixStream;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::scenario::Scratch;
+
+    const POLICY: Policy = Policy { backlog: 16, socket_mode: 0o600, owner: None };
+
+    fn binding(paths: &[&PathBuf]) -> Settings {
+        Settings { bind: paths.iter().map(|path| BindAddress::Unix((*path).clone())).collect(), ..Settings::default() }
+    }
+
+    fn is_served(path: &Path) -> bool {
+        UnixStream::connect(path).is_ok()
+    }
+
+    fn count(sockets: &Sockets, generation: Generation) -> usize {
+        sockets.0.iter().filter(|socket| socket.generations.contains(&generation)).count()
+    }
+
+    #[test]
+    fn a_reload_keeps_common_addresses_binds_new_ones_and_drops_old_ones_once_it_is_through() {
+        let scratch = Scratch::new();
+        let [old, common, new] = ["old", "common", "new"].map(|name| scratch.join(name));
+        let mut sockets = Sockets::open(&binding(&[&old, &common]), &POLICY, Legacy::default()).unwrap();
+        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&common).unwrap());
+        let before = inode();
+        assert!(sockets.extend(2, &binding(&[&common, &new]), &POLICY).unwrap(), "one is left over");
+        assert!([&old, &common, &new].into_iter().all(|path| is_served(path)), "both generations serve");
+        assert_eq!((count(&sockets, 1), count(&sockets, 2)), (2, 2));
+        sockets.keep(2, false);
+        assert!(!old.exists() && is_served(&common) && is_served(&new));
+        assert_eq!(inode(), before, "the common one was never closed");
+        assert!(!sockets.extend(3, &binding(&[&common, &new]), &POLICY).unwrap());
+        sockets.keep(3, false);
+        assert_eq!(sockets.into_listeners(3).len(), 2);
+    }
+
+    #[test]
+    fn a_reload_that_is_given_up_leaves_nothing_behind() {
+        let scratch = Scratch::new();
+        let [old, new] = ["old", "new"].map(|name| scratch.join(name));
+        let mut sockets = Sockets::open(&binding(&[&old]), &POLICY, Legacy::default()).unwrap();
+        sockets.extend(2, &binding(&[&new]), &POLICY).unwrap();
+        sockets.keep(1, false);
+        assert!(is_served(&old) && !new.exists());
+        let impossible = scratch.join("nowhere/socket");
+        assert!(sockets.extend(3, &binding(&[&new, &impossible]), &POLICY).is_err());
+        assert!(is_served(&old) && !new.exists());
+        assert_eq!((count(&sockets, 1), count(&sockets, 3)), (1, 0));
+        sockets.unlink();
+        assert!(!old.exists());
+    }
+
+    #[test]
+    fn a_start_that_fails_leaves_nothing_behind() {
+        let scratch = Scratch::new();
+        let [one, impossible] = ["one", "nowhere/socket"].map(|name| scratch.join(name));
+        assert!(Sockets::open(&binding(&[&one, &impossible]), &POLICY, Legacy::default()).is_err());
+        assert!(!one.exists());
+    }
+
+    #[test]
+    fn what_other_arbiters_serve_as_well_is_dropped_without_a_trace() {
+        let scratch = Scratch::new();
+        let [old, new] = ["old", "new"].map(|name| scratch.join(name));
+        let mut sockets = Sockets::open(&binding(&[&old]), &POLICY, Legacy::default()).unwrap();
+        sockets.extend(2, &binding(&[&new]), &POLICY).unwrap();
+        sockets.keep(2, true);
+        assert!(old.exists());
+    }
+
+    #[test]
+    fn sockets_of_a_predecessor_are_known_by_their_addresses() {
+        let tcp = |host: &str, port| BindAddress::Tcp { host: host.to_owned(), port };
+        let bound = |address: &str| Address::Ip(address.parse::<SocketAddr>().unwrap());
+        let unix = |path: &str| Address::Unix(Some(path.into()));
+        let cases = [
+            (tcp("127.0.0.1", 80), bound("127.0.0.1:80"), true),
+            (tcp("127.0.0.1", 0), bound("127.0.0.1:40000"), true),
+            (tcp("127.0.0.1", 81), bound("127.0.0.1:80"), false),
+            (tcp("127.0.0.2", 80), bound("127.0.0.1:80"), false),
+            (tcp("", 80), bound("0.0.0.0:80"), true),
+            (tcp("", 80), bound("127.0.0.1:80"), false),
+            (tcp("::1", 80), bound("[::1]:80"), true),
+            (tcp("localhost", 80), bound("127.0.0.1:80"), true),
+            (BindAddress::Unix("/run/x".into()), unix("/run/x"), true),
+            (BindAddress::Unix("/run/x".into()), unix("/run/y"), false),
+            (BindAddress::Unix("/run/x".into()), Address::Unix(None), false),
+            (BindAddress::Unix("/run/x".into()), bound("127.0.0.1:80"), false),
+        ];
+        for (address, local, expected) in cases {
+            assert_eq!(names(&address, &local), expected, "{address:?} {local:?}");
+        }
+    }
 }

@@ -22,8 +22,8 @@ use std::time::Duration;
 use workers::{drain, stop};
 
 use super::backoff::{Limiter, Random, exponential, jittered};
-use super::children::{Cause, Child, Children, Generation, Phase};
-use super::decision::{Action, Event, Notification, Policy, Sent, Status};
+use super::children::{Cause, Child, Children, Generation, Phase, Status};
+use super::decision::{Action, Event, Notification, Policy, Sent};
 use super::notice::{Master, Notice};
 use crate::clock::Moment;
 use crate::signals::Signal;

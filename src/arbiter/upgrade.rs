@@ -58,7 +58,8 @@ impl Launch {
         let CommandLine { executed, arguments } = command_line;
         let directory = env::current_dir()?;
         let name = executed.first().map_or(OsStr::new(""), OsString::as_os_str);
-        let program = find_program(name, &directory).map_or_else(env::current_exe, Ok)?;
+        let searched = env::var_os("PATH").unwrap_or_default();
+        let program = find_program(name, &directory, &searched).map_or_else(env::current_exe, Ok)?;
         Ok(Self { program, executed, arguments, directory, environment: env::vars_os().collect() })
     }
 
@@ -171,15 +172,45 @@ fn take_variable(name: &str) -> Option<String> {
 }
 
 /// Where the shell found the program of that name.
-fn find_program(name: &OsStr, directory: &Path) -> Option<PathBuf> {
+fn find_program(name: &OsStr, directory: &Path, searched: &OsStr) -> Option<PathBuf> {
     let path = Path::new(name);
     if name.is_empty() {
         return None;
     }
-    if path.components().count() > 1 || name.as_encoded_bytes().contains(&b'/') {
+    if name.as_encoded_bytes().contains(&b'/') {
         return Some(directory.join(path));
     }
-    let searched = env::var_os("PATH")?;
-    let mut candidates = env::split_paths(&searched).map(|place| directory.join(place).join(path));
+    let mut candidates = env::split_paths(searched).map(|place| directory.join(place).join(path));
     candidates.find(|candidate| candidate.is_file() && access(candidate, AccessFlags::X_OK).is_ok())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::scenario::Scratch;
+
+    #[test]
+    fn the_program_is_found_where_the_shell_has_found_it() {
+        let scratch = Scratch::new();
+        let make = |place: &str, mode: u32| {
+            let path = scratch.join(place);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        make("a/plain", 0o644);
+        let right = make("b/plain", 0o755);
+        let searched = env::join_paths([scratch.join("a"), scratch.join("b")]).unwrap();
+        let directory = scratch.join("");
+        let find = |name: &str| find_program(name.as_ref(), &directory, &searched);
+        assert_eq!(find("plain"), Some(right.clone()));
+        assert_eq!(find("b/plain"), Some(right.clone()));
+        assert_eq!(find(right.to_str().unwrap()), Some(right));
+        assert_eq!(find("missing"), None);
+        assert_eq!(find(""), None);
+    }
 }

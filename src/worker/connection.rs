@@ -173,6 +173,16 @@ impl Connection {
         matches!(self.stage, Stage::Idle | Stage::Proxy) && self.input.is_none()
     }
 
+    /// Whether our side is closed and only the peer's is not.
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.stage == Stage::Lingering
+    }
+
+    /// Until when it may be idle, if it is and has served its purpose.
+    pub(crate) fn idle_until(&self) -> Option<Moment> {
+        self.deadline.filter(|_| self.is_idle() && self.requests > 0)
+    }
+
     /// The worker has begun to drain: an idle connection gets the grace period.
     pub(crate) fn begin_drain(&mut self, world: &World) {
         if self.is_idle() {
@@ -617,7 +627,7 @@ impl Connection {
         next
     }
 
-    /// The deadline has passed.
+    /// The deadline has passed, or an idle connection has to make room.
     pub(crate) fn expire(&mut self, world: &mut World) -> Next {
         match self.stage {
             Stage::Lingering => Next::Close,

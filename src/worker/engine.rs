@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,12 @@ const REENTER: u32 = 64;
 /// How long accepting pauses when the process has no descriptors left.
 const STARVED: Duration = Duration::from_millis(250);
 
+/// How often a full worker looks for idle connections.
+const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
+
+/// How often it is said that a worker is full.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
+
 /// When lines that the access log's pipe or disk did not take are offered to it again.
 const LOG_RETRY: Duration = Duration::from_millis(100);
 
@@ -65,6 +71,8 @@ struct Ready {
 struct Place {
     /// `None` while it is checked out.
     connection: Option<Box<Connection>>,
+    /// It is counted in [`Core::lingering`].
+    lingering: bool,
 }
 
 #[derive(Debug)]
@@ -74,6 +82,8 @@ struct Core {
     ready: VecDeque<Ready>,
     again: VecDeque<usize>,
     connections: Slab<Place>,
+    /// How many of them only wait for their peers to close, and so count for no limit.
+    lingering: usize,
     timers: Wheel,
     expired: Vec<usize>,
     /// As of the last wait.
@@ -83,6 +93,10 @@ struct Core {
     accepted: u32,
     /// The listeners were left, perhaps after an exclusive wake-up that no sibling has had.
     swallowed: bool,
+    /// When idle connections were last let go to make room.
+    shed: Moment,
+    /// When it was last said that there is no room.
+    warned: Option<Moment>,
 }
 
 /// Whether the listeners are watched.
@@ -103,9 +117,16 @@ pub(crate) struct Engine {
     core: Mutex<Core>,
     /// The poll's own epoll instance, for what mio cannot ask for.
     epoll: Epoll,
-    fd: RawFd,
-    listeners: Vec<OwnedFd>,
+    entrances: Vec<Entrance>,
     limit: usize,
+}
+
+/// A listener, as a worker has it.
+#[derive(Debug)]
+struct Entrance {
+    fd: OwnedFd,
+    /// Others hold it, too: its queue is never empty for good.
+    shared: bool,
 }
 
 /// What a turn came to, for the worker.
@@ -121,25 +142,29 @@ impl Engine {
     /// An engine that will accept from `listeners`, at most `limit` connections at a time; and its letterbox.
     pub(crate) fn new(listeners: &[Listener], limit: usize) -> io::Result<(Self, Arc<Letterbox>)> {
         let poll = Poll::new()?;
-        let fd = poll.as_raw_fd();
         let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), LETTERS)?));
-        let epoll = Epoll(crate::sys::duplicate(fd)?);
-        let listeners =
-            listeners.iter().map(|listener| listener.as_fd().try_clone_to_owned()).collect::<Result<Vec<_>, _>>()?;
+        let epoll = Epoll(crate::sys::duplicate(poll.as_raw_fd())?);
+        let entrance = |listener: &Listener| -> io::Result<Entrance> {
+            Ok(Entrance { fd: listener.as_fd().try_clone_to_owned()?, shared: listener.is_inherited() })
+        };
+        let entrances = listeners.iter().map(entrance).collect::<io::Result<Vec<_>>>()?;
         let core = Core {
             poll,
             events: Events::with_capacity(BATCH),
             ready: VecDeque::with_capacity(BATCH),
             again: VecDeque::new(),
             connections: Slab::new(),
+            lingering: 0,
             timers: Wheel::new(crate::sys::now_coarse()),
             expired: Vec::new(),
             now: crate::sys::now_coarse(),
             accepting: Accepting::Ended,
             accepted: 0,
             swallowed: false,
+            shed: Moment::default(),
+            warned: None,
         };
-        Ok((Self { core: Mutex::new(core), epoll, fd, listeners, limit }, letterbox))
+        Ok((Self { core: Mutex::new(core), epoll, entrances, limit }, letterbox))
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
@@ -149,8 +174,8 @@ impl Engine {
 
     /// Readable when a turn has something to do; for embedding in a foreign loop.
     #[cfg_attr(not(test), expect(dead_code, reason = "for embedding in a foreign loop"))]
-    pub(crate) fn fd(&self) -> RawFd {
-        self.fd
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
     }
 
     /// Watches a descriptor of the worker's; turns report it as bit `number` (0 to 7).
@@ -166,9 +191,9 @@ impl Engine {
     }
 
     fn enter_listeners(&self) -> io::Result<()> {
-        for (index, listener) in self.listeners.iter().enumerate() {
+        for (index, entrance) in self.entrances.iter().enumerate() {
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-            match self.epoll.add(listener, EpollEvent::new(flags, (LISTENERS + index) as u64)) {
+            match self.epoll.add(&entrance.fd, EpollEvent::new(flags, (LISTENERS + index) as u64)) {
                 Ok(()) | Err(nix::Error::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -177,9 +202,9 @@ impl Engine {
     }
 
     fn leave_listeners(&self) {
-        for listener in &self.listeners {
+        for entrance in &self.entrances {
             // Fails where it was not entered, which is as good.
-            let _ = self.epoll.delete(listener);
+            let _ = self.epoll.delete(&entrance.fd);
         }
     }
 
@@ -199,7 +224,8 @@ impl Engine {
             core.swallowed = true;
         }
         if queue {
-            for index in 0..self.listeners.len() {
+            // What others hold, too, is theirs to empty, or waits for the next start.
+            for (index, _) in self.entrances.iter().enumerate().filter(|(_, entrance)| !entrance.shared) {
                 while let Ok(true) = self.accept(world, index) {}
             }
         }
@@ -251,8 +277,6 @@ impl Engine {
         if let Some(access) = &mut world.access {
             access.flush();
         }
-        let lost = crate::logging::lost() + world.access.as_ref().map_or(0, |access| access.lost());
-        world.slot.publish(world.requests, self.connections() as u64, lost);
         Ok(turned)
     }
 
@@ -313,8 +337,8 @@ impl Engine {
 
     /// Accepts one connection and serves what it has sent already. `false` if there is none.
     fn accept(&self, world: &mut World, index: usize) -> io::Result<bool> {
-        let Some(listener) = self.listeners.get(index) else { return Ok(false) };
-        let (socket, peer) = match crate::sys::accept(listener.as_fd()) {
+        let Some(entrance) = self.entrances.get(index) else { return Ok(false) };
+        let (socket, peer) = match crate::sys::accept(entrance.fd.as_fd()) {
             Ok(accepted) => accepted,
             Err(error) => {
                 return match error.raw_os_error() {
@@ -334,13 +358,42 @@ impl Engine {
         let mut connection = Box::new(Connection::new(socket, peer, index as u16, key, world));
         let next = connection.drive(world);
         self.check_in(key, connection, next);
+        self.stay_below_limit(world);
+        Ok(true)
+    }
+
+    /// Lets the longest idle connections go when there are nearly too many, and accepts no more when there are.
+    fn stay_below_limit(&self, world: &mut World) {
+        let spare = (self.limit / 16).max(1);
+        let count = self.core().serving();
+        if count + spare > self.limit || count >= self.limit {
+            self.shed_idle(world, spare);
+        }
         let mut core = self.core();
-        if core.connections.len() >= self.limit && core.accepting == Accepting::Yes {
+        if core.serving() >= self.limit && core.accepting == Accepting::Yes {
             core.accepting = Accepting::Full;
             core.swallowed = true;
             self.leave_listeners();
+            if core.warned.is_none_or(|warned| world.now.since(warned) > BETWEEN_WARNINGS) {
+                core.warned = Some(world.now);
+                log::warn!("All {} worker_connections are in use: others wait in the accept queue", self.limit);
+            }
         }
-        Ok(true)
+    }
+
+    /// Ends idle connections, the longest idle first.
+    fn shed_idle(&self, world: &mut World, count: usize) {
+        let mut idle: Vec<(Moment, usize)> = {
+            let core = self.core();
+            let all = core.connections.iter();
+            all.filter_map(|(key, place)| Some((place.connection.as_ref()?.idle_until()?, key))).collect()
+        };
+        idle.sort_unstable();
+        for (_, key) in idle.into_iter().take(count) {
+            let Some(mut connection) = self.check_out(key) else { continue };
+            let next = connection.expire(world);
+            self.check_in(key, connection, next);
+        }
     }
 
     /// Looks into the accept queues at the next turn: whoever was woken for what is in them is gone, or will not accept it.
@@ -355,7 +408,7 @@ impl Engine {
     }
 
     /// Watches the listeners again when the reason not to has gone.
-    fn resume_accepting(&self, world: &World) {
+    fn resume_accepting(&self, world: &mut World) {
         let mut core = self.core();
         let resume = match core.accepting {
             Accepting::Yes if core.accepted >= REENTER => {
@@ -364,7 +417,15 @@ impl Engine {
                 true
             }
             Accepting::Yes | Accepting::Ended => false,
-            Accepting::Full => core.connections.len() < self.limit,
+            Accepting::Full if core.serving() < self.limit => true,
+            Accepting::Full if world.now.since(core.shed) > BETWEEN_SHEDS => {
+                core.shed = world.now;
+                drop(core);
+                self.shed_idle(world, (self.limit / 16).max(1));
+                core = self.core();
+                core.serving() < self.limit
+            }
+            Accepting::Full => false,
             Accepting::Starved(until) => world.now >= until,
         };
         if resume {
@@ -408,6 +469,17 @@ enum Due {
 }
 
 impl Core {
+    /// Connections that count.
+    fn serving(&self) -> usize {
+        self.connections.len().saturating_sub(self.lingering)
+    }
+
+    fn remove(&mut self, key: usize) {
+        if self.connections.try_remove(key).is_some_and(|place| place.lingering) {
+            self.lingering -= 1;
+        }
+    }
+
     /// The next thing to handle of what the last wait gave.
     fn next_ready(&mut self) -> Option<Due> {
         while let Some(ready) = self.ready.pop_front() {
@@ -444,14 +516,14 @@ impl Core {
                 Ok(()) => connection.registered = true,
                 Err(error) => {
                     log::error!("A connection cannot be watched: {error}");
-                    self.connections.try_remove(key);
+                    self.remove(key);
                     return;
                 }
             }
         }
         match next {
             Next::Close => {
-                self.connections.try_remove(key);
+                self.remove(key);
                 return;
             }
             Next::Again => self.again.push_back(key),
@@ -465,6 +537,9 @@ impl Core {
             }
         }
         if let Some(place) = self.connections.get_mut(key) {
+            if connection.is_lingering() && !std::mem::replace(&mut place.lingering, true) {
+                self.lingering += 1;
+            }
             place.connection = Some(connection);
         }
     }

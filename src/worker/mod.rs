@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::Engine;
+use policy::Policy;
 use world::World;
 
 use crate::app::{Application, Factory, LoadError};
@@ -90,14 +91,15 @@ fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Re
     let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
     let application = load(factory)?;
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
-    let (engine, letterbox) = Engine::new(surroundings.listeners, settings.worker_connections.max(1))
-        .map_err(|error| failed("event loop", &error))?;
+    let policy = Policy::from(settings);
+    let (engine, letterbox) =
+        Engine::new(surroundings.listeners, policy.connections).map_err(|error| failed("event loop", &error))?;
     let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);
     watch(surroundings.channel.as_fd(), CHANNEL)
         .and_then(|()| watch(signals.as_fd(), SIGNALS))
         .map_err(|error| failed("event loop", &error))?;
     let locals = surroundings.listeners.iter().map(|listener| listener.local().clone()).collect();
-    let world = World::new(application, settings.into(), locals, surroundings.slot, access, letterbox);
+    let world = World::new(application, policy, locals, surroundings.slot, access, letterbox);
     factory.ready();
     engine.start().map_err(|error| failed("listeners", &error))?;
     // A channel that cannot be written to belongs to an arbiter that is gone; the loop will notice.
@@ -161,10 +163,11 @@ impl Worker<'_> {
                 Signal::Int | Signal::Quit => return Life::Ended,
                 Signal::Usr1 => self.reopen_logs(),
                 Signal::Usr2 => log::info!(
-                    "Worker (pid:{}): {} connections, {} requests answered, waiting for events",
+                    "Worker (pid:{}): {} connections, {} requests answered, {} log lines lost, waiting for events",
                     std::process::id(),
                     self.engine.connections(),
-                    self.world.requests
+                    self.world.requests,
+                    logging::lost() + self.world.access.as_ref().map_or(0, AccessLog::lost)
                 ),
                 _ => {}
             }

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -451,26 +450,69 @@ fn the_last_worker_serves_everything_in_the_accept_queue() {
 }
 
 #[test]
-fn over_the_limit_of_connections_others_wait_in_the_queue() {
+fn over_the_limit_of_busy_connections_others_wait_in_the_queue() {
     let server = TestServer::start(|policy| policy.connections = 2);
-    let mut clients: Vec<Client> = (0..2).map(|_| server.connect()).collect();
-    for client in &mut clients {
-        assert_eq!(client.get("/").status, 200);
+    let mut busy: Vec<Client> = (0..2).map(|_| server.connect()).collect();
+    for client in &mut busy {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n");
+        assert_eq!(client.answer().status, 100);
     }
     let mut third = server.connect();
     third.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    let (sender, receiver) = mpsc::channel();
-    let waiting = std::thread::spawn(move || {
-        let answer = third.answer();
-        sender.send(()).unwrap();
-        answer
-    });
-    for client in &mut clients {
-        assert_eq!(client.get("/").status, 200);
+    third.socket.set_nonblocking(true).unwrap();
+    for client in &mut busy {
+        let error = third.socket.read(&mut [0]).expect_err("the third connection was served over the limit");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        client.send("x");
+        assert_eq!(client.answer().status, 200);
+        break;
     }
-    assert!(receiver.try_recv().is_err(), "the third connection was served over the limit");
-    clients.pop();
-    assert_eq!(waiting.join().unwrap().status, 200);
+    third.socket.set_nonblocking(false).unwrap();
+    assert_eq!(third.answer().status, 200, "an idle connection makes room");
+}
+
+#[test]
+fn the_longest_idle_connections_make_room_for_new_ones() {
+    let server = TestServer::start(|policy| policy.connections = 3);
+    let mut clients: Vec<Client> = Vec::new();
+    for _ in 0..10 {
+        let mut client = server.connect();
+        assert_eq!(client.get("/").status, 200);
+        clients.push(client);
+    }
+    clients[0].expect_end();
+    let last = clients.len() - 1;
+    assert_eq!(clients[last].get("/").status, 200, "the latest one is kept");
+}
+
+#[test]
+fn a_foreign_loop_can_own_the_thread() {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let bind = BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
+    let policy = listener::Policy { backlog: 128, socket_mode: 0o660, owner: None };
+    let listener = Listener::bind(&bind, &policy).unwrap();
+    let Address::Ip(address) = *listener.local() else { panic!("not a TCP listener") };
+    let (engine, letterbox) = Engine::new(std::slice::from_ref(&listener), 10).unwrap();
+    let slots = crate::sys::shared_slots(1).unwrap();
+    let policy = Policy::from(&Settings::default());
+    let locals = vec![listener.local().clone()];
+    let mut world = World::new(Box::new(Routes::default()), policy, locals, &slots[0], None, letterbox);
+    engine.start().unwrap();
+    let client = std::thread::spawn(move || {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut client = Client { socket, received: Vec::new() };
+        [client.get("/").status, client.get("/later").status]
+    });
+    let end = Instant::now() + DEADLINE;
+    while !client.is_finished() {
+        assert!(Instant::now() < end, "the client was not answered");
+        let mut fds = [PollFd::new(engine.fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::from(50_u8)).unwrap() > 0 {
+            engine.turn(&mut world, Some(Duration::ZERO)).unwrap();
+        }
+    }
+    assert_eq!(client.join().unwrap(), [200, 200]);
 }
 
 #[test]

@@ -197,6 +197,8 @@ pub(crate) fn stop_under_load(times: u32, unix: bool) -> Outcome {
 pub(crate) fn restarts_of_a_held_socket(times: u32) -> Outcome {
     let mut outcome = Outcome::default();
     let listener = std::net::TcpListener::bind(("127.0.0.1", free_port())).expect("a listener");
+    // Room for all who wait meanwhile.
+    socket2::SockRef::from(&listener).listen(2048).expect("a longer queue");
     let address = Address::Tcp(listener.local_addr().expect("its address"));
     let directory = Directory::new();
     let start = || {
@@ -273,7 +275,7 @@ pub(crate) fn upgrades(times: u32, failed: u32) -> Outcome {
     for number in 0..times {
         if failures < failed && number * failed >= failures * times {
             failures += 1;
-            fail_to_upgrade(&program, arbiter);
+            fail_to_upgrade(&server, &program, arbiter);
         }
         let new = upgrade(&mut server, arbiter);
         process::signal(arbiter, Signal::SIGTERM);
@@ -287,16 +289,14 @@ pub(crate) fn upgrades(times: u32, failed: u32) -> Outcome {
     outcome
 }
 
-fn fail_to_upgrade(program: &std::path::Path, arbiter: i32) {
-    let children = process::children(arbiter);
+fn fail_to_upgrade(server: &Server, program: &std::path::Path, arbiter: i32) {
+    const GONE: &str = ") has gone: it exited with code 1";
+    let before = server.count_log(GONE);
     fs::remove_file(program).expect("the program");
     fs::write(program, "#!/bin/sh\nsleep 0.2\nexit 1\n").expect("a bad program");
     fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("its mode");
     process::signal(arbiter, Signal::SIGUSR2);
-    poll_until("the bad program to be started", SOON, || {
-        (process::children(arbiter).len() > children.len()).then_some(())
-    });
-    poll_until("the bad program to end", SOON, || (process::children(arbiter) == children).then_some(()));
+    server.wait_for_log_times(GONE, before + 1);
     fs::remove_file(program).expect("the bad program");
     link_program(&example("probe"), program).expect("the good one");
 }
@@ -579,6 +579,38 @@ pub(crate) fn hanging_workers() -> Outcome {
     outcome
 }
 
+/// Load of every kind for a while, after which a worker must be what it was.
+pub(crate) fn leaks(duration: Duration) -> Outcome {
+    let mut outcome = Outcome::default();
+    let server = Server::probe().ledger().args(&["-w", "1"]).start();
+    let worker = server.workers()[0];
+    let load = |duration: Duration| {
+        let address = format!("http://{}/", server.address);
+        let seconds = format!("-d{}s", duration.as_secs().max(1));
+        let (done, text) = programs::output("wrk", &["-t1", "-c64", &seconds, &address]);
+        assert!(done && !text.contains("errors"), "{text}");
+        let ledger = crowd(&server);
+        std::thread::sleep(duration / 4);
+        (ledger.finish(), text)
+    };
+    load(duration / 5);
+    let settled = || {
+        poll_until("the connections to end", SOON, || client_of(&server, worker).is_none().then_some(()));
+        let threads = process::status(worker, "Threads").unwrap_or_default();
+        (process::descriptors(worker).len(), threads, process::resident(worker))
+    };
+    let before = settled();
+    let (report, text) = load(duration);
+    let after = settled();
+    let requests = text.lines().find_map(|line| line.trim().split_once(" requests in")).map_or("?", |(count, _)| count);
+    let what = format!("{requests} requests and {} of the ledger", report.total());
+    outcome.figure(format!("{what}: descriptors"), after.0.to_string(), before.0.to_string(), after.0 == before.0);
+    outcome.figure(format!("{what}: threads"), &after.1, &before.1, after.1 == before.1);
+    let grown = after.2 as f64 / before.2.max(1) as f64 - 1.0;
+    outcome.at_most(&format!("{what}: growth of the worker's memory"), grown * 100.0, 2.0, " %");
+    outcome
+}
+
 /// A connection that the worker holds.
 fn client_of(server: &Server, pid: i32) -> Option<u16> {
     let inodes = process::sockets(pid);
@@ -647,6 +679,11 @@ fn nothing_is_lost_in_reloads_that_fail() {
 #[test]
 fn nothing_is_lost_in_a_crash_loop() {
     crash_loop(Duration::from_secs(4)).check();
+}
+
+#[test]
+fn a_worker_is_after_a_load_what_it_was_before() {
+    leaks(Duration::from_secs(5)).check();
 }
 
 #[test]

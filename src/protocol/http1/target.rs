@@ -66,7 +66,9 @@ fn other_form(method: &str, target: &[u8]) -> Result<Parts, Error> {
 #[inline]
 fn path_and_query(target: &[u8], start: usize) -> (Range<usize>, Option<Range<usize>>) {
     let rest = target.get(start..).unwrap_or_default();
-    match memchr::memchr(b'?', rest) {
+    // To set up a search by words costs more than to look at so few.
+    let mark = if rest.len() < 16 { rest.iter().position(|&byte| byte == b'?') } else { memchr::memchr(b'?', rest) };
+    match mark {
         Some(mark) => (start..start + mark, Some(start + mark + 1..target.len())),
         None => (start..target.len(), None),
     }

@@ -1,0 +1,225 @@
+//! The fake kernel: does what the arbiter decides, checks that it may decide that, and makes up what becomes of workers.
+
+use std::time::Duration;
+
+use super::{
+    Death, Expected, Happening, Hearing, MILLISECOND, Process, Quality, SECOND, World, some_policy, some_quality,
+};
+use crate::arbiter::children::Generation;
+use crate::arbiter::decision::{Action, Event, Notification, Policy, Sent};
+use crate::arbiter::notice::Notice;
+
+impl World {
+    pub(super) fn perform(&mut self, action: Action) -> Result<Option<Event>, String> {
+        let now = self.now;
+        match action {
+            Action::Fork { nr, generation } => return self.fork(nr, generation).map(Some),
+            Action::Send { pid, signal } if Some(pid) == self.upgrade => {
+                self.check(!self.upgrade_ready, "killed an upgrade that serves")?;
+                if signal == Sent::Kill || self.random.below(2) == 0 {
+                    self.later(SECOND, Happening::UpgradeDies(pid, Death::Signal(9)));
+                }
+            }
+            Action::Send { pid, signal } => {
+                let process = self.known(pid)?;
+                let hears = process.hearing != Hearing::OnlyKill;
+                match signal {
+                    Sent::Kill => {
+                        process.killed = true;
+                        self.later(10 * MILLISECOND, Happening::Dies(pid, Death::Signal(9)));
+                    }
+                    Sent::Abort => {
+                        process.aborted = true;
+                        process.leaving = true;
+                        process.limit(now + Duration::from_millis(500));
+                        if hears {
+                            self.later(50 * MILLISECOND, Happening::Dies(pid, Death::Signal(6)));
+                        }
+                    }
+                    Sent::Reopen | Sent::Quit => {}
+                }
+            }
+            Action::Drain { pid, queue } => {
+                let shared = self.predecessor || self.upgrade.is_some();
+                self.check(!queue || !shared, "emptied a queue that others serve as well")?;
+                let graceful = self.qualities.get(&self.current.generation).map(|(_, policy)| policy.graceful_timeout);
+                let process = self.known(pid)?;
+                let (again, hears) = (process.leaving, process.hearing == Hearing::All && process.in_call.is_none());
+                process.leaving = true;
+                process.limit(now + graceful.unwrap_or_default());
+                let serving = self.processes.iter().filter(|process| process.ready && !process.leaving).count();
+                self.check(serving >= self.current.target || self.stopping, "drained a worker that is needed")?;
+                self.check(!again, "drained twice")?;
+                if hears {
+                    self.later(4 * SECOND, Happening::Dies(pid, Death::Code(0)));
+                }
+            }
+            Action::Stop { pid } => {
+                let stopping = self.stopping;
+                let process = self.known(pid)?;
+                let (needed, hears) =
+                    (process.ready && !stopping, process.hearing != Hearing::OnlyKill && process.in_call.is_none());
+                process.leaving = true;
+                process.limit(now + Duration::from_secs(2));
+                self.check(!needed, "stopped a worker that serves")?;
+                if hears {
+                    self.later(100 * MILLISECOND, Happening::Dies(pid, Death::Code(0)));
+                }
+            }
+            Action::Inspect { pid, nr } => {
+                let process = self.known(pid)?;
+                let (right, in_call_since) = (process.nr == nr, process.in_call);
+                self.check(right, "inspected the slot of another")?;
+                return Ok(Some(Event::Inspected { pid, in_call_since }));
+            }
+            Action::LoadSettings { generation } => return self.load(generation).map(Some),
+            Action::Keep { generation } => {
+                self.qualities.retain(|other, _| *other == generation);
+                self.check(self.qualities.len() == 1, "keeps a generation that is not there")?;
+            }
+            Action::StopIncoming => {
+                let shared = self.predecessor || self.upgrade.is_some();
+                self.check(!shared && self.stopping, "stopped a queue that others serve as well")?;
+            }
+            Action::Upgrade => return self.start_upgrade().map(Some),
+            Action::EndUpgrade => {
+                self.check(self.upgrade.is_none(), "forgot an upgrade that is there")?;
+                self.upgrade_ready = false;
+            }
+            Action::Promote => self.check(!self.predecessor, "promoted too early")?,
+            Action::Notify(Notification::Stopping | Notification::Successor(_)) => {
+                self.check(self.stopping || self.code != 0, "stopped without a reason")?;
+                self.stopping = true;
+            }
+            Action::Notify(Notification::Ready) => self.check(self.ever_ready, "ready without a worker")?,
+            Action::Log(Notice::GivenUp { generation }) => {
+                self.check(generation == self.current.generation && !self.current.proven, "gave up what was proven")?;
+                match self.fallback.take() {
+                    Some(fallback) => self.current = fallback,
+                    None => self.check(false, "gave up the only generation")?,
+                }
+            }
+            Action::Exit(_) => {
+                self.check(self.processes.is_empty(), "left children behind")?;
+                self.check(self.stopping, "exited without a reason")?;
+                self.exited = true;
+            }
+            Action::Log(_) | Action::Notify(Notification::Reloading) | Action::ReopenLogs => {}
+        }
+        Ok(None)
+    }
+
+    fn fork(&mut self, nr: usize, generation: Generation) -> Result<Event, String> {
+        self.check(!self.stopping, "forked while stopping")?;
+        self.check(self.processes.iter().all(|process| process.nr != nr), "a slot for two")?;
+        let Some((quality, policy)) = self.qualities.get(&generation).copied() else {
+            return Err("forked for a generation that was dropped".to_owned());
+        };
+        if self.forks_fail {
+            let soon = self.failed_fork.is_some_and(|failed| self.now.since(failed) < Duration::from_millis(100));
+            self.check(!soon, "tried to fork again at once")?;
+            self.failed_fork = Some(self.now);
+            return Ok(Event::ForkFailed { nr, errno: libc::EAGAIN });
+        }
+        self.failed_fork = None;
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        let hearing = match self.random.below(16) {
+            _ if !self.chaos => Hearing::All,
+            0 => Hearing::OnlyKill,
+            1 | 2 => Hearing::NoDrain,
+            _ => Hearing::All,
+        };
+        self.processes.push(Process {
+            pid,
+            nr,
+            generation,
+            policy,
+            hearing,
+            boot_by: policy.boot_timeout.map(|timeout| self.now + timeout),
+            halted: false,
+            known_halted: None,
+            in_call: None,
+            dead: false,
+            ready: false,
+            leaving: false,
+            kill_by: None,
+            aborted: false,
+            killed: false,
+        });
+        self.boot(pid, quality, &policy);
+        Ok(Event::Forked { nr, pid })
+    }
+
+    /// Decides what is going to become of a worker.
+    fn boot(&mut self, pid: i32, quality: Quality, policy: &Policy) {
+        let quality = match quality {
+            Quality::Flaky if self.random.below(2) == 0 => Quality::BootFails(1),
+            other => other,
+        };
+        let boot = match quality {
+            Quality::SlowBoot => 40 * SECOND,
+            _ => 50 * MILLISECOND,
+        };
+        let boot = self.now + Duration::from_nanos(self.random.below(boot));
+        match quality {
+            Quality::BootFails(code) if code >= 0 => return self.at(boot, Happening::Dies(pid, Death::Code(code))),
+            Quality::BootFails(code) => return self.at(boot, Happening::Dies(pid, Death::Signal(-code))),
+            Quality::BootHangs if policy.boot_timeout.is_none() => {
+                return self.later(100 * SECOND, Happening::Dies(pid, Death::Code(1)));
+            }
+            Quality::BootHangs => return,
+            _ => {}
+        }
+        self.at(boot, Happening::ReadyArrives(pid));
+        let soon = boot + Duration::from_nanos(self.random.below(2 * SECOND));
+        match quality {
+            Quality::CrashesSoon => self.at(soon, Happening::Dies(pid, Death::Signal(11))),
+            Quality::HangsSoon => self.at(soon, Happening::CallBegins(pid)),
+            _ => {}
+        }
+    }
+
+    fn load(&mut self, generation: Generation) -> Result<Event, String> {
+        let early = self.last_load.is_some_and(|last| self.now.since(last) < Duration::from_millis(500));
+        self.check(!early, "reloads pile up")?;
+        self.check(!self.stopping, "reloaded while stopping")?;
+        self.check(!self.qualities.contains_key(&generation), "a generation twice")?;
+        self.last_load = Some(self.now);
+        self.reload_wanted = false;
+        if self.chaos && self.random.below(5) == 0 {
+            return Ok(Event::SettingsFailed);
+        }
+        let policy = some_policy(&mut self.random, self.daemon);
+        let quality = if self.chaos { some_quality(&mut self.random) } else { Quality::Good };
+        self.qualities.insert(generation, (quality, policy));
+        let old = std::mem::replace(&mut self.current, Expected::new(generation, &policy));
+        if old.proven {
+            self.fallback = Some(old);
+        }
+        self.paused = false;
+        let rebound = self.random.below(3) == 0;
+        Ok(Event::SettingsLoaded { generation, policy, rebound })
+    }
+
+    fn start_upgrade(&mut self) -> Result<Event, String> {
+        self.check(self.upgrade.is_none() && !self.predecessor && !self.stopping, "an upgrade too many")?;
+        if self.random.below(4) == 0 {
+            return Ok(Event::UpgradeFailed);
+        }
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        self.upgrade = Some(pid);
+        self.upgrade_ready = false;
+        match self.random.below(4) {
+            0 => self.later(30 * SECOND, Happening::UpgradeDies(pid, Death::Code(3))),
+            1 => self.later(SECOND, Happening::UpgradeIsLost),
+            2 => {}
+            _ => {
+                self.later(10 * SECOND, Happening::UpgradeIsReady);
+                self.later(60 * SECOND, Happening::UpgradeDies(pid, Death::Code(0)));
+            }
+        }
+        Ok(Event::UpgradeStarted { pid })
+    }
+}
