@@ -55,5 +55,5 @@ pub mod settings;
 
 pub use app::{Application, Body, Factory, Reply, Request, Response};
 pub use error::Error;
-pub use logging::TRACEBACK;
+pub use logging::{TRACEBACK, error_log_descriptor};
 pub use server::{CommandLine, command, run, serve, serve_named};

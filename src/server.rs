@@ -253,6 +253,10 @@ impl<F: Factory> Factory for Shared<F> {
         self.0.borrow_mut().ready();
     }
 
+    fn reopened(&mut self) {
+        self.0.borrow_mut().reopened();
+    }
+
     fn drain(&mut self) {
         self.0.borrow_mut().drain();
     }

@@ -12,6 +12,7 @@ use crate::environ::{Environs, Surroundings, Unfit};
 use crate::errors;
 use crate::ffi::{self, CalledByWorker, Context};
 use crate::responder::{Responder, Started};
+use crate::stuck;
 
 /// A WSGI callable and what calling it takes.
 pub(crate) struct Wsgi {
@@ -178,6 +179,7 @@ impl Wsgi {
 impl Application for Wsgi {
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
         let py = ffi::attached(self);
+        stuck::begin(request);
         let name = |what: &str| format!("{what} {} {}", request.method(), request.target());
         let environ = match self.environs.make(py, request) {
             Ok(environ) => environ,
@@ -198,6 +200,7 @@ impl Application for Wsgi {
                 reply.send(Response::error(500));
             }
         }
+        stuck::end();
         if let Err(error) = self.renew(py) {
             errors::log(py, "Exception after a request", &error);
         }

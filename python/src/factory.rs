@@ -8,6 +8,7 @@ use crate::application::Wsgi;
 use crate::environ::Surroundings;
 use crate::errors;
 use crate::ffi::{self, CalledByWorker};
+use crate::stuck::Watch;
 
 /// Loads the application that the settings name.
 pub(crate) struct PythonFactory {
@@ -15,6 +16,7 @@ pub(crate) struct PythonFactory {
     pythonpath: Option<String>,
     variables: Vec<(String, String)>,
     surroundings: Surroundings,
+    watch: Option<Watch>,
 }
 
 impl CalledByWorker for PythonFactory {}
@@ -26,6 +28,7 @@ impl PythonFactory {
             pythonpath: settings.pythonpath.clone(),
             variables: settings.raw_env.clone(),
             surroundings: Surroundings { multiprocess: settings.workers > 1 },
+            watch: None,
         }
     }
 
@@ -50,9 +53,20 @@ impl PythonFactory {
 impl Factory for PythonFactory {
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         let py = ffi::attached(self);
+        self.watch = Watch::install(py)
+            .inspect_err(|error| log::warn!("Stacks cannot be logged: {}", errors::summarize(py, error)))
+            .ok();
         match self.load_in(py) {
             Ok(application) => Ok(Box::new(application)),
             Err(error) => Err(self.failed(py, &error)),
+        }
+    }
+
+    fn reopened(&mut self) {
+        let py = ffi::attached(self);
+        match Watch::renew(py) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => log::warn!("Stacks go to the old log: {}", errors::summarize(py, &error)),
         }
     }
 

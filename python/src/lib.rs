@@ -14,6 +14,7 @@ mod errors;
 mod factory;
 mod ffi;
 mod responder;
+mod stuck;
 
 use pyo3::prelude::*;
 

@@ -171,11 +171,6 @@ impl Responder {
         Loan::new(reply, |lent| self.inner().reply = lent)
     }
 
-    /// Whether `start_response` has been called.
-    pub(crate) fn has_started(&self) -> bool {
-        self.inner().phase != Phase::Waiting
-    }
-
     /// Takes what was said, as the head is about to be sent. `None` if `start_response` was not called.
     #[inline]
     pub(crate) fn take(&self) -> Option<Started> {

@@ -123,3 +123,54 @@ def test_nobody_is_lost_when_a_worker_is_killed(project, serve):
     os.kill(min(before), signal.SIGKILL)
     wait_until("another worker", lambda: len(set(server.workers()) - before) == 1)
     assert server.request().body == b"hello"
+
+
+STUCK = """
+import threading, time
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/stuck":
+        get_stuck()
+    start_response("200 OK", [])
+    return [b"well"]
+def get_stuck():
+    open("stuck", "w").close()
+    time.sleep(60)
+def somewhere_else():
+    time.sleep(600)
+threading.Thread(target=somewhere_else, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_a_call_that_takes_too_long_is_logged_with_its_request_and_stacks(project, serve, to_file):
+    (project / "sticky.py").write_text(STUCK)
+    log = project / "error.log"
+    server = serve("sticky", "--timeout", "1", *(["--error-logfile", str(log)] if to_file else []))
+    with server.client() as client:
+        client.send(b"POST /stuck?in=here HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        assert client.is_closed()
+    wait_until("another worker", lambda: server.request().body == b"well")
+    text = log.read_text() if to_file else server.log
+    assert "WORKER TIMEOUT" in text
+    assert "In request POST /stuck?in=here\n" in text
+    assert " in get_stuck\n" in text and " in somewhere_else\n" in text and "in application\n" in text
+
+
+def test_usr2_to_a_worker_logs_its_stacks_without_harm(project, serve):
+    (project / "sticky.py").write_text(STUCK.replace("60)", "3)"))
+    log = project / "error.log"
+    server = serve("sticky", "--error-logfile", str(log))
+    worker = server.workers()[0]
+    os.kill(worker, signal.SIGUSR2)
+    wait_until("an answer", lambda: "In no request\n" in log.read_text())
+    log.rename(project / "old.log")
+    server.signal(signal.SIGUSR1)
+    opened = lambda: {os.readlink(fd) for fd in Path(f"/proc/{worker}/fd").iterdir() if fd.is_symlink()}
+    wait_until("the new log", lambda: str(log) in opened() and str(project / "old.log") not in opened())
+    with server.client() as client:
+        client.send(b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until("the call", (project / "stuck").exists)
+        os.kill(worker, signal.SIGUSR2)
+        assert client.response().body == b"well"
+    assert "In request GET /stuck\n" in log.read_text() and " in get_stuck\n" in log.read_text()
+    assert server.workers() == [worker]

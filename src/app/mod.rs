@@ -58,6 +58,9 @@ pub trait Factory {
     /// The worker is about to accept its first connection.
     fn ready(&mut self) {}
 
+    /// The worker has opened its logs again.
+    fn reopened(&mut self) {}
+
     /// The worker has been told to finish.
     fn drain(&mut self) {}
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
@@ -81,6 +82,20 @@ pub(crate) fn reopen() {
     let result = error_log().reopen();
     if let Err(error) = result {
         log::error!("cannot reopen the error log: {error}");
+    }
+}
+
+/// Another descriptor for the error log, for what must be written by a signal handler. After [`Factory::reopened`] it is
+/// that of the old file.
+///
+/// # Errors
+/// The process has no descriptors left.
+///
+/// [`Factory::reopened`]: crate::Factory::reopened
+pub fn error_log_descriptor() -> io::Result<OwnedFd> {
+    match &error_log().sink {
+        Some(sink) => sink.as_fd().try_clone_to_owned(),
+        None => io::stderr().as_fd().try_clone_to_owned(),
     }
 }
 
