@@ -6,33 +6,40 @@ CARGO ?= cargo
 PYTHON ?= python3
 ADDRESS ?= 127.0.0.1:8000
 
-.PHONY: help run build test soak bench lint clean tools
+# What the Python package is made of.
+WHEEL := $(shell find src python/src python/ferricorn -type f -not -name '*.pyc') Cargo.toml python/Cargo.toml python/Cargo.lock \
+	python/build.rs python/pyproject.toml
+
+.PHONY: help run build test test-python soak bench lint clean tools
 
 help:
 	@echo "make run    build, and serve an example on $(ADDRESS)"
-	@echo "make build  build target/release/ferricorn and target/release/examples/hello"
+	@echo "make build  build .venv/bin/ferricorn (with Python), target/release/ferricorn and target/release/examples/hello"
 	@echo "make test   run all tests"
 	@echo "make soak   measure what is lost under reloads, upgrades, crashes and other faults, in full (ten minutes)"
 	@echo "make bench  measure side by side with other servers"
 	@echo "make lint   check formatting, clippy's lints and the documentation"
 	@echo "make clean  remove what was built"
 
-run:
-	$(CARGO) build --release --example hello
+run: .venv/wheel
 	@echo
 	@echo "Open http://$(ADDRESS)/ in your browser. Ctrl+C stops the server."
 	@echo "In another terminal: kill -HUP PID reloads it, where PID is the number behind 'Listening at'."
 	@echo
-	@exec target/release/examples/hello --bind $(ADDRESS) --workers 2 --access-logfile -
+	@exec .venv/bin/ferricorn --bind $(ADDRESS) --workers 2 --access-logfile - --chdir examples hello
 
-build:
+build: .venv/wheel
 	$(CARGO) build --release --bin ferricorn --example hello
 
 # The tests of the running server come last: theirs is the closing line.
-test: tools
+test: tools test-python
 	$(CARGO) test --lib --bins
 	$(CARGO) test --doc
 	$(CARGO) test --test tests -- --test-threads 4
+
+test-python: .venv/wheel
+	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
+	cd python && ../.venv/bin/python -m pytest --quiet
 
 soak: tools
 	$(CARGO) test --release --test tests soak -- --ignored --nocapture
@@ -44,11 +51,20 @@ bench: .venv/bench
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) fmt --manifest-path python/Cargo.toml --check
+	$(CARGO) clippy --manifest-path python/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
 
 clean:
 	$(CARGO) clean
+	$(CARGO) clean --manifest-path python/Cargo.toml
 	rm -rf .venv benches/compare/results
+
+# The Python package, as pip installs it from a clone.
+.venv/wheel: $(WHEEL)
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet ./python
+	@touch $@
 
 tools:
 	@PYTHON=$(PYTHON) sh tests/tools.sh

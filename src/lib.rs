@@ -54,4 +54,6 @@ pub mod protocol;
 pub mod settings;
 
 pub use app::{Application, Body, Factory, Reply, Request, Response};
-pub use server::{command, run, serve};
+pub use error::Error;
+pub use logging::{TRACEBACK, error_log_descriptor};
+pub use server::{CommandLine, command, run, serve, serve_named};

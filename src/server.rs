@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,7 +22,37 @@ use crate::systemd::{self, Notifier};
 
 /// The command `ferricorn`: serves the application that the command line names.
 pub fn command() -> ExitCode {
-    finish(main(Program::Command, &mut named_application))
+    ExitCode::from(finish(main(Program::Command, CommandLine::of_process(), &mut named_application)))
+}
+
+/// How a command was started.
+#[derive(Clone, Debug)]
+pub struct CommandLine {
+    /// All that was executed, the program first: what an upgrade executes again. An interpreter stands in front here.
+    pub executed: Vec<OsString>,
+    /// The command's own arguments, its name first.
+    pub arguments: Vec<OsString>,
+}
+
+impl CommandLine {
+    fn of_process() -> Self {
+        let arguments: Vec<OsString> = env::args_os().collect();
+        Self { executed: arguments.clone(), arguments }
+    }
+}
+
+/// The command `ferricorn` for a host that knows more kinds of application: `factories` is asked for those that are named
+/// otherwise than `kind://rest`. Returns the exit code when the server has stopped.
+///
+/// The process must have a single thread.
+pub fn serve_named(
+    command_line: CommandLine,
+    mut factories: impl FnMut(&Settings) -> Result<Box<dyn Factory>, Error>,
+) -> u8 {
+    finish(main(Program::Hosted, command_line, &mut |settings| match settings.application.as_deref() {
+        Some(name) if !name.contains("://") => factories(settings),
+        _ => named_application(settings),
+    }))
 }
 
 /// Serves `handler`, with the whole command line of `ferricorn` (less the application's name), its arbiter, signals and
@@ -37,7 +68,8 @@ where
 /// The same for any [`Factory`].
 pub fn serve(factory: impl Factory + 'static) -> ExitCode {
     let factory = Shared(Rc::new(RefCell::new(factory)));
-    finish(main(Program::OwnApplication, &mut |_| Ok(Box::new(factory.clone()))))
+    let command_line = CommandLine::of_process();
+    ExitCode::from(finish(main(Program::OwnApplication, command_line, &mut |_| Ok(Box::new(factory.clone())))))
 }
 
 /// Makes the factory of the application that the settings name.
@@ -78,19 +110,17 @@ fn files_options(settings: &Settings) -> files::Options {
     }
 }
 
-fn finish(result: Result<u8, Error>) -> ExitCode {
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            // Nobody is left to tell if standard error is closed.
-            let _ = writeln!(io::stderr(), "\nError: {error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+fn finish(result: Result<u8, Error>) -> u8 {
+    result.unwrap_or_else(|error| {
+        // Nobody is left to tell if standard error is closed.
+        let _ = writeln!(io::stderr(), "\nError: {error}");
+        error.exit_code()
+    })
 }
 
-fn main(program: Program, factories: Factories<'_>) -> Result<u8, Error> {
-    let launch = Launch::capture().map_err(|error| Error::configuration(format!("working directory: {error}")))?;
+fn main(program: Program, command_line: CommandLine, factories: Factories<'_>) -> Result<u8, Error> {
+    let launch =
+        Launch::capture(command_line).map_err(|error| Error::configuration(format!("working directory: {error}")))?;
     let settings = match parse(&launch, program)? {
         Invocation::Serve(settings) => *settings,
         Invocation::Print(text) => return print(&text),
@@ -99,7 +129,11 @@ fn main(program: Program, factories: Factories<'_>) -> Result<u8, Error> {
         if settings.print_config {
             print(&cli::print_config(&settings))?;
         }
-        plan(settings, &launch, factories)?;
+        let checks = settings.check_config;
+        let mut plan = plan(settings, &launch, factories)?;
+        if checks {
+            plan.factory.load().map_err(|error| Error::configuration(error.to_string()))?;
+        }
         return Ok(0);
     }
     // What was inherited is looked at first: it is named by our pid, which a daemon changes.
@@ -217,6 +251,10 @@ impl<F: Factory> Factory for Shared<F> {
 
     fn ready(&mut self) {
         self.0.borrow_mut().ready();
+    }
+
+    fn reopened(&mut self) {
+        self.0.borrow_mut().reopened();
     }
 
     fn drain(&mut self) {

@@ -25,6 +25,7 @@ class Load:
     close: bool = False
     path: str = "/"
     by: str = "wrk"
+    headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ class _Heard:
 
 def _wrk(load: Load, server: Server, seconds: int) -> list[str]:
     command = [find("wrk"), "-t1", f"-c{load.connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
+    for header in load.headers:
+        command += ["-H", header]
     if load.close:
         command += ["-H", "Connection: close"]
     if load.depth > 1:

@@ -395,6 +395,24 @@ def wanted(name: str, stage: Stage, options: Options, say: Callable[[str], None]
 PEERS = ("hyper", "actix", "may_minihttp", "nginx")
 FLOOR_VARIANTS = ("level", "out", "recv", "writev", "drain", "rearm", "burst", "clock", "thread", "one")
 
+WSGI_PEERS = ("fastwsgi", "bjoern", "gunicorn")
+
+# What a browser sends with a request for a page, besides Host.
+BROWSER = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Language: en-US,en;q=0.5",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Connection: keep-alive",
+    "Referer: http://127.0.0.1/somewhere/else",
+    "Cookie: session=7d0c8a1a9e4c4a0f; csrftoken=0123456789abcdef0123456789abcdef; theme=dark",
+    "Upgrade-Insecure-Requests: 1",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+    "Priority: u=0, i",
+)
+
 SCENARIOS = (
     Paired(
         "hello",
@@ -434,6 +452,29 @@ SCENARIOS = (
                 "us",
             ),
         ),
+    ),
+    *(
+        Paired(
+            name,
+            title,
+            Load(headers=headers),
+            (("bare", f"{OURS} wsgi", *WSGI_PEERS),),
+            (
+                Target(f"CPU <= {bar} x the bare loop", bar, ratio(f"{OURS} wsgi")),
+                Target(
+                    "CPU below every WSGI peer",
+                    0.9999,
+                    lambda r: r[f"{OURS} wsgi"]["cpu_ratio"]["median"]
+                    / min(r[peer]["cpu_ratio"]["median"] for peer in WSGI_PEERS if peer in r),
+                    "x the best peer",
+                ),
+            ),
+            by_default=False,
+        )
+        for name, title, headers, bar in (
+            ("wsgi", "A WSGI hello over 64 keep-alive connections", (), 1.08),
+            ("wsgi-browser", "The same with the 12 header fields of a browser", BROWSER, 1.15),
+        )
     ),
     Paired("one", "Hello over a single keep-alive connection", Load(connections=1), (("bare", OURS, *PEERS),)),
     *(

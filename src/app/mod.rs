@@ -16,7 +16,7 @@ pub mod response;
 use std::fmt;
 
 pub use body::{Body, BodySender, FileRange, Pull, Segment, Source};
-pub use reply::{Later, Reply};
+pub use reply::{Later, Parts, Reply};
 pub use request::{Address, Peer, Request, RequestBody};
 pub use response::Response;
 
@@ -27,6 +27,14 @@ pub trait Application {
     /// # Panics
     /// A panic is caught, logged and answered with 500; the application is called again for the next request.
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>);
+
+    /// Calls `wait`, which sleeps until the worker has something to do.
+    ///
+    /// An application that holds what others need while nobody calls it, such as an interpreter's lock, lets go of it
+    /// round that.
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        wait();
+    }
 }
 
 /// Makes applications, and hears what happens to the process they live in.
@@ -49,6 +57,9 @@ pub trait Factory {
 
     /// The worker is about to accept its first connection.
     fn ready(&mut self) {}
+
+    /// The worker has opened its logs again.
+    fn reopened(&mut self) {}
 
     /// The worker has been told to finish.
     fn drain(&mut self) {}

@@ -3,15 +3,45 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::body::Body;
 use super::response::Response;
+use crate::protocol::Length;
+use crate::protocol::http1::ResponseError;
+
+/// A response in borrowed parts, for adapters whose application keeps them elsewhere: nothing is allocated for it.
+///
+/// It is checked as a [`Response`] is.
+pub struct Parts<'a, 'f> {
+    /// The status, 200 to 599.
+    pub status: u16,
+    /// The words behind it; the usual ones stand there if there are none.
+    pub reason: Option<&'a [u8]>,
+    /// The header fields, names and values.
+    pub fields: &'a mut (dyn Iterator<Item = (&'f [u8], &'f [u8])> + 'f),
+    /// How long the body is going to be. What it has beyond that is not sent; if it ends before, the connection is closed
+    /// so that the peer can tell.
+    pub length: Length,
+    /// The beginning of the body, which is copied behind the head.
+    pub first: &'a [u8],
+    /// All that comes after it.
+    pub rest: Body,
+}
+
+impl fmt::Debug for Parts<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("status", &self.status).field("length", &self.length).finish_non_exhaustive()
+    }
+}
 
 /// What a worker offers to a [`Reply`].
 pub(crate) trait Exchange {
     /// Takes the response and leaves an empty one: it is large, and should be moved no more than it must. Called at most
     /// once.
     fn send(&mut self, response: &mut Response);
+    /// The same in parts; an error page is sent if they cannot be sent as they are.
+    fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError>;
     /// Sends `103 Early Hints` ahead of the response, where the peer understands it.
-    fn early_hints(&mut self, fields: &[(&str, &str)]);
+    fn early_hints<'f>(&mut self, fields: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), ResponseError>;
     /// The response will come through a mailbox.
     fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket);
 }
@@ -47,10 +77,28 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Sends `103 Early Hints` with these fields, if the client's version knows interim responses.
-    pub fn early_hints(&mut self, fields: &[(&str, &str)]) {
-        if let Some(exchange) = &mut self.exchange {
-            exchange.early_hints(fields);
+    /// Answers with a response in parts.
+    ///
+    /// # Errors
+    /// They cannot be sent as they are. The answer is 500 then, and it is the caller's to log why.
+    pub fn send_parts(mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+        match self.exchange.take() {
+            Some(exchange) => exchange.send_parts(parts),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends `103 Early Hints` with these fields at once, if the client's version knows interim responses.
+    ///
+    /// # Errors
+    /// They cannot be sent as they are; nothing was sent.
+    pub fn early_hints<'f>(
+        &mut self,
+        fields: impl IntoIterator<Item = (&'f [u8], &'f [u8])>,
+    ) -> Result<(), ResponseError> {
+        match &mut self.exchange {
+            Some(exchange) => exchange.early_hints(&mut fields.into_iter()),
+            None => Err(ResponseError::OutOfTurn),
         }
     }
 

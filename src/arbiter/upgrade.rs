@@ -24,6 +24,7 @@ use super::sockets::{Legacy, Sockets};
 use crate::channel::Channel;
 use crate::error::Error;
 use crate::listener::Listener;
+use crate::server::CommandLine;
 use crate::sys;
 
 const PID: &str = "FERRICORN_PID";
@@ -39,7 +40,9 @@ const NOT_PASSED_ON: [&str; 7] = [PID, OWN, LENT, READY, "LISTEN_PID", "LISTEN_F
 pub(crate) struct Launch {
     /// The binary. Not `/proc/self/exe`: that is the old one for ever, and `(deleted)` once it is replaced.
     program: PathBuf,
-    /// All arguments, the program's name first.
+    /// What it was executed with, its name first.
+    executed: Vec<OsString>,
+    /// The arguments that are ours, behind the name of the command. The same, unless an interpreter runs us.
     pub(crate) arguments: Vec<OsString>,
     /// The working directory.
     pub(crate) directory: PathBuf,
@@ -51,13 +54,13 @@ impl Launch {
     ///
     /// # Errors
     /// The working directory is gone.
-    pub(crate) fn capture() -> io::Result<Self> {
-        let arguments: Vec<OsString> = env::args_os().collect();
+    pub(crate) fn capture(command_line: CommandLine) -> io::Result<Self> {
+        let CommandLine { executed, arguments } = command_line;
         let directory = env::current_dir()?;
-        let name = arguments.first().map_or(OsStr::new(""), OsString::as_os_str);
+        let name = executed.first().map_or(OsStr::new(""), OsString::as_os_str);
         let searched = env::var_os("PATH").unwrap_or_default();
         let program = find_program(name, &directory, &searched).map_or_else(env::current_exe, Ok)?;
-        Ok(Self { program, arguments, directory, environment: env::vars_os().collect() })
+        Ok(Self { program, executed, arguments, directory, environment: env::vars_os().collect() })
     }
 
     /// Starts the successor.
@@ -77,7 +80,7 @@ impl Launch {
         };
         let mut command = Command::new(&self.program);
         command
-            .args(self.arguments.iter().skip(1))
+            .args(self.executed.iter().skip(1))
             .current_dir(&self.directory)
             .env_clear()
             .envs(self.environment.iter().filter(|(name, _)| passed_on(name)).map(|(name, value)| (name, value)))
@@ -86,7 +89,7 @@ impl Launch {
             .env(OWN, list(false))
             .env(LENT, list(true))
             .env(READY, theirs.as_fd().as_raw_fd().to_string());
-        if let Some(name) = self.arguments.first() {
+        if let Some(name) = self.executed.first() {
             command.arg0(name);
         }
         // This process has one thread: nothing else is executed while they are open to it.

@@ -67,7 +67,7 @@ const COLUMNS: usize = 100;
 pub(super) fn command(name: &str, program: Program) -> Command {
     let defaults = Settings::default();
     let usage = match program {
-        Program::Command => format!("{name} [OPTIONS] [APPLICATION]"),
+        Program::Command | Program::Hosted => format!("{name} [OPTIONS] [APPLICATION]"),
         Program::OwnApplication => format!("{name} [OPTIONS]"),
     };
     let mut command = Command::new("ferricorn")
@@ -84,8 +84,13 @@ pub(super) fn command(name: &str, program: Program) -> Command {
             "Settings are read from the environment, ferricorn.toml, FERRICORN_CMD_ARGS and the command line; what comes \
              later counts.",
         );
-    if program == Program::Command {
-        let help = "What to serve: files://DIR serves the files in a directory";
+    if program != Program::OwnApplication {
+        let help = match program {
+            Program::Hosted => {
+                "What to serve: MODULE:CALLABLE is a Python application, files://DIR serves the files in a directory"
+            }
+            _ => "What to serve: files://DIR serves the files in a directory",
+        };
         command = command.arg(Arg::new("application").value_name("APPLICATION").help(help));
     }
     let config = Section::Config.title();
@@ -106,7 +111,9 @@ pub(super) fn command(name: &str, program: Program) -> Command {
                 .help("Print the version and exit")
                 .help_heading(config),
         );
-    let sections = Section::ALL.into_iter().filter(|section| shown(*section, program));
+    // Those of Python's are known everywhere, so that it can be said what they need.
+    let known = |section| shown(section, program) || section == Section::Python;
+    let sections = Section::ALL.into_iter().filter(|section| known(*section));
     for setting in sections.flat_map(|section| TABLE.iter().filter(move |setting| setting.section == section)) {
         if !setting.flags.is_empty() {
             let default = (setting.show)(&defaults).filter(|_| setting.takes != Takes::Nothing);
@@ -114,7 +121,8 @@ pub(super) fn command(name: &str, program: Program) -> Command {
             let default = default.map(|value| format!(" [default: {}]", plain(&value))).unwrap_or_default();
             let argument = argument(setting.name, setting.flags, setting.takes)
                 .help(format!("{}{default}", setting.summary()))
-                .help_heading(setting.section.title());
+                .help_heading(setting.section.title())
+                .hide(!shown(setting.section, program));
             let argument =
                 if setting.takes == Takes::Nothing { argument } else { argument.value_name(setting.metavar) };
             command = command.arg(argument);
@@ -126,7 +134,11 @@ pub(super) fn command(name: &str, program: Program) -> Command {
 
 /// Whether the section means anything to the program.
 pub(super) fn shown(section: Section, program: Program) -> bool {
-    section != Section::Files || program == Program::Command
+    match section {
+        Section::Files => program != Program::OwnApplication,
+        Section::Python => program == Program::Hosted,
+        _ => true,
+    }
 }
 
 fn argument(name: &'static str, flags: &'static [&'static str], takes: Takes) -> Arg {
@@ -171,7 +183,9 @@ fn explain(error: &clap::Error, origin: &Origin, program: Program) -> String {
     {
         if !argument.starts_with('-') {
             return match program {
-                Program::Command => format!("{place}only one application can be served, not {argument:?} as well"),
+                Program::Command | Program::Hosted => {
+                    format!("{place}only one application can be served, not {argument:?} as well")
+                }
                 Program::OwnApplication => {
                     format!("{place}this program brings its own application and takes no argument {argument:?}")
                 }

@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::settings::{Host, Raw, Setting, Settings, TABLE};
+use crate::settings::{Host, Raw, Section, Setting, Settings, TABLE};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,8 @@ pub(crate) enum Invocation {
 pub(crate) enum Program {
     /// The command `ferricorn`: the application is named on the command line or in the file.
     Command,
+    /// The same, run by an interpreter whose applications it serves, too.
+    Hosted,
     /// A program that brings its own application.
     OwnApplication,
 }
@@ -66,6 +68,13 @@ pub(crate) fn parse(
     }
     given.extend(variable);
     given.extend(command_line);
+    if let Some(given) = given.iter().find(|given| given.setting.section == Section::Python)
+        && program != Program::Hosted
+    {
+        return Err(given
+            .origin
+            .error(format!("{given}: it is a setting of the Python package: pip install ferricorn")));
+    }
     let host = Host { cpus: std::thread::available_parallelism().map_or(1, usize::from) };
     for given in &given {
         (given.setting.assign)(&mut settings, &given.raw, host)
@@ -78,7 +87,7 @@ pub(crate) fn parse(
     };
     check::settle(&mut settings, &|name| origin(name).is_some()).map_err(blame)?;
     check::surroundings(&mut settings, directory).map_err(blame)?;
-    if program == Program::Command && settings.application.is_none() && !settings.print_config {
+    if program != Program::OwnApplication && settings.application.is_none() && !settings.print_config {
         return Err(Error::configuration(
             "No application was named: say what to serve, such as files://DIR, or try --help.",
         ));

@@ -140,7 +140,7 @@ fn the_reference_is_up_to_date() {
 
 #[test]
 fn the_help_is_up_to_date() {
-    let help = command("ferricorn", Program::Command).render_help().to_string();
+    let help = command("ferricorn", Program::Hosted).render_help().to_string();
     agree("docs/reference/help.txt", &help);
     for setting in TABLE.iter().filter(|setting| !setting.flags.is_empty()) {
         assert!(help.contains(setting.flags.last().unwrap()) || setting.flags.len() > 1, "{}", setting.name);

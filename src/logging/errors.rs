@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
@@ -15,9 +16,9 @@ use crate::error::Error;
 use crate::settings::Settings;
 use crate::sys;
 
-/// The target of a record whose message may have several lines, such as Python's traceback. Those after the first are
+/// The target of a `log` record whose message may have several lines, such as Python's traceback. Those after the first are
 /// indented, so that none looks like a line of the log.
-pub(crate) const TRACEBACK: &str = "traceback";
+pub const TRACEBACK: &str = "traceback";
 
 /// Bytes of a record with several lines at most.
 const LONGEST: usize = 64 * 1024;
@@ -81,6 +82,20 @@ pub(crate) fn reopen() {
     let result = error_log().reopen();
     if let Err(error) = result {
         log::error!("cannot reopen the error log: {error}");
+    }
+}
+
+/// Another descriptor for the error log, for what must be written by a signal handler. After [`Factory::reopened`] it is
+/// that of the old file.
+///
+/// # Errors
+/// The process has no descriptors left.
+///
+/// [`Factory::reopened`]: crate::Factory::reopened
+pub fn error_log_descriptor() -> io::Result<OwnedFd> {
+    match &error_log().sink {
+        Some(sink) => sink.as_fd().try_clone_to_owned(),
+        None => io::stderr().as_fd().try_clone_to_owned(),
     }
 }
 

@@ -282,7 +282,7 @@ pub(crate) fn response(input: &[u8], seed: u64) {
     let length = if random.below(2) == 0 { Length::Unknown } else { Length::Known(random.below(100) as u64) };
     let mut out = b"before".to_vec();
     let pairs = fields.iter().map(|(name, value)| (*name, value.strip_prefix(b"=").unwrap_or(value)));
-    if http.respond(status, reason, pairs, length, DATE, &mut out).is_err() {
+    if http.respond(status, reason.map(str::as_bytes), pairs, length, DATE, &mut out).is_err() {
         assert_eq!(out, b"before");
         return;
     }

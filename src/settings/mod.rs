@@ -138,6 +138,9 @@ pub struct Settings {
     /// Send what the application writes to standard output and error to the error log.
     pub capture_output: bool,
 
+    /// Directories that are put in front of Python's module path, with commas between them.
+    pub pythonpath: Option<String>,
+
     /// Files that answer for their directory.
     pub files_index: Vec<String>,
     /// List directories that have none.
@@ -212,6 +215,7 @@ impl Default for Settings {
             errorlog: "-".to_owned(),
             loglevel: log::LevelFilter::Info,
             capture_output: false,
+            pythonpath: None,
             files_index: vec!["index.html".to_owned()],
             files_listing: false,
             files_dotfiles: false,

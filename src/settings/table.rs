@@ -18,11 +18,12 @@ pub(crate) enum Section {
     Proxies,
     Process,
     Logging,
+    Python,
     Files,
 }
 
 impl Section {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Config,
         Self::Socket,
         Self::Workers,
@@ -31,6 +32,7 @@ impl Section {
         Self::Proxies,
         Self::Process,
         Self::Logging,
+        Self::Python,
         Self::Files,
     ];
 
@@ -44,6 +46,7 @@ impl Section {
             Self::Proxies => "Proxies in front",
             Self::Process => "Server process",
             Self::Logging => "Logging",
+            Self::Python => "Python applications (the Python package)",
             Self::Files => "Files application",
         }
     }
@@ -491,6 +494,14 @@ pub(crate) static TABLE: &[Setting] = &[
         Same,
         "Send what the application writes to standard output and standard error to the error log."
     ),
+    setting!(
+        pythonpath: OptionalText,
+        Python,
+        ["--pythonpath"],
+        Same,
+        "Directories that are put in front of Python's module path, with commas between them."
+    )
+    .metavar("DIRS"),
     setting!(
         files_index: Names,
         Files,

@@ -109,7 +109,6 @@ const ALL: &[Unsupported] = &[
     ),
     refused("forwarder_headers", &["--forwarder-headers"], Value, &[], PYTHON),
     refused("header_map", &["--header-map"], Value, &["drop"], PYTHON),
-    refused("pythonpath", &["--pythonpath"], Value, &[], PYTHON),
     refused("paste", &["--paste", "--paster"], Value, &[], PYTHON),
     refused("raw_paste_global_conf", &["--paste-global"], Values, &[], PYTHON),
     refused(

@@ -364,6 +364,7 @@ impl Connection {
             letterbox: &world.letterbox,
             ticket: self.ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            socket: self.socket.as_fd(),
             outcome: Outcome::Unanswered,
         };
         world.slot.begin_call(crate::sys::now_coarse());
@@ -457,6 +458,7 @@ impl Connection {
             letterbox: &world.letterbox,
             ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            socket: self.socket.as_fd(),
             outcome: Outcome::Unanswered,
         };
         turn.answer(&mut response);

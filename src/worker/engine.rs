@@ -294,7 +294,9 @@ impl Engine {
         } else {
             Some(Duration::ZERO)
         };
-        match core.poll.poll(&mut core.events, timeout) {
+        let mut polled = Ok(());
+        world.application.idle(&mut || polled = core.poll.poll(&mut core.events, timeout));
+        match polled {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }

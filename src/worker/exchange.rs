@@ -1,13 +1,15 @@
 //! One call of the application: from a complete request to bytes in the output.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::mailbox::Letterbox;
 use super::output::Rest;
 use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
-use crate::app::{Application, Body, Request, Response, Segment};
+use crate::app::{Application, Body, Parts, Request, Response, Segment};
 use crate::protocol::http1::{Http1, ResponseError};
 use crate::protocol::{Length, Reuse};
 use crate::signals::{self, Signal};
@@ -24,6 +26,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) ticket: Ticket,
     /// Whether the access log shows fields of the response.
     pub(crate) logs_fields: bool,
+    /// For what cannot wait until the output is sent.
+    pub(crate) socket: BorrowedFd<'a>,
     /// What has become of it.
     pub(crate) outcome: Outcome,
 }
@@ -68,10 +72,7 @@ impl Turn<'_> {
 
     /// Puts the response into the output; 500 if it cannot be sent as it is.
     pub(crate) fn answer(&mut self, response: &mut Response) {
-        // The worker was told to drain during the call, and will only hear of it after this.
-        if signals::is_pending(Signal::Term) {
-            self.machine.close_after_response();
-        }
+        self.heed_drain();
         if let Err(error) = self.encode(response) {
             log::error!("Error handling request: the application's response cannot be sent: {error}");
             if self.encode(&mut Response::error(500)).is_err() {
@@ -80,17 +81,57 @@ impl Turn<'_> {
         }
     }
 
+    fn heed_drain(&mut self) {
+        // The worker was told to drain during the call, and will only hear of it after this.
+        if signals::is_pending(Signal::Term) {
+            self.machine.close_after_response();
+        }
+    }
+
+    /// As [`answer`](Self::answer), for a response in parts; whoever gave them says what is wrong with them.
+    fn answer_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+        let Parts { status, reason, fields, length, first, rest } = parts;
+        self.heed_drain();
+        let mut kept = None;
+        let responded = if self.logs_fields {
+            let kept = kept.insert(Box::new(Response::new(status)));
+            kept.fields = fields.filter_map(kept_field).collect();
+            self.machine.respond(status, reason, kept.fields(), length, self.date, self.out)
+        } else {
+            self.machine.respond(status, reason, fields, length, self.date, self.out)
+        };
+        if let Err(error) = responded {
+            drop(rest);
+            self.answer(&mut Response::error(500));
+            return Err(error);
+        }
+        if !first.is_empty() {
+            self.machine.body(first, self.out);
+        }
+        self.follow(rest, Summary { status, response: kept });
+        Ok(())
+    }
+
     fn encode(&mut self, response: &mut Response) -> Result<(), ResponseError> {
         let length = response.body.len().map_or(Length::Unknown, Length::Known);
         self.machine.respond(
             response.status,
-            response.reason.as_deref(),
+            response.reason.as_deref().map(str::as_bytes),
             response.fields(),
             length,
             self.date,
             self.out,
         )?;
-        let rest = match std::mem::take(&mut response.body) {
+        let status = response.status;
+        let body = std::mem::take(&mut response.body);
+        let response = self.logs_fields.then(|| Box::new(std::mem::take(response)));
+        self.follow(body, Summary { status, response });
+        Ok(())
+    }
+
+    /// Puts the body, or what is left of it, behind the head.
+    fn follow(&mut self, body: Body, summary: Summary) {
+        let rest = match body {
             Body::Bytes(bytes) if bytes.len() <= COPIED => {
                 self.machine.body(&bytes, self.out);
                 Rest::None
@@ -101,14 +142,10 @@ impl Turn<'_> {
             Body::Segments(segments) => self.segments(segments.into()),
             Body::Source(source) => Rest::Source(source, self.letterbox.waker(self.ticket)),
         };
-        let status = response.status;
-        let response = self.logs_fields.then(|| Box::new(std::mem::take(response)));
-        let summary = Summary { status, response };
         self.outcome = match rest {
             Rest::None => Outcome::Finished(self.machine.finish(self.out), summary),
             rest => Outcome::Streaming(Box::new(rest), summary),
         };
-        Ok(())
     }
 
     fn segments(&mut self, segments: VecDeque<Segment>) -> Rest {
@@ -117,16 +154,27 @@ impl Turn<'_> {
     }
 }
 
+/// A field as the access log keeps it. A name that is no text cannot be sent, either.
+fn kept_field((name, value): (&[u8], &[u8])) -> Option<(Cow<'static, str>, Cow<'static, [u8]>)> {
+    Some((std::str::from_utf8(name).ok()?.to_owned().into(), value.to_owned().into()))
+}
+
 impl Exchange for Turn<'_> {
     fn send(&mut self, response: &mut Response) {
         self.answer(response);
     }
 
-    fn early_hints(&mut self, fields: &[(&str, &str)]) {
-        let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        if let Err(error) = self.machine.interim(103, fields, self.out) {
-            log::error!("the application's early hints cannot be sent: {error}");
+    fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+        self.answer_parts(parts)
+    }
+
+    fn early_hints<'f>(&mut self, fields: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), ResponseError> {
+        self.machine.interim(103, fields, self.out)?;
+        // They are worth something only while the application is still at work. What the socket does not take follows.
+        if let Ok(sent) = nix::unistd::write(self.socket, self.out) {
+            self.out.drain(..sent.min(self.out.len()));
         }
+        Ok(())
     }
 
     fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket) {

@@ -167,7 +167,10 @@ impl Worker<'_> {
             match signal {
                 Signal::Term => self.drain(factory, false),
                 Signal::Int | Signal::Quit => return Life::Ended,
-                Signal::Usr1 => self.reopen_logs(),
+                Signal::Usr1 => {
+                    self.reopen_logs();
+                    factory.reopened();
+                }
                 Signal::Usr2 => log::info!(
                     "Worker (pid:{}): {} connections, {} requests answered, {} log lines lost, waiting for events",
                     std::process::id(),

@@ -5,12 +5,15 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::engine::Engine;
 use super::policy::Policy;
 use super::world::World;
-use crate::app::{Address, Application, Body, Later, Reply, Request, RequestBody, Response};
+use crate::app::{Address, Application, Body, Later, Parts, Reply, Request, RequestBody, Response, Segment};
 use crate::channel::{Channel, Message, Received};
 use crate::listener::{self, Listener};
+use crate::protocol::Length;
 use crate::settings::{BindAddress, Settings};
 
 /// Longer than anything here takes, however busy the machine is.
@@ -110,8 +113,23 @@ impl Application for Routes {
             "/ignore" => {}
             "/split" => reply.send(Response::text("x").with_field("X-Bad", "a\r\nSet-Cookie: b=c")),
             "/hints" => {
-                reply.early_hints(&[("Link", "</style.css>; rel=preload")]);
+                let hints = [(b"Link".as_slice(), b"</style.css>; rel=preload".as_slice())];
+                reply.early_hints(hints).expect("hints that may be sent");
                 reply.send(Response::text("hinted"));
+            }
+            "/parts" => {
+                // The length that is promised, a field, and a body of five bytes: three copied, two behind them.
+                let (length, name) = request.query().and_then(|query| query.split_once(',')).unwrap();
+                let length = length.parse().map_or(Length::Unknown, Length::Known);
+                let sent = reply.send_parts(Parts {
+                    status: 201,
+                    reason: Some(b"Made so"),
+                    fields: &mut [(name.as_bytes(), b"value".as_slice())].into_iter(),
+                    length,
+                    first: b"abc",
+                    rest: Body::Segments(vec![Segment::Bytes(Bytes::from_static(b"de"))]),
+                });
+                assert_eq!(sent.is_err(), name == "X:Bad");
             }
             "/later" => {
                 let later = reply.later();
@@ -304,6 +322,27 @@ fn early_hints_come_before_the_response_and_not_to_http_10() {
     client.send("GET /hints HTTP/1.0\r\n\r\n");
     assert_eq!(client.answer().status, 200);
     client.expect_end();
+}
+
+#[test]
+fn a_response_in_parts_is_framed_by_the_length_that_it_promises() {
+    let server = TestServer::start(|_| ());
+    let mut client = server.connect();
+    for length in ["5", "unknown"] {
+        let answer = client.get(&format!("/parts?{length},X-Good"));
+        assert_eq!((answer.status, answer.body), (201, b"abcde".to_vec()));
+        assert!(answer.head.starts_with("HTTP/1.1 201 Made so\r\n") && answer.head.contains("X-Good: value"));
+    }
+    // What cannot be sent is a 500, and nothing of it is on the wire.
+    let answer = client.get("/parts?5,X:Bad");
+    assert_eq!((answer.status, answer.head.contains("X:Bad")), (500, false));
+    assert_eq!(client.get("/parts?3,X-Good").body, b"abc");
+    client.expect_end();
+    let mut client = server.connect();
+    client.send("HEAD /parts?5,X-Good HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    client.socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("Content-Length: 5") && answer.ends_with("\r\n\r\n"), "{answer}");
 }
 
 #[test]

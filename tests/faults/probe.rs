@@ -60,7 +60,8 @@ impl Application for Probe {
         let (route, argument) = path.split_once('/').unwrap_or((path, ""));
         match route {
             "early-hints" => {
-                reply.early_hints(&[("Link", "</style.css>; rel=preload")]);
+                let hints = [(b"Link".as_slice(), b"</style.css>; rel=preload".as_slice())];
+                reply.early_hints(hints).expect("hints that may be sent");
                 reply.send(Response::text("after the hints"));
             }
             "drop" => drop(reply),

@@ -18,6 +18,7 @@ mod target;
 mod work;
 
 pub use error::{Error, ResponseError};
+pub use response::check_field;
 
 use super::{Event, Head, Length, Limits, Progress, Reuse, Version};
 use chunked::Decoder;
@@ -234,7 +235,7 @@ impl Http1 {
     pub fn respond<'f>(
         &mut self,
         status: u16,
-        reason: Option<&str>,
+        reason: Option<&[u8]>,
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
         length: Length,
         date: &[u8; 29],

@@ -32,11 +32,16 @@ pub(super) fn atomically<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) 
 
 /// The status line, `Server` and `Date`.
 #[inline]
-pub(super) fn start(status: u16, words: Option<&str>, date: &[u8; 29], out: &mut Vec<u8>) -> Result<(), ResponseError> {
+pub(super) fn start(
+    status: u16,
+    words: Option<&[u8]>,
+    date: &[u8; 29],
+    out: &mut Vec<u8>,
+) -> Result<(), ResponseError> {
     match words {
-        None if status == 200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\nServer: ferricorn\r\nDate: "),
+        None | Some(b"OK") if status == 200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\nServer: ferricorn\r\nDate: "),
         _ => {
-            status_line(status, words.unwrap_or_else(|| reason_phrase(status)), out)?;
+            status_line(status, words.unwrap_or_else(|| reason_phrase(status).as_bytes()), out)?;
             out.extend_from_slice(SERVER);
         }
     }
@@ -44,14 +49,14 @@ pub(super) fn start(status: u16, words: Option<&str>, date: &[u8; 29], out: &mut
     Ok(())
 }
 
-fn status_line(status: u16, words: &str, out: &mut Vec<u8>) -> Result<(), ResponseError> {
-    if !grammar::is_value_text(words.as_bytes()) {
+fn status_line(status: u16, words: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
+    if !grammar::is_value_text(words) {
         return Err(ResponseError::Reason);
     }
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal(u64::from(status), out);
     out.push(b' ');
-    out.extend_from_slice(words.as_bytes());
+    out.extend_from_slice(words);
     Ok(())
 }
 
@@ -61,7 +66,7 @@ pub(super) fn interim<'f>(
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     out: &mut Vec<u8>,
 ) -> Result<(), ResponseError> {
-    status_line(status, reason_phrase(status), out)?;
+    status_line(status, reason_phrase(status).as_bytes(), out)?;
     self::fields(fields, out)?;
     out.extend_from_slice(b"\r\n\r\n");
     Ok(())
@@ -96,17 +101,27 @@ pub(super) fn content_length(length: u64, out: &mut Vec<u8>) {
     decimal(length, out);
 }
 
-/// CRLF and `name: value`, if they may be sent: anything else could end the field and begin another (RFC 9110 §5.5).
+/// Whether a response field may be sent: anything else could end the field and begin another (RFC 9110 §5.5).
+///
+/// # Errors
+/// What is wrong with it.
 #[inline]
-fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
+pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
     // The commonest name need not be looked at byte by byte.
     if name != b"Content-Type" && !grammar::is_token_text(name) {
         return Err(ResponseError::FieldName);
     }
-    let value = grammar::trim_blanks(value);
-    if !grammar::is_value_text(value) {
+    if !grammar::is_value_text(grammar::trim_blanks(value)) {
         return Err(ResponseError::FieldValue);
     }
+    Ok(())
+}
+
+/// CRLF and `name: value`, if they may be sent.
+#[inline]
+fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
+    check_field(name, value)?;
+    let value = grammar::trim_blanks(value);
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(name);

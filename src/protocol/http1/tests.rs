@@ -167,7 +167,7 @@ fn status_and_reason_stand_on_the_first_line() {
     for (status, reason, line) in cases {
         let (mut http, ..) = after(GET);
         let mut out = Vec::new();
-        http.respond(status, reason, std::iter::empty(), Length::Known(0), DATE, &mut out).unwrap();
+        http.respond(status, reason.map(str::as_bytes), std::iter::empty(), Length::Known(0), DATE, &mut out).unwrap();
         assert!(out.starts_with(format!("{line}\r\nServer: ferricorn\r\nDate: ").as_bytes()), "{}", out.escape_ascii());
     }
 }
@@ -244,7 +244,11 @@ fn a_response_that_cannot_be_sent_leaves_room_for_another() {
         let (mut http, ..) = after(GET);
         let mut out = b"before".to_vec();
         let pairs = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        assert_eq!(http.respond(*status, *reason, pairs, *length, DATE, &mut out), Err(*error), "{fields:?}");
+        assert_eq!(
+            http.respond(*status, reason.map(str::as_bytes), pairs, *length, DATE, &mut out),
+            Err(*error),
+            "{fields:?}"
+        );
         assert_eq!(out, b"before");
         assert!(!http.has_responded());
         respond(&mut http, 500, &[], Length::Known(0)).unwrap();

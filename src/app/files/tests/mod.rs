@@ -13,9 +13,10 @@ use std::time::{Duration, SystemTime};
 use super::root::Resolution;
 use super::*;
 use crate::app::reply::{Exchange, Mailbox, Ticket};
-use crate::app::{Address, Peer, RequestBody};
+use crate::app::{Address, Parts, Peer, RequestBody};
 use crate::protocol::Head;
 use crate::protocol::head::{FieldSpan, Span};
+use crate::protocol::http1::ResponseError;
 
 /// The time of all files of a [`Site`]: Sun, 09 Sep 2001 01:46:40.5 GMT
 const TIME: Duration = Duration::from_millis(1_000_000_000_500);
@@ -89,7 +90,16 @@ impl Exchange for Caught {
         assert!(self.0.replace(std::mem::take(response)).is_none(), "answered twice");
     }
 
-    fn early_hints(&mut self, _fields: &[(&str, &str)]) {}
+    fn send_parts(&mut self, _parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+        unreachable!("files are answered whole")
+    }
+
+    fn early_hints<'f>(
+        &mut self,
+        _fields: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>,
+    ) -> Result<(), ResponseError> {
+        Ok(())
+    }
 
     fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket) {
         unreachable!("files are answered at once")

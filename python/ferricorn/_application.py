@@ -1,0 +1,214 @@
+"""What is done in Python on behalf of the server: loading the application, and the objects of its environ."""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import importlib
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from . import _core
+
+
+class ApplicationError(Exception):
+    """The name of the application leads nowhere, or to something that is no application."""
+
+
+def prepare(pythonpath: str | None, variables: Iterable[tuple[str, str]]) -> None:
+    """Makes the interpreter what the settings want it to be."""
+    os.environ.update(variables)
+    directories = [os.getcwd()]
+    directories += [os.path.abspath(path) for path in (pythonpath or "").split(",") if path]
+    for directory in directories:
+        if directory not in sys.path:
+            sys.path.insert(0, directory)
+
+
+def load(name: str) -> Callable[..., Any]:
+    """The application of that name: `module`, `module:attribute`, `module:factory("argument")`."""
+    module_name, _, rest = name.partition(":")
+    path, arguments = parse(rest or "application", name)
+    application: Any = importlib.import_module(module_name)
+    for part in path:
+        try:
+            application = getattr(application, part)
+        except AttributeError:
+            raise ApplicationError(
+                f"Failed to find attribute {part!r} in {'.'.join([module_name, *path[:path.index(part)]])!r}."
+            ) from None
+    if arguments is not None:
+        positional, named = arguments
+        factory = application
+        application = call_factory(factory, positional, named)
+        if application is None:
+            raise ApplicationError(f"The factory {name!r} returned None, which is no application.")
+    if not callable(application):
+        raise ApplicationError(f"Application object must be callable: {name!r} is of type {type(application).__name__}.")
+    return application
+
+
+def call_factory(factory: Any, positional: list[Any], named: dict[str, Any]) -> Any:
+    try:
+        return factory(*positional, **named)
+    except TypeError as error:
+        # One frame only: the call itself has failed, not something inside the factory.
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise ApplicationError(f"Failed to call the factory: {error}") from None
+        raise
+
+
+def parse(text: str, name: str) -> tuple[list[str], tuple[list[Any], dict[str, Any]] | None]:
+    """The attributes that lead to the application, and the arguments if it is to be called."""
+    try:
+        expression = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        raise ApplicationError(f"Failed to parse {text!r} as an attribute name or function call.") from None
+    arguments = None
+    if isinstance(expression, ast.Call):
+        try:
+            positional = [ast.literal_eval(argument) for argument in expression.args]
+            named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in expression.keywords}
+        except (ValueError, SyntaxError):
+            raise ApplicationError(f"Failed to parse arguments as literal values: {text!r} in {name!r}.") from None
+        if any(keyword.arg is None for keyword in expression.keywords):
+            raise ApplicationError(f"Failed to parse arguments as literal values: {text!r} in {name!r}.")
+        arguments = (positional, named)
+        expression = expression.func
+    path: list[str] = []
+    while isinstance(expression, ast.Attribute):
+        path.insert(0, expression.attr)
+        expression = expression.value
+    if not isinstance(expression, ast.Name):
+        raise ApplicationError(f"Failed to parse {text!r} as an attribute name or function call.")
+    return [expression.id, *path], arguments
+
+
+def describe(error: BaseException) -> str:
+    """An exception with its traceback, less our own part of it."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip("\n")
+
+
+def summarize(error: BaseException) -> str:
+    """An exception in a line, with the file and line that it comes from."""
+    text = "".join(traceback.format_exception_only(type(error), error)).rstrip("\n").rpartition("\n")[2]
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{text} ({error.filename}:{error.lineno})"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and not frame.filename.startswith("<frozen importlib")
+    ]
+    return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
+
+
+def finish() -> None:
+    """What Python does at its end, short of tearing itself down, which would only touch pages that are shared."""
+    for step in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):  # type: ignore
+        try:
+            step()
+        except BaseException as error:
+            _core.log_error(f"While exiting: {describe(error)}")
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: an iterator over a file. The server sends a real file without reading it."""
+
+    def __init__(self, filelike: Any, blksize: int = 8192) -> None:
+        self.filelike = filelike
+        self.blksize = blksize
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if data := self.filelike.read(self.blksize):
+            return data
+        raise StopIteration
+
+
+class NoInput:
+    """`wsgi.input` of a request without a body. All requests share one, so it has no state."""
+
+    __slots__ = ()
+    closed = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return b""
+
+    read1 = readline = read
+
+    def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        return []
+
+    def readinto(self, buffer: Any, /) -> int:
+        return 0
+
+    def __iter__(self) -> NoInput:
+        return self
+
+    def __next__(self) -> bytes:
+        raise StopIteration
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class ErrorStream:
+    """`wsgi.errors`: what is written goes to the error log as soon as the line is complete."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+    closed = False
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._text = ""
+
+    def write(self, text: str, /) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        with self._lock:
+            self._text += text
+            complete = self._text.endswith("\n") or len(self._text) > 65536
+            lines, self._text = (self._text, "") if complete else ("", self._text)
+        if lines.strip():
+            _core.log_error(lines)
+        return len(text)
+
+    def writelines(self, texts: Iterable[str], /) -> None:
+        for text in texts:
+            self.write(text)
+
+    def flush(self) -> None:
+        with self._lock:
+            lines, self._text = self._text, ""
+        if lines.strip():
+            _core.log_error(lines)
+
+    def isatty(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True

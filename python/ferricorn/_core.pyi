@@ -1,0 +1,6 @@
+from collections.abc import Sequence
+
+__version__: str
+
+def main(executed: Sequence[str], arguments: Sequence[str]) -> int: ...
+def log_error(message: str) -> None: ...

@@ -1,0 +1,314 @@
+//! The WSGI application, as a worker calls it.
+
+use ferricorn::app::{Application, Body, Parts};
+use ferricorn::protocol::Length;
+use ferricorn::{Reply, Request, Response};
+use pyo3::exceptions::PyAssertionError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::body::{self, COPIED, Piece, Returned, Stream};
+use crate::environ::{Environs, Surroundings, Unfit};
+use crate::errors;
+use crate::ffi::{self, CalledByWorker, Context};
+use crate::responder::{Responder, Started};
+use crate::stuck;
+
+/// A WSGI callable and what calling it takes.
+pub(crate) struct Wsgi {
+    callable: Py<PyAny>,
+    environs: Environs,
+    callbacks: Callbacks,
+    file_wrapper: Py<PyAny>,
+    /// Kept for its memory.
+    spare: Started,
+    joined: Vec<u8>,
+}
+
+impl CalledByWorker for Wsgi {}
+
+/// A responder and its bound methods, which are used again while nobody else has hold of them.
+struct Callbacks {
+    responder: Py<Responder>,
+    start_response: Py<PyAny>,
+}
+
+impl Callbacks {
+    /// With the `wsgi.early_hints` that belongs to them.
+    fn new(py: Python<'_>) -> PyResult<(Self, Py<PyAny>)> {
+        let responder = Bound::new(py, Responder::new())?;
+        responder.get().set_write(responder.getattr("write")?.unbind());
+        let start_response = responder.getattr("start_response")?.unbind();
+        let early_hints = responder.getattr("early_hints")?.unbind();
+        Ok((Self { responder: responder.unbind(), start_response }, early_hints))
+    }
+}
+
+impl Drop for Callbacks {
+    fn drop(&mut self) {
+        self.responder.get().retire();
+    }
+}
+
+/// Why no answer of the application's can be sent.
+enum Failure {
+    /// It raised.
+    Raised(PyErr),
+    /// What it answered cannot be sent.
+    Unsendable(String),
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
+    }
+}
+
+impl Wsgi {
+    pub(crate) fn new(py: Python<'_>, callable: Py<PyAny>, surroundings: Surroundings) -> PyResult<Self> {
+        let (callbacks, early_hints) = Callbacks::new(py)?;
+        Ok(Self {
+            callable,
+            environs: Environs::new(py, surroundings, early_hints)?,
+            callbacks,
+            file_wrapper: py.import("ferricorn._application")?.getattr("FileWrapper")?.unbind(),
+            spare: Started::default(),
+            joined: Vec::new(),
+        })
+    }
+
+    /// Calls the application and sends what it answers. The reply comes back if nothing was sent.
+    fn respond<'r>(
+        &mut self,
+        py: Python<'_>,
+        environ: Bound<'_, PyDict>,
+        request: &Request<'_>,
+        mut reply: Reply<'r>,
+    ) -> Result<(), (Failure, Option<Reply<'r>>)> {
+        let context = match Context::copy_current(py) {
+            Ok(context) => context,
+            Err(error) => return Err((error.into(), Some(reply))),
+        };
+        let responder = self.callbacks.responder.get();
+        let prepared = {
+            let _loan = responder.begin(&mut reply, std::mem::take(&mut self.spare));
+            let start_response = self.callbacks.start_response.bind(py);
+            let called = context.run(py, || {
+                let result = self.callable.bind(py).call1((&environ, start_response));
+                // If nobody else has it, it is better released here: in the context of its request.
+                drop(environ);
+                result
+            });
+            called
+                .and_then(|result| result)
+                .map_err(Failure::from)
+                .and_then(|result| Prepared::new(py, result, context, request, responder, self.file_wrapper.bind(py)))
+        };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(failure) => return Err((failure, Some(reply))),
+        };
+        let sent = self.send(py, prepared, request, reply);
+        sent.map_err(|failure| (failure, None))
+    }
+
+    fn send(
+        &mut self,
+        py: Python<'_>,
+        prepared: Prepared<'_>,
+        request: &Request<'_>,
+        reply: Reply<'_>,
+    ) -> Result<(), Failure> {
+        let Prepared { started, content } = prepared;
+        let written = started.written.as_slice();
+        let declared = started.declared;
+        let length = |known: Option<u64>| declared.or(known).map_or(Length::Unknown, Length::Known);
+        let (first, rest, known): (&[u8], Body, Option<u64>) = match &content {
+            Content::One(bytes) if written.is_empty() && bytes.as_bytes().len() <= COPIED => {
+                let bytes = bytes.as_bytes();
+                (bytes, Body::Empty, Some(bytes.len() as u64))
+            }
+            _ => {
+                self.joined.clear();
+                self.joined.extend_from_slice(written);
+                let (rest, known) = content.into_rest(&mut self.joined, &self.callbacks.responder, declared, py);
+                (self.joined.as_slice(), rest, known)
+            }
+        };
+        if let (Some(declared), Some(known)) = (declared, known)
+            && declared != known
+            && request.method() != "HEAD"
+            && !matches!(started.status(), 204 | 304)
+        {
+            log::error!(
+                "Error handling request {} {}: the body has {known} bytes, its Content-Length is {declared}",
+                request.method(),
+                request.target()
+            );
+        }
+        let mut fields = started.fields();
+        let sent = reply.send_parts(Parts {
+            status: started.status(),
+            reason: started.reason(),
+            fields: &mut fields,
+            length: length(known),
+            first,
+            rest,
+        });
+        drop(fields);
+        self.spare = started;
+        sent.map_err(|error| Failure::Unsendable(error.to_string()))
+    }
+
+    /// Makes sure that nobody else has hold of what the next request is going to use.
+    fn renew(&mut self, py: Python<'_>) -> PyResult<()> {
+        let Callbacks { responder, start_response } = &self.callbacks;
+        let held = ffi::references(start_response.bind(py)) > 1
+            || ffi::references(self.environs.early_hints().bind(py)) > self.environs.early_hints_held()
+            || responder.get().write_is_held(py);
+        if held {
+            responder.get().end();
+            let (callbacks, early_hints) = Callbacks::new(py)?;
+            self.callbacks = callbacks;
+            self.environs.set_early_hints(py, early_hints)?;
+        }
+        Ok(())
+    }
+}
+
+impl Application for Wsgi {
+    fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
+        let py = ffi::attached(self);
+        stuck::begin(request);
+        let name = |what: &str| format!("{what} {} {}", request.method(), request.target());
+        let environ = match self.environs.make(py, request) {
+            Ok(environ) => environ,
+            Err(unfit) => {
+                match unfit {
+                    Unfit::ScriptName(problem) => log::error!("Configuration problem: {problem}"),
+                    Unfit::Python(error) => errors::log(py, &name("Error handling request"), &error),
+                }
+                return reply.send(Response::error(500));
+            }
+        };
+        if let Err((failure, reply)) = self.respond(py, environ, request, reply) {
+            match failure {
+                Failure::Raised(error) => errors::log(py, &name("Error handling request"), &error),
+                Failure::Unsendable(problem) => log::error!("{}: {problem}", name("Error handling request")),
+            }
+            if let Some(reply) = reply {
+                reply.send(Response::error(500));
+            }
+        }
+        stuck::end();
+        if let Err(error) = self.renew(py) {
+            errors::log(py, "Exception after a request", &error);
+        }
+    }
+
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        let py = ffi::attached(self);
+        ffi::detached(py, wait);
+        // Handlers of signals that the application has installed run here, if nothing else of Python's does.
+        if let Err(error) = py.check_signals() {
+            errors::log(py, "Exception in a signal handler", &error);
+        }
+    }
+}
+
+/// A response whose head may be sent.
+struct Prepared<'py> {
+    started: Started,
+    content: Content<'py>,
+}
+
+/// The body, as far as it is known.
+enum Content<'py> {
+    One(Bound<'py, PyBytes>),
+    Many(Vec<Bound<'py, PyBytes>>),
+    File(ferricorn::app::FileRange, Returned),
+    /// The first piece of a stream, and the stream.
+    Stream(Bound<'py, PyBytes>, Stream),
+    Empty,
+}
+
+impl<'py> Prepared<'py> {
+    fn new(
+        py: Python<'py>,
+        result: Bound<'py, PyAny>,
+        context: Context,
+        request: &Request<'_>,
+        responder: &Responder,
+        file_wrapper: &Bound<'py, PyAny>,
+    ) -> Result<Self, Failure> {
+        let content = match body::only_part(&result) {
+            Some(part) => Content::One(part),
+            None => Self::content(py, result, context, request, file_wrapper)?,
+        };
+        let not_started = || PyAssertionError::new_err("the application did not call start_response");
+        let started = responder.take().ok_or_else(not_started)?;
+        Ok(Self { started, content })
+    }
+
+    fn content(
+        py: Python<'py>,
+        result: Bound<'py, PyAny>,
+        context: Context,
+        request: &Request<'_>,
+        file_wrapper: &Bound<'py, PyAny>,
+    ) -> Result<Content<'py>, Failure> {
+        if let Some(parts) = body::parts(&result) {
+            return Ok(Content::Many(parts));
+        }
+        let range = if result.get_type().is(file_wrapper) { body::file(&result) } else { None };
+        let name = format!("{} {}", request.method(), request.target());
+        let returned = Returned::new(result, context, name);
+        if let Some(range) = range {
+            return Ok(Content::File(range, returned));
+        }
+        let mut stream = Stream::new(py, returned)?;
+        // PEP 3333: start_response may be called as late as before the first piece.
+        Ok(match stream.next(py)? {
+            Piece::Bytes(bytes) => Content::Stream(bytes, stream),
+            Piece::End => Content::Empty,
+        })
+    }
+}
+
+impl Content<'_> {
+    /// Appends what is to be copied, and returns the rest, and the length of all if it is known.
+    fn into_rest(
+        self,
+        first: &mut Vec<u8>,
+        responder: &Py<Responder>,
+        declared: Option<u64>,
+        py: Python<'_>,
+    ) -> (Body, Option<u64>) {
+        let parts = match self {
+            Self::Empty => return (Body::Empty, Some(first.len() as u64)),
+            Self::One(part) => vec![part],
+            Self::Many(parts) => parts,
+            Self::File(mut range, returned) => {
+                if let Some(declared) = declared {
+                    // A part of the file, as in a response to a range request.
+                    range.length = range.length.min(declared.saturating_sub(first.len() as u64));
+                }
+                let length = first.len() as u64 + range.length;
+                return (body::file_body(range, returned), Some(length));
+            }
+            Self::Stream(piece, mut stream) => {
+                first.extend_from_slice(piece.as_bytes());
+                stream.limit(declared.map(|declared| declared.saturating_sub(first.len() as u64)));
+                stream.keep(responder.clone_ref(py));
+                return (Body::Source(Box::new(stream)), None);
+            }
+        };
+        let total = parts.iter().map(|part| part.as_bytes().len()).sum::<usize>();
+        let length = (first.len() + total) as u64;
+        if total > COPIED {
+            return (body::segments(parts), Some(length));
+        }
+        parts.iter().for_each(|part| first.extend_from_slice(part.as_bytes()));
+        (Body::Empty, Some(length))
+    }
+}

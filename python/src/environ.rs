@@ -1,0 +1,414 @@
+//! From a request to an environ.
+//!
+//! What is the same for all requests of a listener lies in a template, which is copied; what is the same for all requests
+//! of a connection is made once; names of header fields are interned.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, IntoRawFd};
+
+use ferricorn::Request;
+use ferricorn::app::{Address, RequestBody};
+use ferricorn::protocol::head::Target;
+use ferricorn::protocol::{FieldId, Version};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+
+use crate::ffi::text;
+
+/// What an environ says of the server as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) multiprocess: bool,
+}
+
+/// Peers whose strings are kept, by their ports.
+const PEERS: usize = 1024;
+
+/// Names of header fields that are kept besides the known ones.
+const NAMES: usize = 256;
+
+/// Makes environs.
+pub(crate) struct Environs {
+    surroundings: Surroundings,
+    keys: Keys,
+    templates: Vec<Template>,
+    /// `wsgi.early_hints`, which all templates have.
+    early_hints: Py<PyAny>,
+    peers: Vec<Option<PeerText>>,
+    names: HashMap<Box<[u8]>, Py<PyString>>,
+    methods: Vec<(&'static str, Py<PyAny>)>,
+    http_10: Py<PyAny>,
+    bytes_io: Py<PyAny>,
+    open: Py<PyAny>,
+    /// The application's place in the site, from the variable of that name.
+    script_name: String,
+    decoded: Vec<u8>,
+}
+
+struct Template {
+    local: Address,
+    secure: bool,
+    environ: Py<PyDict>,
+}
+
+struct PeerText {
+    address: SocketAddr,
+    host: Py<PyAny>,
+    port: Py<PyAny>,
+}
+
+/// The keys that are set for each request.
+struct Keys {
+    request_method: Py<PyString>,
+    query_string: Py<PyString>,
+    raw_uri: Py<PyString>,
+    server_protocol: Py<PyString>,
+    path_info: Py<PyString>,
+    script_name: Py<PyString>,
+    remote_addr: Py<PyString>,
+    remote_port: Py<PyString>,
+    input: Py<PyString>,
+    content_length: Py<PyString>,
+    /// By the number of the [`FieldId`].
+    fields: Vec<Option<Py<PyString>>>,
+}
+
+impl Keys {
+    fn new(py: Python<'_>) -> Self {
+        let key = |name: &str| PyString::intern(py, name).unbind();
+        let mut fields = Vec::new();
+        for id in FieldId::ALL {
+            let index = *id as usize;
+            fields.resize_with(fields.len().max(index + 1), || None);
+            let name = match id {
+                FieldId::ContentLength => "CONTENT_LENGTH".to_owned(),
+                FieldId::ContentType => "CONTENT_TYPE".to_owned(),
+                // Programs take HTTP_PROXY for a setting of theirs (CVE-2016-5385). Chunks have been decoded, and there
+                // is a length: whoever looked for more would find none.
+                FieldId::Other | FieldId::Proxy | FieldId::TransferEncoding => continue,
+                _ => variable(id.name().as_bytes()),
+            };
+            if let Some(place) = fields.get_mut(index) {
+                *place = Some(key(&name));
+            }
+        }
+        Self {
+            request_method: key("REQUEST_METHOD"),
+            query_string: key("QUERY_STRING"),
+            raw_uri: key("RAW_URI"),
+            server_protocol: key("SERVER_PROTOCOL"),
+            path_info: key("PATH_INFO"),
+            script_name: key("SCRIPT_NAME"),
+            remote_addr: key("REMOTE_ADDR"),
+            remote_port: key("REMOTE_PORT"),
+            input: key("wsgi.input"),
+            content_length: key("CONTENT_LENGTH"),
+            fields,
+        }
+    }
+}
+
+/// The key of a header field.
+fn variable(name: &[u8]) -> String {
+    let letter = |byte: &u8| if *byte == b'-' { '_' } else { char::from(byte.to_ascii_uppercase()) };
+    "HTTP_".chars().chain(name.iter().map(letter)).collect()
+}
+
+/// Why an environ cannot be made.
+pub(crate) enum Unfit {
+    /// The path does not begin with `SCRIPT_NAME`.
+    ScriptName(String),
+    Python(PyErr),
+}
+
+impl From<PyErr> for Unfit {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+impl Environs {
+    pub(crate) fn new(py: Python<'_>, surroundings: Surroundings, early_hints: Py<PyAny>) -> PyResult<Self> {
+        let io = py.import("io")?;
+        let method = |name: &'static str| (name, PyString::intern(py, name).into_any().unbind());
+        let environment = py.import("os")?.getattr("environ")?;
+        Ok(Self {
+            surroundings,
+            keys: Keys::new(py),
+            templates: Vec::new(),
+            early_hints,
+            peers: std::iter::repeat_with(|| None).take(PEERS).collect(),
+            names: HashMap::new(),
+            methods: ["POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"].map(method).into(),
+            http_10: PyString::intern(py, "HTTP/1.0").into_any().unbind(),
+            bytes_io: io.getattr("BytesIO")?.unbind(),
+            open: io.getattr("open")?.unbind(),
+            script_name: environment.call_method1("get", ("SCRIPT_NAME", ""))?.extract()?,
+            decoded: Vec::new(),
+        })
+    }
+
+    /// References that are held to `wsgi.early_hints` here.
+    pub(crate) fn early_hints_held(&self) -> usize {
+        1 + self.templates.len()
+    }
+
+    pub(crate) fn early_hints(&self) -> &Py<PyAny> {
+        &self.early_hints
+    }
+
+    /// Has another `wsgi.early_hints` in all environs to come.
+    pub(crate) fn set_early_hints(&mut self, py: Python<'_>, early_hints: Py<PyAny>) -> PyResult<()> {
+        for template in &self.templates {
+            template.environ.bind(py).set_item(intern!(py, "wsgi.early_hints"), &early_hints)?;
+        }
+        self.early_hints = early_hints;
+        Ok(())
+    }
+
+    /// The environ of a request.
+    #[inline]
+    pub(crate) fn make<'py>(&mut self, py: Python<'py>, request: &Request<'_>) -> Result<Bound<'py, PyDict>, Unfit> {
+        let environ = self.template(py, request.local(), request.peer().secure)?.copy()?;
+        let keys = &self.keys;
+        let method = request.method();
+        if method != "GET" {
+            match self.methods.iter().find(|(known, _)| *known == method) {
+                Some((_, known)) => environ.set_item(&keys.request_method, known)?,
+                None => environ.set_item(&keys.request_method, text(py, method.as_bytes())?)?,
+            }
+        }
+        if request.version() == Version::Http10 {
+            environ.set_item(&keys.server_protocol, &self.http_10)?;
+        }
+        let target = text(py, request.target().as_bytes())?;
+        environ.set_item(&keys.raw_uri, &target)?;
+        if let Some(query) = request.query() {
+            environ.set_item(&keys.query_string, text(py, query.as_bytes())?)?;
+        }
+        let script_name = forwarded_script_name(request).unwrap_or(self.script_name.as_bytes());
+        let path = request.path().as_bytes();
+        if script_name.is_empty() && memchr::memchr(b'%', path).is_none() {
+            let path = if path.len() == request.target().len() { target } else { text(py, path)? };
+            environ.set_item(&keys.path_info, path)?;
+        } else {
+            let Some(path) = path.strip_prefix(script_name) else {
+                return Err(Unfit::ScriptName(format!(
+                    "Request path '{}' does not start with SCRIPT_NAME '{}'",
+                    request.path(),
+                    String::from_utf8_lossy(script_name)
+                )));
+            };
+            decode(path, &mut self.decoded);
+            environ.set_item(&keys.path_info, text(py, &self.decoded)?)?;
+            environ.set_item(&keys.script_name, text(py, script_name)?)?;
+        }
+        self.set_fields(py, request, &environ)?;
+        self.set_peer(py, request, &environ)?;
+        if !request.body().is_empty() {
+            self.set_body(py, request, &environ)?;
+        }
+        Ok(environ)
+    }
+
+    fn template<'py>(&mut self, py: Python<'py>, local: &Address, secure: bool) -> PyResult<Bound<'py, PyDict>> {
+        let known = self.templates.iter().find(|template| template.secure == secure && template.local == *local);
+        if let Some(template) = known {
+            return Ok(template.environ.bind(py).clone());
+        }
+        let environ = self.new_template(py, local, secure)?;
+        self.templates.push(Template { local: local.clone(), secure, environ: environ.clone().unbind() });
+        Ok(environ)
+    }
+
+    fn new_template<'py>(&self, py: Python<'py>, local: &Address, secure: bool) -> PyResult<Bound<'py, PyDict>> {
+        let objects = py.import("ferricorn._application")?;
+        let environ = PyDict::new(py);
+        let set = |key: &str, value: Bound<'py, PyAny>| environ.set_item(PyString::intern(py, key), value);
+        let string = |value: &str| PyString::intern(py, value).into_any();
+        set("wsgi.version", (1, 0).into_pyobject(py)?.into_any())?;
+        set("wsgi.url_scheme", string(if secure { "https" } else { "http" }))?;
+        set("wsgi.input", objects.getattr("NoInput")?.call0()?)?;
+        set("wsgi.errors", objects.getattr("ErrorStream")?.call0()?)?;
+        set("wsgi.multithread", false.into_pyobject(py)?.to_owned().into_any())?;
+        set("wsgi.multiprocess", self.surroundings.multiprocess.into_pyobject(py)?.to_owned().into_any())?;
+        set("wsgi.run_once", false.into_pyobject(py)?.to_owned().into_any())?;
+        set("wsgi.file_wrapper", objects.getattr("FileWrapper")?)?;
+        set("wsgi.input_terminated", true.into_pyobject(py)?.to_owned().into_any())?;
+        set("wsgi.early_hints", self.early_hints.bind(py).clone())?;
+        set("SERVER_SOFTWARE", string(concat!("ferricorn/", env!("CARGO_PKG_VERSION"))))?;
+        let (name, port) = match local {
+            Address::Ip(address) => (address.ip().to_string(), address.port().to_string()),
+            // The request says what it takes the server for, if it does.
+            Address::Unix(_) => ("localhost".to_owned(), if secure { "443" } else { "80" }.to_owned()),
+        };
+        set("SERVER_NAME", string(&name))?;
+        set("SERVER_PORT", string(&port))?;
+        set("SERVER_PROTOCOL", string("HTTP/1.1"))?;
+        set("REQUEST_METHOD", string("GET"))?;
+        set("SCRIPT_NAME", string(""))?;
+        set("QUERY_STRING", string(""))?;
+        set("RAW_URI", string(""))?;
+        set("PATH_INFO", string(""))?;
+        set("REMOTE_ADDR", string(""))?;
+        if matches!(local, Address::Ip(_)) {
+            set("REMOTE_PORT", string(""))?;
+        }
+        // Room that a copy keeps, or the first header fields of every request would make its dictionary grow.
+        // Only so much, as a dictionary with more holes than that is copied entry by entry.
+        let room: Vec<String> = (0..8).map(|number| format!("ferricorn.room.{number}")).collect();
+        for key in &room {
+            environ.set_item(key, false)?;
+        }
+        for key in &room {
+            environ.del_item(key)?;
+        }
+        Ok(environ)
+    }
+
+    fn set_fields<'py>(
+        &mut self,
+        py: Python<'py>,
+        request: &Request<'_>,
+        environ: &Bound<'py, PyDict>,
+    ) -> PyResult<()> {
+        let mut seen: u128 = 0;
+        for (id, name, value) in request.head().raw_fields() {
+            let key = match self.keys.fields.get(id as usize) {
+                Some(Some(key)) => {
+                    let bit = 1 << (id as u32 % u128::BITS);
+                    if seen & bit == 0 {
+                        seen |= bit;
+                        environ.set_item(key, text(py, value)?)?;
+                        continue;
+                    }
+                    key.bind(py).clone()
+                }
+                _ if id != FieldId::Other => continue,
+                // It could be taken for one with hyphens, which a proxy in front may have checked.
+                _ if name.contains(&b'_') => continue,
+                _ => self.name(py, name),
+            };
+            let value = text(py, value)?;
+            match environ.get_item(&key)? {
+                None => environ.set_item(key, value)?,
+                Some(before) => {
+                    // RFC 9110 §5.3, and RFC 6265 §5.4 for cookies.
+                    let separator = if id == FieldId::Cookie { "; " } else { "," };
+                    environ.set_item(key, before.add(separator)?.add(value)?)?;
+                }
+            }
+        }
+        if request.head().form() == Target::Absolute
+            && let (Some(authority), Some(Some(key))) =
+                (request.head().authority(), self.keys.fields.get(FieldId::Host as usize))
+        {
+            // RFC 9112 §3.2.2: whatever the field says.
+            environ.set_item(key, text(py, authority.as_bytes())?)?;
+        }
+        Ok(())
+    }
+
+    fn name<'py>(&mut self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
+        if let Some(key) = self.names.get(name) {
+            return key.bind(py).clone();
+        }
+        let key = PyString::new(py, &variable(name));
+        // Clients make up as many names as they like; those that are kept are only the first.
+        if self.names.len() < NAMES {
+            self.names.insert(name.into(), key.clone().unbind());
+        }
+        key
+    }
+
+    fn set_peer<'py>(&mut self, py: Python<'py>, request: &Request<'_>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
+        let keys = &self.keys;
+        match &request.peer().address {
+            Address::Ip(address) => {
+                let Some(place) = self.peers.get_mut(usize::from(address.port()) % PEERS) else { return Ok(()) };
+                if place.as_ref().is_none_or(|known| known.address != *address) {
+                    let host = text(py, address.ip().to_string().as_bytes())?.unbind();
+                    let port = text(py, address.port().to_string().as_bytes())?.unbind();
+                    *place = Some(PeerText { address: *address, host, port });
+                }
+                if let Some(known) = place {
+                    environ.set_item(&keys.remote_addr, &known.host)?;
+                    environ.set_item(&keys.remote_port, &known.port)?;
+                }
+            }
+            Address::Unix(_) => {
+                if let Some(host) = request.known(FieldId::Host).filter(|host| !host.is_empty()) {
+                    let (name, port) = split_port(host);
+                    environ.set_item(intern!(py, "SERVER_NAME"), text(py, name)?)?;
+                    if let Some(port) = port {
+                        environ.set_item(intern!(py, "SERVER_PORT"), text(py, port)?)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set_body<'py>(&self, py: Python<'py>, request: &Request<'_>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
+        let body = request.body();
+        let input = match body {
+            RequestBody::Empty => return Ok(()),
+            RequestBody::Memory(bytes) => self.bytes_io.bind(py).call1((PyBytes::new(py, bytes),))?,
+            RequestBody::File { file, .. } => {
+                // Another descriptor, as the application may keep it; nobody else reads from this file.
+                let file = file.as_fd().try_clone_to_owned()?.into_raw_fd();
+                let input = self.open.bind(py).call1((file, "rb"))?;
+                input.call_method1("seek", (0,))?;
+                input
+            }
+        };
+        environ.set_item(&self.keys.input, input)?;
+        if request.head().is_chunked() {
+            // All of it is here, so that its length can be told to those who know no other way to read it.
+            environ.set_item(&self.keys.content_length, text(py, body.len().to_string().as_bytes())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Host and port of an authority.
+fn split_port(host: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memrchr(b':', host).and_then(|colon| host.split_at_checked(colon)) {
+        Some((name, port))
+            if port.len() > 1 && port.get(1..).is_some_and(|port| port.iter().all(u8::is_ascii_digit)) =>
+        {
+            (name, port.get(1..))
+        }
+        _ => (host, None),
+    }
+}
+
+/// Percent-decodes a path; what is no escape stays as it is.
+fn decode(path: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16)).map(|digit| digit as u8);
+    let mut rest = path;
+    while let Some(percent) = memchr::memchr(b'%', rest) {
+        let (plain, escape) = rest.split_at(percent);
+        out.extend_from_slice(plain);
+        if let (Some(high), Some(low)) = (digit(escape.get(1)), digit(escape.get(2))) {
+            out.push(high << 4 | low);
+            rest = escape.get(3..).unwrap_or_default();
+        } else {
+            out.push(b'%');
+            rest = escape.get(1..).unwrap_or_default();
+        }
+    }
+    out.extend_from_slice(rest);
+}
+
+/// The place of the application that a trusted proxy names, as Gunicorn's `forwarder_headers` has it by default.
+fn forwarded_script_name<'r>(request: &Request<'r>) -> Option<&'r [u8]> {
+    if !request.peer().trusted {
+        return None;
+    }
+    let mut fields = request.head().raw_fields().filter(|(id, ..)| *id == FieldId::Other);
+    fields.find(|(_, name, _)| name.eq_ignore_ascii_case(b"script_name")).map(|(.., value)| value)
+}

@@ -1,0 +1,92 @@
+//! The life of a process that serves a Python application.
+
+use ferricorn::app::{Application, Factory, LoadError};
+use ferricorn::settings::Settings;
+use pyo3::prelude::*;
+
+use crate::application::Wsgi;
+use crate::environ::Surroundings;
+use crate::errors;
+use crate::ffi::{self, CalledByWorker};
+use crate::stuck::Watch;
+
+/// Loads the application that the settings name.
+pub(crate) struct PythonFactory {
+    name: String,
+    pythonpath: Option<String>,
+    variables: Vec<(String, String)>,
+    surroundings: Surroundings,
+    watch: Option<Watch>,
+}
+
+impl CalledByWorker for PythonFactory {}
+
+impl PythonFactory {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            name: settings.application.clone().unwrap_or_default(),
+            pythonpath: settings.pythonpath.clone(),
+            variables: settings.raw_env.clone(),
+            surroundings: Surroundings { multiprocess: settings.workers > 1 },
+            watch: None,
+        }
+    }
+
+    fn load_in(&self, py: Python<'_>) -> PyResult<Wsgi> {
+        let module = py.import("ferricorn._application")?;
+        module.call_method1("prepare", (&self.pythonpath, &self.variables))?;
+        let callable = module.call_method1("load", (&self.name,))?;
+        Wsgi::new(py, callable.unbind(), self.surroundings)
+    }
+
+    fn failed(&self, py: Python<'_>, error: &PyErr) -> LoadError {
+        let module = py.import("ferricorn._application");
+        let wrong = module.and_then(|module| module.getattr("ApplicationError"));
+        if wrong.is_ok_and(|wrong| error.is_instance(py, &wrong)) {
+            return LoadError::application(format!("App failed to load: {}", error.value(py)));
+        }
+        errors::log(py, "Exception in worker process", error);
+        LoadError::boot(errors::summarize(py, error))
+    }
+}
+
+impl Factory for PythonFactory {
+    fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
+        let py = ffi::attached(self);
+        self.watch = Watch::install(py)
+            .inspect_err(|error| log::warn!("Stacks cannot be logged: {}", errors::summarize(py, error)))
+            .ok();
+        match self.load_in(py) {
+            Ok(application) => Ok(Box::new(application)),
+            Err(error) => Err(self.failed(py, &error)),
+        }
+    }
+
+    fn reopened(&mut self) {
+        let py = ffi::attached(self);
+        match Watch::renew(py) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => log::warn!("Stacks go to the old log: {}", errors::summarize(py, &error)),
+        }
+    }
+
+    fn exit(&mut self) {
+        let py = ffi::attached(self);
+        let finished = py.import("ferricorn._application").and_then(|module| module.call_method0("finish"));
+        if let Err(error) = finished {
+            errors::log(py, "Exception while exiting", &error);
+        }
+    }
+
+    fn before_fork(&mut self) {
+        ffi::before_fork(ffi::attached(self));
+    }
+
+    fn after_fork_parent(&mut self) {
+        ffi::after_fork_parent(ffi::attached(self));
+    }
+
+    fn after_fork_child(&mut self) {
+        ffi::after_fork_child(ffi::attached(self));
+    }
+}

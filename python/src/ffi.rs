@@ -1,0 +1,276 @@
+//! The only unsafe code of the crate: calls into CPython for which PyO3 has no safe function, or one that costs more than
+//! the hot path should.
+//!
+//! Whoever calls these is attached to the interpreter: functions take a token or a bound object, or say why they need none.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use ferricorn::Reply;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// The token of a worker's own thread, inside the calls that the server makes to its application.
+///
+/// Those come from `ferricorn::serve_named`, which was called with the interpreter attached; it is detached in [`detached`]
+/// only, which calls nothing of the application's.
+pub(crate) fn attached<'py>(_call: &mut impl CalledByWorker) -> Python<'py> {
+    // SAFETY: see above. The argument makes sure that the caller is one of those calls.
+    unsafe { Python::assume_attached() }
+}
+
+/// Marks the types whose methods the server calls, on the thread that runs it.
+pub(crate) trait CalledByWorker {}
+
+/// Lets other threads of Python's run while `wait` does. It must not touch Python.
+pub(crate) fn detached(_py: Python<'_>, wait: &mut dyn FnMut()) {
+    struct Detached(*mut ffi::PyThreadState);
+    impl Drop for Detached {
+        fn drop(&mut self) {
+            // SAFETY: the state is this thread's own, saved below, and restored once.
+            unsafe { ffi::PyEval_RestoreThread(self.0) };
+        }
+    }
+    // SAFETY: this thread is attached, as the token says.
+    let _detached = Detached(unsafe { ffi::PyEval_SaveThread() });
+    wait();
+}
+
+/// Python is about to be forked.
+pub(crate) fn before_fork(_py: Python<'_>) {
+    // SAFETY: attached, as the token says; one of the two calls below follows on the same thread.
+    unsafe { ffi::PyOS_BeforeFork() };
+}
+
+/// It has been, or that failed; this is the old process.
+pub(crate) fn after_fork_parent(_py: Python<'_>) {
+    // SAFETY: attached, as the token says; `before_fork` was called.
+    unsafe { ffi::PyOS_AfterFork_Parent() };
+}
+
+/// It has been; this is the new process.
+pub(crate) fn after_fork_child(_py: Python<'_>) {
+    // SAFETY: attached, as the token says, on the thread that forked; `before_fork` was called.
+    unsafe { ffi::PyOS_AfterFork_Child() };
+}
+
+/// A new string of these bytes, taken for latin-1.
+#[inline]
+pub(crate) fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let length = bytes.len() as ffi::Py_ssize_t;
+    if !bytes.is_ascii() {
+        // SAFETY: pointer and length are of one slice; the result is a new reference or NULL with an exception set.
+        return unsafe {
+            Bound::from_owned_ptr_or_err(
+                py,
+                ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, std::ptr::null()),
+            )
+        };
+    }
+    // SAFETY: the result is a new reference or NULL with an exception set. A string made for the largest character 127 is
+    // compact with a byte for each character, so `length` bytes may be written before anybody else sees it. The empty one
+    // is shared, and nothing is written to it.
+    unsafe {
+        let string = Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_New(length, 127))?;
+        if length > 0 {
+            let data = ffi::PyUnicode_DATA(string.as_ptr()).cast::<u8>();
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
+        }
+        Ok(string)
+    }
+}
+
+/// The characters of a string, if all of them are latin-1.
+#[inline]
+pub(crate) fn latin1<'s>(string: &'s Bound<'_, PyString>) -> Option<&'s [u8]> {
+    // SAFETY: `string` is alive and a string, which never changes; of the kind with a byte for each character, its data
+    // are as many bytes as it has characters. Before 3.12 a string may have to be made ready first.
+    unsafe {
+        #[cfg(not(Py_3_12))]
+        if ffi::PyUnicode_READY(string.as_ptr()) != 0 {
+            ffi::PyErr_Clear();
+            return None;
+        }
+        if ffi::PyUnicode_KIND(string.as_ptr()) != ffi::PyUnicode_1BYTE_KIND {
+            return None;
+        }
+        let data = ffi::PyUnicode_1BYTE_DATA(string.as_ptr());
+        Some(std::slice::from_raw_parts(data, ffi::PyUnicode_GET_LENGTH(string.as_ptr()) as usize))
+    }
+}
+
+/// Calls `each` with name and value of every header field of a list, or of anything else that can be iterated.
+///
+/// `each` must not touch Python.
+///
+/// # Errors
+/// Something in it is not a pair of strings, or is not latin-1; or `each` failed.
+#[inline]
+pub(crate) fn each_field(
+    fields: &Bound<'_, PyAny>,
+    mut each: impl FnMut(&[u8], &[u8]) -> PyResult<()>,
+) -> PyResult<()> {
+    let py = fields.py();
+    // SAFETY: `fields` is alive. The item is read with an index below the length, and borrowed while nothing runs that
+    // could take it out of the list: `one_field` runs no code of Python's on a tuple of strings, and holds a reference to
+    // anything else.
+    unsafe {
+        let list = fields.as_ptr();
+        if ffi::PyList_CheckExact(list) != 0 {
+            let mut index = 0;
+            while index < ffi::PyList_GET_SIZE(list) {
+                let item = Bound::from_borrowed_ptr(py, ffi::PyList_GET_ITEM(list, index));
+                one_field(&item, &mut each)?;
+                index += 1;
+            }
+            return Ok(());
+        }
+    }
+    for item in fields.try_iter()? {
+        one_field(&item?, &mut each)?;
+    }
+    Ok(())
+}
+
+#[inline]
+fn one_field(item: &Bound<'_, PyAny>, each: &mut impl FnMut(&[u8], &[u8]) -> PyResult<()>) -> PyResult<()> {
+    let not_latin1 = |what: &str| PyValueError::new_err(format!("header {what} is not latin-1: {item:?}"));
+    let pair = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>();
+    let (name, value) = match pair.or_else(|_| item.extract().map(|[name, value]: [Bound<'_, PyAny>; 2]| (name, value)))
+    {
+        Ok(pair) => pair,
+        Err(_) => {
+            return Err(PyTypeError::new_err(format!(
+                "a response header must be a tuple of a name and a value, not {item:?}"
+            )));
+        }
+    };
+    let (Ok(name), Ok(value)) = (name.cast::<PyString>(), value.cast::<PyString>()) else {
+        return Err(PyTypeError::new_err(format!("name and value of a response header must be str: {item:?}")));
+    };
+    let name = latin1(name).ok_or_else(|| not_latin1("name"))?;
+    let value = latin1(value).ok_or_else(|| not_latin1("value"))?;
+    each(name, value)
+}
+
+/// A context of context variables that a request has for itself.
+pub(crate) struct Context(Py<PyAny>);
+
+impl Context {
+    /// A copy of the thread's own.
+    #[inline]
+    pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Self> {
+        // SAFETY: attached; a new reference, or NULL with an exception set.
+        let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+        Ok(Self(context.unbind()))
+    }
+
+    /// Does `inside` with the context entered.
+    #[inline]
+    pub(crate) fn run<R>(&self, py: Python<'_>, inside: impl FnOnce() -> R) -> PyResult<R> {
+        struct Entered<'a>(&'a Py<PyAny>);
+        impl Drop for Entered<'_> {
+            fn drop(&mut self) {
+                // SAFETY: attached, as entering was; the context was entered below on this thread and is left once. A
+                // pending exception cannot be there: all are taken where they arise. Should it fail, the next request
+                // has a copy of the wrong context, which is no reason to stop.
+                unsafe {
+                    if ffi::PyContext_Exit(self.0.as_ptr()) != 0 {
+                        ffi::PyErr_Clear();
+                    }
+                }
+            }
+        }
+        // SAFETY: attached; the context is one. A failure sets an exception.
+        if unsafe { ffi::PyContext_Enter(self.0.as_ptr()) } != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        let _entered = Entered(&self.0);
+        Ok(inside())
+    }
+}
+
+/// A reply that callbacks may use while the application is being called.
+#[derive(Default)]
+pub(crate) struct LentReply(Option<NonNull<Reply<'static>>>);
+
+// SAFETY: it is used only under the interpreter's lock, while the thread that lent the reply is inside a call into Python;
+// so it is used by one thread at a time, and passing the lock on orders the accesses.
+unsafe impl Send for LentReply {}
+
+impl LentReply {
+    /// Lends `reply`. It must be taken back ([`Self::default`]) before `reply` is used or dropped; [`Loan`] sees to that.
+    fn new(reply: &mut Reply<'_>) -> Self {
+        Self(Some(NonNull::from(reply).cast()))
+    }
+
+    /// Whether it is lent at the moment.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Does something with the reply, if it is lent.
+    pub(crate) fn with<R>(&mut self, _py: Python<'_>, act: impl FnOnce(&mut Reply<'_>) -> R) -> Option<R> {
+        // SAFETY: it was made from a unique reference that nobody uses until it is taken back; `&mut self` and the lock
+        // of the interpreter keep others out, and `act` cannot keep it, as its lifetime is any.
+        self.0.map(|mut reply| act(unsafe { reply.as_mut() }))
+    }
+}
+
+/// The time for which a reply is lent.
+pub(crate) struct Loan<'a, F: Fn(LentReply)> {
+    place: F,
+    reply: PhantomData<&'a mut ()>,
+}
+
+impl<'a, F: Fn(LentReply)> Loan<'a, F> {
+    /// Lends `reply` by way of `place`, until this is dropped.
+    pub(crate) fn new(reply: &'a mut Reply<'_>, place: F) -> Self {
+        place(LentReply::new(reply));
+        Self { place, reply: PhantomData }
+    }
+}
+
+impl<F: Fn(LentReply)> Drop for Loan<'_, F> {
+    fn drop(&mut self) {
+        (self.place)(LentReply::default());
+    }
+}
+
+/// A descriptor that an object of Python's says it has.
+pub(crate) fn borrow_fd<'a>(fd: i32) -> std::os::fd::BorrowedFd<'a> {
+    // SAFETY: callers pass numbers from 0 on, and use it only to duplicate the descriptor at once; if it is not open after
+    // all, that fails.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
+}
+
+/// How many references there are to an object.
+#[inline]
+pub(crate) fn references(object: &Bound<'_, PyAny>) -> usize {
+    // SAFETY: `object` is alive, and its thread attached.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }.max(0) as usize
+}
+
+/// Writes to a descriptor, as a signal handler may.
+pub(crate) fn write(fd: i32, bytes: &[u8]) {
+    // SAFETY: the descriptor is the log's, which is replaced before it is closed. If it is closed all the same, this fails.
+    let _ = nix::unistd::write(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }, bytes);
+}
+
+/// Has the request written to the log by the handlers of `SIGUSR2` and `SIGABRT`, of which the latter ends the process.
+pub(crate) fn on_signals() -> std::io::Result<()> {
+    use signal_hook::consts::{SIGABRT, SIGUSR2};
+    use signal_hook::low_level::{emulate_default_handler, register};
+    // SAFETY: the action reads atomics and calls write(2), which are async-signal-safe, and does not panic.
+    unsafe { register(SIGUSR2, crate::stuck::write_request) }?;
+    let abort = || {
+        crate::stuck::write_request();
+        let _ = emulate_default_handler(SIGABRT);
+    };
+    // SAFETY: as above; and emulating the default is made for signal handlers.
+    unsafe { register(SIGABRT, abort) }?;
+    Ok(())
+}

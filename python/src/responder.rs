@@ -1,0 +1,286 @@
+//! `start_response`, `write` and `wsgi.early_hints` of one request.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ferricorn::Reply;
+use ferricorn::protocol::http1::{ResponseError, check_field};
+use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use crate::ffi::{self, LentReply, Loan};
+
+/// How far the response has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// `start_response` has not been called.
+    #[default]
+    Waiting,
+    /// It has; nothing was sent.
+    Started,
+    /// The head is out, or as good as.
+    Sent,
+    /// The request is over.
+    Over,
+}
+
+/// What the application has said with `start_response` and `write`.
+#[derive(Debug, Default)]
+pub(crate) struct Started {
+    status: u16,
+    /// The reason, and behind it the names and values of the fields.
+    bytes: Vec<u8>,
+    reason: usize,
+    /// The ends of each field's name and value in `bytes`.
+    fields: Vec<(usize, usize)>,
+    /// Its `Content-Length`.
+    pub(crate) declared: Option<u64>,
+    /// What it gave to `write`.
+    pub(crate) written: Vec<u8>,
+}
+
+impl Started {
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The words behind the status; `None` if it had none.
+    pub(crate) fn reason(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.reason).filter(|reason| !reason.is_empty())
+    }
+
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut start = self.reason;
+        self.fields.iter().map(move |(name, value)| {
+            let field = (self.bytes.get(start..*name), self.bytes.get(*name..*value));
+            start = *value;
+            (field.0.unwrap_or_default(), field.1.unwrap_or_default())
+        })
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.fields.clear();
+        self.written.clear();
+        *self = Self {
+            bytes: std::mem::take(&mut self.bytes),
+            fields: std::mem::take(&mut self.fields),
+            written: std::mem::take(&mut self.written),
+            ..Self::default()
+        };
+    }
+
+    /// Takes note of a status and fields.
+    fn set(&mut self, status: &Bound<'_, PyAny>, fields: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.bytes.clear();
+        self.fields.clear();
+        self.declared = None;
+        let Ok(text) = status.cast::<PyString>() else {
+            return Err(PyTypeError::new_err(format!("status must be a str, not {status:?}")));
+        };
+        let line = ffi::latin1(text).unwrap_or_default();
+        let (code, reason) = line.split_at_checked(3).unwrap_or_default();
+        let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u16>().ok();
+        self.status = number(code)
+            .filter(|number| (200..600).contains(number))
+            .filter(|_| matches!(reason, [] | [b' ', ..]) && !reason.iter().any(|byte| byte.is_ascii_control()))
+            .ok_or_else(|| {
+                PyValueError::new_err(format!(
+                    "status must be three digits from 200 to 599 and a reason, not {status:?}"
+                ))
+            })?;
+        self.bytes.extend_from_slice(reason.get(1..).unwrap_or_default());
+        self.reason = self.bytes.len();
+        ffi::each_field(fields, |name, value| {
+            check_field(name, value).map_err(|error| {
+                let field = [name, b": ", value].concat();
+                PyValueError::new_err(format!("{error}: {:?}", String::from_utf8_lossy(&field)))
+            })?;
+            if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
+                self.declare(value)?;
+                return Ok(());
+            }
+            self.bytes.extend_from_slice(name);
+            let end_of_name = self.bytes.len();
+            self.bytes.extend_from_slice(value);
+            self.fields.push((end_of_name, self.bytes.len()));
+            Ok(())
+        })
+    }
+
+    fn declare(&mut self, value: &[u8]) -> PyResult<()> {
+        let text = value.trim_ascii();
+        let length = Some(text)
+            .filter(|text| !text.is_empty() && text.iter().all(u8::is_ascii_digit))
+            .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
+            .filter(|length| *length < u64::MAX);
+        match (length, self.declared) {
+            (Some(_), None) => {
+                self.declared = length;
+                Ok(())
+            }
+            (Some(length), Some(declared)) if length == declared => Ok(()),
+            _ => {
+                let value = String::from_utf8_lossy(value);
+                Err(PyValueError::new_err(format!("Content-Length is invalid or comes twice: {value:?}")))
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    phase: Phase,
+    started: Started,
+    reply: LentReply,
+    /// Refers back to the responder, until [`Responder::retire`].
+    write: Option<Py<PyAny>>,
+}
+
+/// What the callbacks of one request share.
+///
+/// The lock is never held across a call that could run code of Python's.
+#[pyclass(frozen, name = "Response", module = "ferricorn")]
+pub(crate) struct Responder(Mutex<Inner>);
+
+impl Responder {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::default())
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_write(&self, write: Py<PyAny>) {
+        self.inner().write = Some(write);
+    }
+
+    /// Begins a request.
+    #[inline]
+    pub(crate) fn begin<'a>(
+        &'a self,
+        reply: &'a mut Reply<'_>,
+        spare: Started,
+    ) -> Loan<'a, impl Fn(LentReply) + use<'a>> {
+        let mut inner = self.inner();
+        inner.phase = Phase::Waiting;
+        inner.started = spare;
+        inner.started.clear();
+        drop(inner);
+        Loan::new(reply, |lent| self.inner().reply = lent)
+    }
+
+    /// Takes what was said, as the head is about to be sent. `None` if `start_response` was not called.
+    #[inline]
+    pub(crate) fn take(&self) -> Option<Started> {
+        let mut inner = self.inner();
+        if inner.phase == Phase::Waiting {
+            return None;
+        }
+        inner.phase = Phase::Sent;
+        Some(std::mem::take(&mut inner.started))
+    }
+
+    /// The request is over: later calls come too late.
+    pub(crate) fn end(&self) {
+        self.inner().phase = Phase::Over;
+    }
+
+    /// It will not be used again.
+    pub(crate) fn retire(&self) {
+        // Dropped outside the lock.
+        let write = self.inner().write.take();
+        drop(write);
+    }
+
+    /// Whether anybody but us has hold of `write`.
+    pub(crate) fn write_is_held(&self, py: Python<'_>) -> bool {
+        self.inner().write.as_ref().is_none_or(|write| ffi::references(write.bind(py)) > 1)
+    }
+}
+
+#[pymethods]
+impl Responder {
+    /// start_response(status, headers, exc_info=None)
+    #[pyo3(signature = (status, headers, exc_info=None))]
+    fn start_response(
+        &self,
+        py: Python<'_>,
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+        exc_info: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let phase = self.inner().phase;
+        match (phase, exc_info) {
+            (Phase::Over, _) => return Err(PyAssertionError::new_err("the request is over")),
+            (Phase::Sent, Some(exc_info)) => return Err(reraised(&exc_info)),
+            (Phase::Waiting, _) | (Phase::Started, Some(_)) => {}
+            (Phase::Started | Phase::Sent, None) => {
+                return Err(PyAssertionError::new_err("Response headers already set!"));
+            }
+        }
+        // Iterating over something else than a list could run anything, which may call us.
+        let mut started = std::mem::take(&mut self.inner().started);
+        let set = started.set(status, headers);
+        let mut inner = self.inner();
+        inner.started = started;
+        set?;
+        inner.phase = Phase::Started;
+        match &inner.write {
+            Some(write) => Ok(write.clone_ref(py)),
+            None => Err(PyAssertionError::new_err("the request is over")),
+        }
+    }
+
+    /// write(data): PEP 3333's way for old applications.
+    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Ok(data) = data.cast::<PyBytes>() else {
+            return Err(PyTypeError::new_err(format!("write() takes bytes, not {}", data.get_type())));
+        };
+        let mut inner = self.inner();
+        match inner.phase {
+            Phase::Started => {}
+            Phase::Sent if !inner.reply.is_lent() => {
+                return Err(PyAssertionError::new_err("write() after the response was begun"));
+            }
+            Phase::Sent => {}
+            Phase::Waiting | Phase::Over => return Err(PyAssertionError::new_err("write() out of turn")),
+        }
+        if !data.as_bytes().is_empty() {
+            // From here on nobody may take the head back.
+            inner.phase = Phase::Sent;
+            inner.started.written.extend_from_slice(data.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// wsgi.early_hints(headers): sends 103 Early Hints ahead of the response.
+    fn early_hints(&self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut fields: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        ffi::each_field(headers, |name, value| {
+            fields.push((name.to_vec(), value.to_vec()));
+            Ok(())
+        })?;
+        let mut inner = self.inner();
+        if !matches!(inner.phase, Phase::Waiting | Phase::Started) {
+            return Ok(());
+        }
+        let fields = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+        let sent: Option<Result<(), ResponseError>> = inner.reply.with(py, |reply| reply.early_hints(fields));
+        match sent {
+            Some(Err(error)) => Err(PyValueError::new_err(error.to_string())),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+}
+
+/// What `exc_info`, a type, a value and a traceback, says to raise again.
+fn reraised(exc_info: &Bound<'_, PyAny>) -> PyErr {
+    let raise = || {
+        let value = exc_info.get_item(1)?;
+        value.call_method1("with_traceback", (exc_info.get_item(2)?,))?;
+        Ok::<_, PyErr>(PyErr::from_value(value))
+    };
+    raise().unwrap_or_else(|error| error)
+}

@@ -1,0 +1,545 @@
+"""Small WSGI applications, each for one detail of PEP 3333. `application` chooses by the first part of the path."""
+
+import contextvars
+import io
+import json
+import os
+import sys
+import tempfile
+import threading
+
+closed = []
+kept = []
+context = contextvars.ContextVar("context", default="unset")
+APPLICATIONS = {}
+
+
+def application(environ, start_response):
+    name = environ["PATH_INFO"].removeprefix("/").split("/")[0]
+    if name == "closed":
+        start_response("200 OK", [])
+        names = json.dumps(closed).encode()
+        closed.clear()
+        return [names]
+    return APPLICATIONS.get(name, APPLICATIONS["hello"])(environ, start_response)
+
+
+def path(function):
+    APPLICATIONS[function.__name__] = function
+    return function
+
+
+class Closing:
+    """An iterable whose `close` is recorded."""
+
+    def __init__(self, name, pieces, fail_at=None, close_fails=False):
+        self.name, self.pieces, self.fail_at, self.close_fails = name, iter(pieces), fail_at, close_fails
+        self.count = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.count == self.fail_at:
+            raise RuntimeError("in the middle")
+        self.count += 1
+        return next(self.pieces)
+
+    def close(self):
+        closed.append(self.name)
+        if self.close_fails:
+            raise RuntimeError("close failed")
+
+
+@path
+def hello(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"Hello, World!"]
+
+
+@path
+def environ(environ, start_response):
+    text = {key: value for key, value in environ.items() if isinstance(value, (str, int, bool, tuple))}
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(text).encode()]
+
+
+@path
+def echo(environ, start_response):
+    body = environ["wsgi.input"].read(-1)
+    start_response("200 OK", [("X-Content-Length", environ.get("CONTENT_LENGTH", "none"))])
+    return [body]
+
+
+@path
+def reads(environ, start_response):
+    """Reads the body as the query string says, and tells what came of it."""
+    stream = environ["wsgi.input"]
+    results = []
+    for step in environ["QUERY_STRING"].split(","):
+        name, *arguments = step.split(":")
+        if name == "iter":
+            results.append([line.decode("latin-1") for line in stream])
+            continue
+        result = getattr(stream, name)(*map(int, arguments))
+        decode = lambda data: data.decode("latin-1")
+        results.append([decode(line) for line in result] if isinstance(result, list) else decode(result))
+    start_response("200 OK", [])
+    return [json.dumps(results).encode()]
+
+
+@path
+def closes_input(environ, start_response):
+    io.BufferedReader(environ["wsgi.input"]).close()
+    start_response("200 OK", [])
+    return [b"closed"]
+
+
+@path
+def errors(environ, start_response):
+    stream = environ["wsgi.errors"]
+    print("a line of the application's", file=stream)
+    stream.write("half a ")
+    stream.writelines(["line\n", "and more\n"])
+    stream.write("without an end")
+    stream.flush()
+    start_response("200 OK", [])
+    return [b""]
+
+
+@path
+def raises(environ, start_response):
+    raise KeyError("raised before start_response")
+
+
+@path
+def raises_after_start(environ, start_response):
+    start_response("200 OK", [("X-Mine", "yes")])
+    raise KeyError("raised after start_response")
+
+
+@path
+def exits(environ, start_response):
+    sys.exit(7)
+
+
+@path
+def interrupted(environ, start_response):
+    raise KeyboardInterrupt
+
+
+@path
+def never_starts(environ, start_response):
+    return [b"a body without a head"]
+
+
+@path
+def returns_none(environ, start_response):
+    start_response("200 OK", [])
+
+
+@path
+def starts_twice(environ, start_response):
+    start_response("200 OK", [])
+    start_response("201 Created", [])
+    return [b""]
+
+
+@path
+def starts_again_with_exc_info(environ, start_response):
+    start_response("200 OK", [("X-First", "yes")])
+    try:
+        raise ValueError("for exc_info")
+    except ValueError:
+        start_response("503 Sorry", [("X-Second", "yes")], sys.exc_info())
+    return [b"an error page"]
+
+
+@path
+def starts_again_too_late(environ, start_response):
+    start_response("200 OK", [])
+
+    def body():
+        yield b"first"
+        try:
+            raise ValueError("too late for a page")
+        except ValueError:
+            start_response("500 Oops", [], sys.exc_info())
+        yield b"never"
+
+    return body()
+
+
+@path
+def starts_lazily(environ, start_response):
+    start_response("200 OK", [("X-Lazy", "yes")])
+    yield b"one"
+    yield b""
+    yield b"two"
+
+
+@path
+def starts_after_empty_pieces(environ, start_response):
+    yield b""
+    start_response("200 OK", [("X-Lazy", "yes")])
+    yield b"body"
+
+
+@path
+def writes(environ, start_response):
+    write = start_response("200 OK", [])
+    write(b"written ")
+    write(b"twice, ")
+    return [b"then ", b"returned"]
+
+
+@path
+def writes_only(environ, start_response):
+    start_response("200 OK", [("Content-Length", "7")])(b"written")
+    return []
+
+
+@path
+def writes_text(environ, start_response):
+    start_response("200 OK", [])("text")
+    return []
+
+
+@path
+def writes_then_fails(environ, start_response):
+    write = start_response("200 OK", [])
+    write(b"written")
+    try:
+        raise ValueError("after write")
+    except ValueError:
+        start_response("500 Oops", [], sys.exc_info())
+    return [b""]
+
+
+@path
+def yields_text(environ, start_response):
+    start_response("200 OK", [])
+    return ["text"]
+
+
+@path
+def yields_text_later(environ, start_response):
+    start_response("200 OK", [])
+    return iter([b"bytes", "text"])
+
+
+@path
+def empty(environ, start_response):
+    start_response("200 OK", [])
+    return []
+
+
+@path
+def empty_pieces(environ, start_response):
+    start_response("200 OK", [])
+    return [b"", b"a", b"", b"b", b""]
+
+
+@path
+def big_list(environ, start_response):
+    start_response("200 OK", [])
+    return [b"x" * 700_000, b"y" * 500_000]
+
+
+@path
+def a_tuple(environ, start_response):
+    start_response("200 OK", [])
+    return (b"a ", b"tuple")
+
+
+class ListWithClose(list):
+    def close(self):
+        closed.append("list")
+
+
+@path
+def list_subclass(environ, start_response):
+    start_response("200 OK", [])
+    return ListWithClose([b"a list that ", b"can be closed"])
+
+
+@path
+def closing(environ, start_response):
+    start_response("200 OK", [])
+    return Closing("closing", [b"a", b"b"])
+
+
+@path
+def closing_fails(environ, start_response):
+    start_response("200 OK", [])
+    return Closing("closing_fails", [b"a", b"b"], close_fails=True)
+
+
+@path
+def fails_first(environ, start_response):
+    start_response("200 OK", [])
+    return Closing("fails_first", [b"a"], fail_at=0)
+
+
+@path
+def fails_later(environ, start_response):
+    start_response("200 OK", [])
+    return Closing("fails_later", [b"a", b"b"], fail_at=1)
+
+
+@path
+def fails_later_with_length(environ, start_response):
+    start_response("200 OK", [("Content-Length", "100")])
+    return Closing("fails_later_with_length", [b"a", b"b"], fail_at=1)
+
+
+@path
+def endless(environ, start_response):
+    start_response("200 OK", [])
+
+    def pieces():
+        while True:
+            yield b"x" * 65536
+
+    return Closing("endless", pieces())
+
+
+@path
+def too_long(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"Hello, World!"]
+
+
+@path
+def too_long_streamed(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    return Closing("too_long_streamed", [b"Hel", b"lo, World!"])
+
+
+@path
+def too_short(environ, start_response):
+    start_response("200 OK", [("Content-Length", "50")])
+    return [b"Hello, World!"]
+
+
+@path
+def too_short_streamed(environ, start_response):
+    start_response("200 OK", [("Content-Length", "50")])
+    return Closing("too_short_streamed", [b"Hello, ", b"World!"])
+
+
+@path
+def exact_length_streamed(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+
+    def pieces():
+        yield b"Hello"
+        closed.append("ran to its end")
+
+    return pieces()
+
+
+@path
+def status(environ, start_response):
+    line = environ["QUERY_STRING"].replace("+", " ")
+    start_response(line, [("Content-Type", "text/plain")])
+    return [b"body"]
+
+
+@path
+def not_modified(environ, start_response):
+    start_response("304 Not Modified", [("ETag", '"x"')])
+    return []
+
+
+@path
+def head_with_length(environ, start_response):
+    start_response("200 OK", [("Content-Length", "1234")])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"x" * 1234]
+
+
+@path
+def sized(environ, start_response):
+    start_response("200 OK", [("Content-Length", "13")])
+    return Closing("sized", [b"Hello, World!"])
+
+
+BAD_HEADERS = {
+    "newline": [("X-Bad", "one\r\nX-Injected: two")],
+    "nul": [("X-Bad", "one\0two")],
+    "name": [("X Bad", "one")],
+    "empty_name": [("", "one")],
+    "colon": [("X-Bad:", "one")],
+    "bytes": [(b"X-Bad", b"one")],
+    "number": [("Content-Length", 5)],
+    "wide": [("X-Bad", "\u20ac")],
+    "not_a_pair": ["X-Bad: one"],
+    "triple": [("X-Bad", "one", "two")],
+    "lengths": [("Content-Length", "1"), ("Content-Length", "2")],
+    "length": [("Content-Length", "five")],
+    "none": None,
+}
+
+
+@path
+def bad_header(environ, start_response):
+    start_response("200 OK", BAD_HEADERS[environ["QUERY_STRING"]])
+    return [b"hello"]
+
+
+@path
+def odd_headers(environ, start_response):
+    headers = [
+        ["X-List", "a list instead of a tuple"],
+        ("X-Latin", "caf\xe9"),
+        ("Set-Cookie", "a=1"),
+        ("Set-Cookie", "b=2"),
+        ("X-Empty", ""),
+        # Those are the server's.
+        ("Connection", "close"),
+        ("Transfer-Encoding", "chunked"),
+        ("Keep-Alive", "timeout=5"),
+        ("Date", "yesterday"),
+        ("Server", "mine"),
+    ]
+    start_response("200 OK", headers)
+    headers.append(("X-Late", "changed after the call"))
+    return [b"ok"]
+
+
+@path
+def header_tuple(environ, start_response):
+    start_response(status="200 OK", headers=(("X-A", "1"),), exc_info=None)
+    return [b"ok"]
+
+
+@path
+def keeps_start_response(environ, start_response):
+    """Calls what earlier requests have left."""
+    results = []
+    for old_start, old_write, old_environ in kept:
+        for attempt in (
+            lambda: old_start("200 OK", [("X-Old", "yes")]),
+            lambda: old_write(b"old"),
+            lambda: old_environ["wsgi.early_hints"]([("X-Old", "yes")]),
+        ):
+            try:
+                attempt()
+                results.append("silent")
+            except AssertionError:
+                results.append("refused")
+    write = start_response("200 OK", [])
+    kept.append((start_response, write, environ))
+    return [json.dumps(results).encode()]
+
+
+@path
+def another_thread(environ, start_response):
+    thread = threading.Thread(target=start_response, args=("200 OK", [("X-Thread", "yes")]))
+    thread.start()
+    thread.join()
+    return [b"ok"]
+
+
+def some_file(size):
+    file = tempfile.NamedTemporaryFile()
+    file.write(bytes(i % 251 for i in range(size)))
+    file.flush()
+    file.seek(0)
+    return file
+
+
+class RecordedFile:
+    def __init__(self, file, name):
+        self.file, self.name = file, name
+        self.read, self.fileno, self.tell = file.read, file.fileno, file.tell
+
+    def close(self):
+        closed.append(self.name)
+        self.file.close()
+
+
+@path
+def file(environ, start_response):
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](RecordedFile(some_file(300_000), "file"))
+
+
+@path
+def file_with_length(environ, start_response):
+    start_response("200 OK", [("Content-Length", "1000")])
+    return environ["wsgi.file_wrapper"](RecordedFile(some_file(300_000), "file_with_length"))
+
+
+@path
+def file_with_offset(environ, start_response):
+    recorded = some_file(300_000)
+    recorded.read(100)
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](recorded, 4096)
+
+
+@path
+def file_in_memory(environ, start_response):
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"in memory " * 1000), 100)
+
+
+@path
+def file_pipe(environ, start_response):
+    reader, writer = os.pipe()
+    os.write(writer, b"through a pipe")
+    os.close(writer)
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](open(reader, "rb"))
+
+
+@path
+def hints(environ, start_response):
+    hint = environ["wsgi.early_hints"]
+    hint([("Link", "</style.css>; rel=preload")])
+    start_response("200 OK", [])
+    hint([("Link", "</script.js>; rel=preload")])
+    return [b"ok"]
+
+
+@path
+def bad_hints(environ, start_response):
+    try:
+        environ["wsgi.early_hints"]([("Link", "one\r\nX-Injected: two")])
+        result = b"taken"
+    except ValueError:
+        result = b"refused"
+    start_response("200 OK", [])
+    return [result]
+
+
+@path
+def contexts(environ, start_response):
+    """A stream whose context variable must not be seen by others, nor change between its pieces."""
+    mine = environ["QUERY_STRING"]
+    before = context.get()
+    token = context.set(mine)
+    start_response("200 OK", [])
+
+    def pieces():
+        yield before.encode() + b"\n"
+        # More than the sockets hold, so that others get their turn.
+        for _ in range(100):
+            yield b"x" * 100_000
+        yield b"\n" + context.get().encode()
+        context.reset(token)
+
+    return pieces()
+
+
+@path
+def sees_context(environ, start_response):
+    start_response("200 OK", [])
+    return [context.get().encode()]
+
+
+@path
+def pid(environ, start_response):
+    start_response("200 OK", [])
+    return [str(os.getpid()).encode()]

@@ -1,0 +1,409 @@
+"""PEP 3333, detail by detail, against a running server."""
+
+import json
+import re
+import socket
+import time
+
+import pytest
+from conftest import SOON, BrokenOff, wait_until
+
+PAGE_500 = b"<h1><p>Internal Server Error</p></h1>"
+
+
+def names_closed(server):
+    return json.loads(server.request(target="/closed").body)
+
+
+def test_environ_has_all_keys(pep3333):
+    with pep3333.client() as client:
+        host, port = client.socket.getsockname()
+        response = client.request(
+            "POST",
+            "/environ/a%20b%C3%A9%2Fc%zz?x=%20&y",
+            [
+                ("X-Twice", "one"),
+                ("Content-Type", "text/x"),
+                ("x-twice", "two"),
+                ("Cookie", "a=1"),
+                ("Cookie", "b=2"),
+                ("Accept", "a/b"),
+                ("Accept", "c/d"),
+                ("X_Twice", "spoofed"),
+                ("Content_Length", "7"),
+                ("Proxy", "http://evil/"),
+                ("X-Latin", "caf\xe9"),
+            ],
+            b"body",
+        )
+    environ = json.loads(response.body)
+    assert environ == {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/environ/a b\xc3\xa9/c%zz",
+        "QUERY_STRING": "x=%20&y",
+        "RAW_URI": "/environ/a%20b%C3%A9%2Fc%zz?x=%20&y",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": str(pep3333.address[1]),
+        "SERVER_SOFTWARE": environ["SERVER_SOFTWARE"],
+        "REMOTE_ADDR": host,
+        "REMOTE_PORT": str(port),
+        "CONTENT_TYPE": "text/x",
+        "CONTENT_LENGTH": "4",
+        "HTTP_HOST": "example.org",
+        "HTTP_X_TWICE": "one,two",
+        "HTTP_COOKIE": "a=1; b=2",
+        "HTTP_ACCEPT": "a/b,c/d",
+        "HTTP_X_LATIN": "caf\xe9",
+        "wsgi.version": [1, 0],
+        "wsgi.url_scheme": "http",
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+    }
+    assert re.fullmatch(r"ferricorn/\S+", environ["SERVER_SOFTWARE"])
+
+
+@pytest.mark.parametrize(
+    "method, target, headers, version, expected",
+    [
+        ("GET", "/environ", [], "1.0", {"SERVER_PROTOCOL": "HTTP/1.0", "QUERY_STRING": ""}),
+        ("BREW", "/environ", [], "1.1", {"REQUEST_METHOD": "BREW"}),
+        ("GET", "http://other.org/environ/x?q", [], "1.1", {"HTTP_HOST": "other.org", "PATH_INFO": "/environ/x", "QUERY_STRING": "q"}),
+        ("GET", "/environ?", [], "1.1", {"QUERY_STRING": "", "RAW_URI": "/environ?", "PATH_INFO": "/environ"}),
+        ("GET", "/environ", [("X-Forwarded-Proto", "https")], "1.1", {"wsgi.url_scheme": "https"}),
+        ("GET", "/environ", [("SCRIPT_NAME", "/environ")], "1.1", None),
+        ("GET", "/mount/environ/x", [("SCRIPT_NAME", "/mount")], "1.1", {"SCRIPT_NAME": "/mount", "PATH_INFO": "/environ/x"}),
+    ],
+)
+def test_environ_of_other_requests(pep3333, method, target, headers, version, expected):
+    response = pep3333.request(method, target, headers, version=version)
+    if expected is None:
+        assert response.body == b"Hello, World!"
+        return
+    environ = json.loads(response.body)
+    assert {key: environ[key] for key in expected} == expected
+
+
+def test_a_path_outside_of_script_name_is_a_500_in_the_log(pep3333):
+    assert pep3333.request(target="/elsewhere", headers=[("SCRIPT_NAME", "/mount")]).status == 500
+    pep3333.wait_for_log("Request path '/elsewhere' does not start with SCRIPT_NAME '/mount'")
+
+
+def test_the_same_environ_is_never_given_twice(pep3333):
+    with pep3333.client() as client:
+        first = json.loads(client.request(target="/environ/1", headers=[("X-One", "1")]).body)
+        second = json.loads(client.request(target="/environ/2", headers=[("X-Two", "2")]).body)
+    assert "HTTP_X_ONE" in first and "HTTP_X_ONE" not in second and "HTTP_X_TWO" in second
+
+
+@pytest.mark.parametrize(
+    "steps, expected",
+    [
+        ("read", ["one\ntwo\n\nthree"]),
+        ("read:-1", ["one\ntwo\n\nthree"]),
+        ("read:2,read:3,read,read", ["on", "e\nt", "wo\n\nthree", ""]),
+        ("readline,readline:2,readline,readline,readline,readline", ["one\n", "tw", "o\n", "\n", "three", ""]),
+        ("readlines", [["one\n", "two\n", "\n", "three"]]),
+        ("readlines:5", [["one\n", "two\n"]]),
+        ("readline,iter,read", ["one\n", ["two\n", "\n", "three"], ""]),
+    ],
+)
+@pytest.mark.parametrize("framing", ["length", "chunked", "file"])
+def test_input_is_read_in_every_way(pep3333, steps, expected, framing):
+    body, headers = b"one\ntwo\n\nthree", []
+    if framing == "chunked":
+        chunks = [body[:3], body[3:4], body[4:]]
+        body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\nX-Trailer: no\r\n\r\n"
+        headers = [("Transfer-Encoding", "chunked")]
+    elif framing == "file":
+        # Larger than what is kept in memory, so that it comes from a file.
+        body = body.replace(b"three", b"three" + b"." * 200_000)
+        expected = json.loads(json.dumps(expected).replace("three", "three" + "." * 200_000))
+    response = pep3333.request("POST", f"/reads?{steps}", headers, body)
+    assert json.loads(response.body) == expected
+
+
+@pytest.mark.parametrize("steps", ["read", "read:10", "readline", "readlines", "iter"])
+def test_input_without_a_body_is_empty(pep3333, steps):
+    assert json.loads(pep3333.request(target=f"/reads?{steps}").body) in ([""], [[]])
+
+
+def test_closing_the_empty_input_does_not_close_the_next_one(pep3333):
+    for _ in range(2):
+        assert pep3333.request(target="/closes_input").body == b"closed"
+    assert json.loads(pep3333.request(target="/reads?read").body) == [""]
+
+
+def test_a_chunked_body_has_a_length(pep3333):
+    response = pep3333.request("POST", "/echo", [("Transfer-Encoding", "chunked")], b"5\r\nHello\r\n0\r\n\r\n")
+    assert (response.body, response.value("X-Content-Length")) == (b"Hello", b"5")
+
+
+def test_errors_go_to_the_error_log_line_by_line(pep3333):
+    pep3333.request(target="/errors")
+    pep3333.wait_for_log("without an end")
+    lines = [line.split("[ERROR] ")[-1] for line in pep3333.log.splitlines()]
+    start = lines.index("a line of the application's")
+    assert lines[start : start + 4] == ["a line of the application's", "half a line", "and more", "without an end"]
+
+
+@pytest.mark.parametrize(
+    "name, logged",
+    [
+        ("raises", "KeyError: 'raised before start_response'"),
+        ("raises_after_start", "KeyError: 'raised after start_response'"),
+        ("exits", "SystemExit: 7"),
+        ("interrupted", "KeyboardInterrupt"),
+        ("never_starts", "AssertionError: the application did not call start_response"),
+        ("returns_none", "TypeError: 'NoneType' object is not iterable"),
+        ("starts_twice", "AssertionError: Response headers already set!"),
+        ("yields_text", "TypeError: the application yielded <class 'str'> instead of bytes"),
+        ("writes_text", "TypeError: write() takes bytes, not <class 'str'>"),
+        ("writes_then_fails", "ValueError: after write"),
+        ("fails_first", "RuntimeError: in the middle"),
+        ("starts_after_empty_pieces?never", ""),
+        *((f"bad_header?{name}", "Error") for name in __import__("applications").BAD_HEADERS),
+        *((f"status?{line}", "ValueError: status must be") for line in ["", "20", "2000+Long", "200OK", "099+Low", "101+Switching", "600+High", "abc+Words"]),
+    ],
+)
+def test_a_broken_application_gives_a_500_and_a_traceback(pep3333, name, logged):
+    if not logged:
+        assert pep3333.request(target=f"/{name}").status == 200
+        return
+    before = pep3333.log.count(logged)
+    with pep3333.client() as client:
+        response = client.request(target=f"/{name}")
+        assert response.status == 500 and PAGE_500 in response.body and not response.values("X-Mine")
+        # The worker and the connection are as good as ever.
+        assert client.request().body == b"Hello, World!"
+    wait_until(f"{logged!r} in the log:\n{pep3333.log}", lambda: pep3333.log.count(logged) > before)
+    assert re.search(rf"Error handling request GET /{re.escape(name)}\n", pep3333.log)
+    assert 'applications.py", line' in pep3333.log
+
+
+@pytest.mark.parametrize(
+    "name, body",
+    [
+        ("hello", b"Hello, World!"),
+        ("empty", b""),
+        ("empty_pieces", b"ab"),
+        ("a_tuple", b"a tuple"),
+        ("big_list", b"x" * 700_000 + b"y" * 500_000),
+        ("writes", b"written twice, then returned"),
+        ("writes_only", b"written"),
+        ("sized", b"Hello, World!"),
+        ("file", bytes(i % 251 for i in range(300_000))),
+        ("file_with_length", bytes(i % 251 for i in range(1000))),
+        ("file_with_offset", bytes(i % 251 for i in range(300_000))[100:]),
+    ],
+)
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_body_of_known_length_has_a_content_length(pep3333, name, body, version):
+    with pep3333.client() as client:
+        response = client.request(target=f"/{name}", version=version)
+        assert (response.status, response.body) == (200, body)
+        assert response.value("Content-Length") == str(len(body)).encode()
+        if version == "1.1":
+            # Nothing was left over, and the connection is kept.
+            assert client.request().body == b"Hello, World!"
+        else:
+            assert client.is_closed()
+
+
+@pytest.mark.parametrize(
+    "name, chunks",
+    [
+        ("starts_lazily", [b"one", b"two"]),
+        ("starts_after_empty_pieces", [b"body"]),
+        ("closing", [b"a", b"b"]),
+        ("list_subclass", [b"a list that ", b"can be closed"]),
+        ("file_in_memory", [b"in memory " * 10] * 100),
+        ("file_pipe", [b"through a pipe"]),
+    ],
+)
+def test_an_iterable_is_streamed_piece_by_piece(pep3333, name, chunks):
+    with pep3333.client() as client:
+        response = client.request(target=f"/{name}")
+        assert response.value("Transfer-Encoding") == b"chunked" and response.chunks == chunks
+        assert client.request().body == b"Hello, World!"
+    with pep3333.client() as client:
+        # HTTP/1.0 has no chunks: the end of the connection tells.
+        response = client.request(target=f"/{name}", version="1.0")
+        assert response.value("Transfer-Encoding") is None and response.body == b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    "name, closes",
+    [
+        ("closing", True),
+        ("closing_fails", True),
+        ("list_subclass", True),
+        ("fails_first", True),
+        ("fails_later", True),
+        ("too_long_streamed", True),
+        ("too_short_streamed", True),
+        ("sized", True),
+        ("file", True),
+        ("file_with_length", True),
+        ("hello", False),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_close_is_called_once_however_the_response_ends(pep3333, name, closes, method):
+    names_closed(pep3333)
+    try:
+        pep3333.request(method, f"/{name}")
+    except BrokenOff:
+        pass
+    expected = ["list" if name == "list_subclass" else name] if closes else []
+    assert names_closed(pep3333) == expected
+
+
+def test_close_is_called_when_the_client_goes(pep3333):
+    names_closed(pep3333)
+    with pep3333.client() as client:
+        client.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.take(100_000)
+    found = []
+    wait_until("close", lambda: found.extend(names_closed(pep3333)) or found)
+    assert found == ["endless"]
+
+
+def test_a_slow_reader_suspends_its_own_stream_only(pep3333):
+    with pep3333.client() as slow:
+        slow.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        slow.take(10)
+        for _ in range(20):
+            assert pep3333.request().body == b"Hello, World!"
+
+
+@pytest.mark.parametrize("name", ["fails_later", "fails_later_with_length", "too_short", "too_short_streamed", "yields_text_later", "starts_again_too_late"])
+def test_a_response_that_cannot_be_completed_is_broken_off(pep3333, name):
+    with pep3333.client() as client:
+        with pytest.raises(BrokenOff):
+            client.request(target=f"/{name}")
+    assert pep3333.request().status == 200
+
+
+@pytest.mark.parametrize("name", ["too_long", "too_long_streamed"])
+def test_what_is_beyond_the_content_length_is_not_sent(pep3333, name):
+    with pep3333.client() as client:
+        response = client.request(target=f"/{name}")
+        assert response.body == b"Hello" and client.is_closed()
+    pep3333.wait_for_log("Content-Length")
+
+
+def test_a_stream_of_exact_length_runs_to_its_end(pep3333):
+    names_closed(pep3333)
+    assert pep3333.request(target="/exact_length_streamed").body == b"Hello"
+    assert names_closed(pep3333) == ["ran to its end"]
+
+
+def test_exc_info_replaces_a_head_that_was_not_sent(pep3333):
+    response = pep3333.request(target="/starts_again_with_exc_info")
+    assert (response.status, response.reason, response.body) == (503, b"Sorry", b"an error page")
+    assert not response.values("X-First") and response.values("X-Second")
+
+
+def test_exc_info_is_raised_again_when_the_head_was_sent(pep3333):
+    with pytest.raises(BrokenOff):
+        pep3333.request(target="/starts_again_too_late")
+    pep3333.wait_for_log("ValueError: too late for a page")
+
+
+@pytest.mark.parametrize(
+    "line, status, reason",
+    [("200+OK", 200, b"OK"), ("299+Very+well", 299, b"Very well"), ("404+Not+Found", 404, b"Not Found"), ("599+", 599, b"")],
+)
+def test_status_and_reason_are_the_applications(pep3333, line, status, reason):
+    response = pep3333.request(target=f"/status?{line}")
+    assert (response.status, response.reason, response.body) == (status, reason, b"body")
+
+
+@pytest.mark.parametrize("target", ["/status?204+No+Content", "/status?304+Not+Modified", "/not_modified"])
+def test_statuses_without_a_body_have_none(pep3333, target):
+    with pep3333.client() as client:
+        response = client.request(target=target)
+        assert response.value("Transfer-Encoding") is None
+        assert client.request().body == b"Hello, World!"
+
+
+@pytest.mark.parametrize(
+    "name, length", [("hello", b"13"), ("head_with_length", b"1234"), ("big_list", b"1200000"), ("closing", None), ("too_long", b"5")]
+)
+def test_head_has_the_head_and_no_body(pep3333, name, length):
+    with pep3333.client() as client:
+        assert client.request("HEAD", f"/{name}").value("Content-Length") == length
+        assert client.request().body == b"Hello, World!"
+
+
+def test_headers_are_what_they_were_at_the_call(pep3333):
+    response = pep3333.request(target="/odd_headers")
+    assert response.value("X-List") == b"a list instead of a tuple"
+    assert response.value("X-Latin") == b"caf\xe9"
+    assert response.values("Set-Cookie") == [b"a=1", b"b=2"]
+    assert response.value("X-Empty") == b""
+    assert not response.values("X-Late") and not response.values("Keep-Alive") and not response.values("Connection")
+    assert response.value("Server") == b"ferricorn" and response.value("Date") != b"yesterday"
+    assert pep3333.request(target="/header_tuple").value("X-A") == b"1"
+
+
+def test_callbacks_of_earlier_requests_reach_no_later_one(pep3333):
+    results = [json.loads(pep3333.request(target="/keeps_start_response").body) for _ in range(3)]
+    assert results[0] == []
+    for count, result in enumerate(results):
+        assert result == ["refused", "refused", "silent"] * count
+
+
+def test_start_response_may_be_called_by_another_thread(pep3333):
+    assert pep3333.request(target="/another_thread").value("X-Thread") == b"yes"
+
+
+def test_early_hints_come_first(pep3333):
+    response = pep3333.request(target="/hints")
+    assert [(hint.status, hint.headers) for hint in response.interim] == [
+        (103, [("Link", b"</style.css>; rel=preload")]),
+        (103, [("Link", b"</script.js>; rel=preload")]),
+    ]
+    assert pep3333.request(target="/hints", version="1.0").interim == []
+    assert pep3333.request(target="/bad_hints").body == b"refused"
+
+
+def test_each_request_has_its_own_context(pep3333):
+    """Two streams take turns in one worker."""
+    clients = [pep3333.client() for _ in range(3)]
+    for number, client in enumerate(clients):
+        client.send(f"GET /contexts?{number} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert pep3333.request(target="/sees_context").body == b"unset"
+    for number, client in enumerate(clients):
+        body = client.response().body
+        assert body.startswith(b"unset\n") and body.endswith(b"\n%d" % number)
+        client.close()
+    assert pep3333.request(target="/sees_context").body == b"unset"
+    assert "ValueError" not in pep3333.log.split("was created in a different Context")[0][-200:]
+    assert "different Context" not in pep3333.log
+
+
+def test_pipelined_requests_are_answered_in_order(pep3333):
+    with pep3333.client() as client:
+        names = ["hello", "starts_lazily", "a_tuple", "raises", "hello"]
+        client.send(b"".join(f"GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in names))
+        bodies = [client.response().body for _ in names]
+    assert bodies[:3] == [b"Hello, World!", b"onetwo", b"a tuple"] and PAGE_500 in bodies[3] and bodies[4] == b"Hello, World!"
+
+
+def test_on_a_unix_socket_the_host_names_the_server(serve):
+    server = serve("applications:application", unix=True)
+    environ = json.loads(server.request(target="/environ", headers=[("Host", "example.org:8080")]).body)
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"], environ["REMOTE_ADDR"]) == ("example.org", "8080", "")
+    assert "REMOTE_PORT" not in environ
+    environ = json.loads(server.request(target="/environ", headers=[("X-Forwarded-Proto", "https")]).body)
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("example.org", "443")
+
+
+def test_several_workers_are_multiprocess(serve):
+    server = serve("applications:application", "--workers", "2")
+    assert json.loads(server.request(target="/environ").body)["wsgi.multiprocess"] is True

@@ -1,0 +1,176 @@
+"""What happens to the processes: forks, signals, the end."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+
+RECORDING = """
+import atexit, os, sys, threading
+from hello import application
+
+def note(what):
+    with open("notes", "a") as file:
+        print(what, os.getpid(), file=file)
+
+def at_exit():
+    note("atexit")
+
+atexit.register(at_exit)
+note("main thread" if threading.current_thread() is threading.main_thread() else "other thread")
+"""
+
+HELLO = """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+"""
+
+# Run by the interpreter when it starts, so in the arbiter before any fork.
+CUSTOMIZE = """
+import os
+def note(what):
+    with open(os.environ["NOTES"], "a") as file:
+        print(what, os.getpid(), file=file)
+if os.environ.get("NOTES"):
+    os.register_at_fork(
+        before=lambda: note("before"),
+        after_in_parent=lambda: note("parent"),
+        after_in_child=lambda: note("child"),
+    )
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "hello.py").write_text(HELLO)
+    return tmp_path
+
+
+def notes(project):
+    path = project / "notes"
+    return [line.rsplit(" ", 1) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_fork_hooks_run_once_each_in_the_right_process(project, serve):
+    (project / "sitecustomize.py").write_text(CUSTOMIZE)
+    env = {"NOTES": str(project / "notes"), "PYTHONPATH": str(project)}
+    server = serve("hello", "--workers", "2", env=env)
+    wait_until("two forks", lambda: len(notes(project)) == 6)
+    arbiter, workers = str(server.process.pid), {str(pid) for pid in server.workers()}
+    found = notes(project)
+    assert sorted(what for what, _ in found) == sorted(["before", "parent", "child"] * 2)
+    assert {pid for what, pid in found if what != "child"} == {arbiter}
+    assert {pid for what, pid in found if what == "child"} == workers
+
+
+def test_a_worker_runs_python_as_it_is_used_to(project, serve):
+    (project / "recording.py").write_text(RECORDING)
+    server = serve("recording")
+    worker = str(server.workers()[0])
+    assert ["main thread", worker] in notes(project)
+    status = Path(f"/proc/{worker}/status").read_text()
+    assert "SigBlk:\t0000000000000000" in status
+    assert server.stop() == 0
+    assert notes(project).count(["atexit", worker]) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_it_stops_without_a_traceback(project, serve, number):
+    server = serve("hello")
+    server.signal(number)
+    assert server.wait() == 0
+    assert "Traceback" not in server.log and "Shutting down: Master" in server.log
+
+
+def test_an_application_that_takes_the_signal_for_itself_is_drained_all_the_same(project, serve):
+    (project / "greedy.py").write_text(
+        "import signal\nfrom hello import application\nsignal.signal(signal.SIGTERM, lambda *_: None)\n"
+    )
+    server = serve("greedy")
+    server.signal(signal.SIGTERM)
+    assert server.wait(10) == 0
+
+
+def test_handlers_and_threads_of_the_application_run_while_the_worker_waits(project, serve):
+    (project / "busy.py").write_text(
+        """
+import os, signal, threading, time
+from hello import application
+def note(what):
+    open(what, "w").close()
+def tick():
+    while True:
+        time.sleep(0.01)
+        note("tick")
+threading.Thread(target=tick, daemon=True).start()
+signal.signal(signal.SIGALRM, lambda *_: note("alarm"))
+"""
+    )
+    server = serve("busy")
+    (project / "tick").unlink(missing_ok=True)
+    wait_until("a thread that runs", (project / "tick").exists)
+    os.kill(server.workers()[0], signal.SIGALRM)
+    wait_until("a handler that runs", (project / "alarm").exists)
+    assert server.request().body == b"hello"
+
+
+def test_nobody_is_lost_when_a_worker_is_killed(project, serve):
+    server = serve("hello", "--workers", "2")
+    before = set(server.workers())
+    os.kill(min(before), signal.SIGKILL)
+    wait_until("another worker", lambda: len(set(server.workers()) - before) == 1)
+    assert server.request().body == b"hello"
+
+
+STUCK = """
+import threading, time
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/stuck":
+        get_stuck()
+    start_response("200 OK", [])
+    return [b"well"]
+def get_stuck():
+    open("stuck", "w").close()
+    time.sleep(60)
+def somewhere_else():
+    time.sleep(600)
+threading.Thread(target=somewhere_else, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_a_call_that_takes_too_long_is_logged_with_its_request_and_stacks(project, serve, to_file):
+    (project / "sticky.py").write_text(STUCK)
+    log = project / "error.log"
+    server = serve("sticky", "--timeout", "1", *(["--error-logfile", str(log)] if to_file else []))
+    with server.client() as client:
+        client.send(b"POST /stuck?in=here HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        assert client.is_closed()
+    wait_until("another worker", lambda: server.request().body == b"well")
+    text = log.read_text() if to_file else server.log
+    assert "WORKER TIMEOUT" in text
+    assert "In request POST /stuck?in=here\n" in text
+    assert " in get_stuck\n" in text and " in somewhere_else\n" in text and "in application\n" in text
+
+
+def test_usr2_to_a_worker_logs_its_stacks_without_harm(project, serve):
+    (project / "sticky.py").write_text(STUCK.replace("60)", "3)"))
+    log = project / "error.log"
+    server = serve("sticky", "--error-logfile", str(log))
+    worker = server.workers()[0]
+    os.kill(worker, signal.SIGUSR2)
+    wait_until("an answer", lambda: "In no request\n" in log.read_text())
+    log.rename(project / "old.log")
+    server.signal(signal.SIGUSR1)
+    opened = lambda: {os.readlink(fd) for fd in Path(f"/proc/{worker}/fd").iterdir() if fd.is_symlink()}
+    wait_until("the new log", lambda: str(log) in opened() and str(project / "old.log") not in opened())
+    with server.client() as client:
+        client.send(b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until("the call", (project / "stuck").exists)
+        os.kill(worker, signal.SIGUSR2)
+        assert client.response().body == b"well"
+    assert "In request GET /stuck\n" in log.read_text() and " in get_stuck\n" in log.read_text()
+    assert server.workers() == [worker]
