@@ -72,6 +72,7 @@ mod cli;
 mod clock;
 mod error;
 mod inode;
+mod launch;
 mod listener;
 mod logging;
 mod pidfile;
@@ -91,5 +92,6 @@ pub mod settings;
 
 pub use app::{Application, Body, Factory, Reply, Request, Response};
 pub use error::Error;
+pub use launch::CommandLine;
 pub use logging::{TRACEBACK, error_log_descriptor};
-pub use server::{CommandLine, command, run, serve, serve_named};
+pub use server::{command, run, serve, serve_named};
