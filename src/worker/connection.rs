@@ -9,7 +9,6 @@
 //!  Closing: shutdown(SHUT_WR), read and drop until the peer has closed, too      Waiting
 //! ```
 
-use std::borrow::Cow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use super::buffers::{Buffer, Filled};
 use super::exchange::{Outcome, Summary, Turn};
 use super::intake::Intake;
 use super::output::{Flushed, Output, Rest};
+use super::refusal::Refusal;
 use super::world::World;
 use crate::app::reply::Ticket;
 use crate::app::{Address, Peer, Request, RequestBody, Response};
@@ -468,9 +468,9 @@ impl Connection {
 
     /// Answers a request that breaks the rules, and stops listening to its sender.
     fn refuse(&mut self, world: &mut World, refusal: impl Into<Refusal>) {
-        let Refusal { status, reason, text } = refusal.into();
-        log::warn!("Invalid request from ip={}: {text} ({reason})", PeerIp(&self.peer.address));
-        self.machine.refuse_with(status, &text, None, &mut world.out);
+        let refusal = refusal.into();
+        refusal.log(&self.peer.address);
+        self.machine.refuse_with(refusal.status, &refusal.text, Some(world.date.text()), &mut world.out);
         self.intake = None;
         self.closing = Some(Ending::Staged);
         world.requests += 1;
@@ -679,25 +679,6 @@ impl Connection {
     }
 }
 
-/// Why a request is not given to the application.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Refusal {
-    status: u16,
-    reason: &'static str,
-    text: Cow<'static, str>,
-}
-
-impl Refusal {
-    const BODY_STORAGE: Self =
-        Self { status: 500, reason: "body-storage", text: Cow::Borrowed("The request body cannot be stored") };
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self { status: error.status(), reason: error.reason(), text: error.to_string().into() }
-    }
-}
-
 /// What `serve` came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Served {
@@ -720,16 +701,4 @@ enum Sent {
 
 fn idle_time(world: &World) -> Duration {
     if world.draining { world.policy.grace } else { world.policy.keepalive }
-}
-
-/// The address as Gunicorn's log shows it: without the port.
-struct PeerIp<'a>(&'a Address);
-
-impl std::fmt::Display for PeerIp<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Address::Ip(address) => address.ip().fmt(f),
-            unix @ Address::Unix(_) => unix.fmt(f),
-        }
-    }
 }

@@ -9,6 +9,7 @@ mod intake;
 mod mailbox;
 mod output;
 mod policy;
+mod refusal;
 mod timers;
 mod world;
 

@@ -1,0 +1,44 @@
+//! Requests that are refused before they reach the application.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::app::Address;
+use crate::protocol::http1::Error;
+
+/// Why a request is not given to the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    /// The stable code that stands in the log.
+    reason: &'static str,
+    pub(crate) text: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub(crate) const BODY_STORAGE: Self =
+        Self { status: 500, reason: "body-storage", text: Cow::Borrowed("The request body cannot be stored") };
+
+    /// Writes Gunicorn's line about it.
+    pub(crate) fn log(&self, peer: &Address) {
+        log::warn!("Invalid request from ip={}: {} ({})", PeerIp(peer), self.text, self.reason);
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { status: error.status(), reason: error.reason(), text: error.to_string().into() }
+    }
+}
+
+/// The address as Gunicorn's log shows it: without the port.
+struct PeerIp<'a>(&'a Address);
+
+impl fmt::Display for PeerIp<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Address::Ip(address) => address.ip().fmt(f),
+            unix @ Address::Unix(_) => unix.fmt(f),
+        }
+    }
+}
