@@ -72,10 +72,7 @@ fn run(policy: Policy, listener: &Listener, channel: &Channel) -> u64 {
     let end = Instant::now() + 3 * DEADLINE;
     while Instant::now() < end {
         let turned = engine.turn(&mut world, Some(DEADLINE)).unwrap();
-        if turned.watched == 0 {
-            continue;
-        }
-        loop {
+        while turned.watched != 0 || world.draining {
             match channel.receive() {
                 Received::Message(Message::Drain) => engine.drain(&mut world, false),
                 Received::Message(Message::DrainQueue) => engine.drain(&mut world, true),
