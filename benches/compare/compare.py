@@ -22,7 +22,7 @@ from pathlib import Path
 
 import processes
 import servers
-from scenarios import SCENARIOS, Options
+from scenarios import CLOSE_VARIANTS, FLOOR_VARIANTS, SCENARIOS, Options
 from servers import Stage, Wrong
 
 PACKAGES = {"wrk": "wrk", "nginx": "nginx", "strace": "strace"}
@@ -56,7 +56,7 @@ def main() -> int:
     report = {"machine": machine(server_cpu, load_cpu), "options": vars(arguments), "scenarios": {}}
     failed = False
     with tempfile.TemporaryDirectory(prefix="ferricorn-compare-") as work:
-        commands = floor_variants(servers.COMMANDS) | arguments.server
+        commands = variants(servers.COMMANDS) | servers.COMMANDS | arguments.server
         stage = Stage(Path(work), server_cpu, arguments.base_port, commands)
         for scenario in chosen:
             options.failures.clear()
@@ -113,10 +113,9 @@ class Named(argparse.Action):
         setattr(namespace, self.dest, getattr(namespace, self.dest) | {name: command})
 
 
-def floor_variants(commands: dict[str, str]) -> dict[str, str]:
-    from scenarios import FLOOR_VARIANTS
-
-    return {f"bare {variant}": f"{commands['bare']} {variant}" for variant in FLOOR_VARIANTS} | commands
+def variants(commands: dict[str, str]) -> dict[str, str]:
+    """The bare loop's variants are servers, too."""
+    return {f"bare {variant}": f"{commands['bare']} {variant}" for variant in FLOOR_VARIANTS + CLOSE_VARIANTS}
 
 
 def install(tools: list[str]) -> None:

@@ -393,7 +393,9 @@ def wanted(name: str, stage: Stage, options: Options, say: Callable[[str], None]
 
 
 PEERS = ("hyper", "actix", "may_minihttp", "nginx")
-FLOOR_VARIANTS = ("level", "out", "recv", "writev", "drain", "rearm", "burst", "clock", "thread", "one")
+# Level triggering with read and write is how such a loop is usually written.
+FLOOR_VARIANTS = ("level", "level read", "out", "read", "writev", "sendmsg", "drain", "rearm", "burst", "clock", "thread", "one")
+CLOSE_VARIANTS = ("close greedy", "close eager", "close shutdown", "close level")
 
 WSGI_PEERS = ("fastwsgi", "bjoern", "gunicorn")
 
@@ -418,7 +420,7 @@ SCENARIOS = (
         "hello",
         "Hello over 64 keep-alive connections",
         Load(),
-        (("bare", OURS, *PEERS),),
+        (("bare", OURS, *PEERS, "bare level read"),),
         (
             Target("CPU <= 1.05 x the bare loop", 1.05, ratio(OURS)),
             # Equal would not be below.
@@ -508,6 +510,13 @@ SCENARIOS = (
         "What each habit of an engine adds to the bare loop",
         Load(),
         (("bare", *(f"bare {variant}" for variant in FLOOR_VARIANTS)),),
+        by_default=False,
+    ),
+    Paired(
+        "floor-close",
+        "What each habit of an engine adds to the bare loop that closes",
+        Load(close=True),
+        (("bare close", *(f"bare {variant}" for variant in CLOSE_VARIANTS)),),
         by_default=False,
     ),
 )

@@ -1,22 +1,27 @@
 //! The floor: one epoll loop that finds the ends of request heads and writes a fixed answer.
 //!
-//! `peer-bare PORT [VARIANT..]`. Without variants it does the least that was found to work: edge triggering, one read and
-//! one write for each event. It parses nothing, knows no timeouts and drops a client that does not take a whole answer at
-//! once. A variant does one thing in another way, as an engine might, to show what it costs:
+//! `peer-bare PORT [VARIANT..]`. Without variants it does the least that was found to work: edge triggering, one `recv`
+//! and one `send` for each event, one `accept4` for each event of the listener. It parses nothing, knows no timeouts and
+//! drops a client that does not take a whole answer at once. A variant does one thing in another way, as an engine might,
+//! to show what it costs:
 //!
 //! | variant | does |
 //! |---|---|
-//! | `close` | answers `Connection: close` and closes |
-//! | `level` | level triggering, with interest in `EPOLLIN` alone |
-//! | `out` | interest in `EPOLLOUT`, too |
-//! | `recv` | `recv` and `send` in the place of `read` and `write` |
-//! | `writev` | the head and the body as two parts of one `writev` |
-//! | `drain` | reads until there is nothing left |
-//! | `rearm` | one `epoll_ctl` for each event, as with `EPOLLONESHOT` |
 //! | `burst` | reads the whole batch before it answers |
 //! | `clock` | reads the clock once for each event |
-//! | `thread` | a second thread, asleep |
+//! | `close` | answers `Connection: close` and closes |
+//! | `drain` | reads until there is nothing left |
+//! | `eager` | reads a new connection at once, and registers it only if it is still open after that |
+//! | `greedy` | accepts until there is nothing left |
+//! | `level` | level triggering, with interest in `EPOLLIN` alone |
 //! | `one` | fetches one event at a time |
+//! | `out` | interest in `EPOLLOUT`, too |
+//! | `read` | `read` and `write` in the place of `recv` and `send` |
+//! | `rearm` | one `epoll_ctl` for each event, as with `EPOLLONESHOT` |
+//! | `sendmsg` | the head and the body as two parts of one `sendmsg` |
+//! | `shutdown` | shuts the write side down before it closes |
+//! | `thread` | a second thread, asleep |
+//! | `writev` | the head and the body as two parts of one `writev` |
 
 use std::io::IoSlice;
 use std::net::TcpListener;
@@ -27,7 +32,7 @@ use memchr::memmem::Finder;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::{self, Errno};
-use rustix::net::{RecvFlags, SendFlags, SocketFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags};
 
 /// Events fetched at a time.
 const BATCH: usize = 256;
@@ -57,16 +62,20 @@ struct Variant {
     clock: bool,
     close: bool,
     drain: bool,
+    eager: bool,
     one: bool,
     rearm: bool,
-    recv: bool,
+    read: bool,
+    sendmsg: bool,
+    shutdown: bool,
+    greedy: bool,
     thread: bool,
     writev: bool,
     interest: EventFlags,
 }
 
 impl Variant {
-    const NAMES: &str = "burst clock close drain level one out rearm recv thread writev";
+    const NAMES: &str = "burst clock close drain eager greedy level one out read rearm sendmsg shutdown thread writev";
 
     fn named(names: &[String]) -> Self {
         for name in names {
@@ -85,9 +94,13 @@ impl Variant {
             clock: has("clock"),
             close: has("close"),
             drain: has("drain"),
+            eager: has("eager"),
             one: has("one"),
             rearm: has("rearm"),
-            recv: has("recv"),
+            read: has("read"),
+            sendmsg: has("sendmsg"),
+            shutdown: has("shutdown"),
+            greedy: has("greedy"),
             thread: has("thread"),
             writev: has("writev"),
             interest,
@@ -194,12 +207,25 @@ impl Floor {
                 Err(Errno::CONNABORTED | Errno::INTR) => continue,
                 Err(error) => return Err(error),
             };
-            epoll::add(&self.epoll, &fd, event_data(&fd), self.variant.interest)?;
             let slot = fd.as_raw_fd() as usize;
             if slot >= self.connections.len() {
                 self.connections.resize_with(slot + 1, || None);
             }
             self.connections[slot] = Some(Connection { fd, matched: 0 });
+            let outcome = match self.variant.eager {
+                true => self.read(slot, false).and_then(|heads| self.answer(slot, heads)),
+                false => Ok(()),
+            };
+            match (&self.connections[slot], outcome) {
+                // What arrived before raises an event on registration, too.
+                (Some(Connection { fd, .. }), Ok(())) => {
+                    epoll::add(&self.epoll, fd, event_data(fd), self.variant.interest)?;
+                }
+                _ => self.connections[slot] = None,
+            }
+            if !self.variant.greedy {
+                return Ok(());
+            }
         }
     }
 
@@ -209,11 +235,11 @@ impl Floor {
         let mut heads = 0;
         loop {
             self.buffer.clear();
-            let read = if self.variant.recv {
-                rustix::net::recv(&connection.fd, spare_capacity(&mut self.buffer), RecvFlags::DONTWAIT)
-                    .map(|read| read.0)
+            let room = spare_capacity(&mut self.buffer);
+            let read = if self.variant.read {
+                io::read(&connection.fd, room)
             } else {
-                io::read(&connection.fd, spare_capacity(&mut self.buffer))
+                rustix::net::recv(&connection.fd, room, RecvFlags::empty()).map(|(read, _)| read)
             };
             match read {
                 Ok(0) => return Err(Errno::PIPE),
@@ -239,14 +265,21 @@ impl Floor {
         while heads > 0 {
             let count = heads.min(ANSWERS);
             let answers = &self.answers[..count * self.answer];
-            let written = if self.variant.recv {
-                rustix::net::send(&connection.fd, answers, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?
-            } else if self.variant.writev {
-                let (head, body) = answers.split_at(answers.len() - BODY.len());
-                io::writev(&connection.fd, &[IoSlice::new(head), IoSlice::new(body)])?
-            } else {
+            let (head, body) = answers.split_at(answers.len() - BODY.len());
+            let parts = [IoSlice::new(head), IoSlice::new(body)];
+            let written = if self.variant.writev {
+                io::writev(&connection.fd, &parts)?
+            } else if self.variant.sendmsg {
+                let mut control = SendAncillaryBuffer::default();
+                rustix::net::sendmsg(&connection.fd, &parts, &mut control, SendFlags::NOSIGNAL)?
+            } else if self.variant.read {
                 io::write(&connection.fd, answers)?
+            } else {
+                rustix::net::send(&connection.fd, answers, SendFlags::NOSIGNAL)?
             };
+            if self.variant.shutdown {
+                rustix::net::shutdown(&connection.fd, Shutdown::Write)?;
+            }
             if written < answers.len() || self.variant.close {
                 return Err(Errno::PIPE);
             }
