@@ -98,7 +98,9 @@ fn a_binary_that_is_no_good_leaves_the_old_one_serving() {
         replace(&program, content);
         server.signal(Signal::SIGUSR2);
         server.wait_for_log_times("Handling signal: usr2", number + 1);
-        poll_until(&format!("the attempt to fail ({what})"), SOON, || (server.workers() == workers).then_some(()));
+        poll_until(&format!("the attempt to fail ({what})"), SOON, || {
+            (server.workers() == workers && process::zombies(server.pid).is_empty()).then_some(())
+        });
         for _ in 0..5 {
             assert_eq!(server.get("/").text(), "hello", "{what}");
         }
@@ -135,7 +137,9 @@ fn a_binary_whose_application_cannot_boot_goes_by_itself() {
     server.signal(Signal::SIGUSR2);
     server.wait_for_log("Handling signal: usr2");
     server.wait_for_log_times("Booting worker", 3);
-    poll_until("the new arbiter to give up", Duration::from_secs(40), || (server.workers() == workers).then_some(()));
+    poll_until("the new arbiter to give up", Duration::from_secs(40), || {
+        (server.workers() == workers && process::zombies(server.pid).is_empty()).then_some(())
+    });
     assert_eq!(server.get("/").text(), "hello");
     assert!(server.exited().is_none());
 }

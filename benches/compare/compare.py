@@ -59,19 +59,21 @@ def main() -> int:
         commands = floor_variants(servers.COMMANDS) | arguments.server
         stage = Stage(Path(work), server_cpu, arguments.base_port, commands)
         for scenario in chosen:
+            options.failures.clear()
             try:
                 results = scenario.run(stage, options, say)
             except Wrong as error:
-                failed = True
-                say("")
-                print(f"\n{scenario.title}\n  failed: {error}", file=sys.stderr)
-                continue
+                options.failures.append(str(error))
+                results = {}
             say("")
             verdicts = [target.judge(results) for target in scenario.targets]
             errors = any(r.get("errors") for r in results.values())
-            failed = failed or errors or (arguments.strict and any(v["verdict"] == "MISSED" for v in verdicts))
+            failed = failed or errors or bool(options.failures) or (arguments.strict and any(v["verdict"] == "MISSED" for v in verdicts))
             report["scenarios"][scenario.name] = {"title": scenario.title, "servers": results, "verdicts": verdicts}
+            report["scenarios"][scenario.name]["failures"] = list(options.failures)
             print_scenario(scenario, results, verdicts)
+            for failure in options.failures:
+                print(f"  failed: {failure}")
             if arguments.json:
                 write(arguments.json, report)
     return 1 if failed else 0

@@ -79,14 +79,16 @@ def time_spent(pids: list[int]) -> Time:
 
 @dataclass(frozen=True)
 class Memory:
-    """In KiB. `pss` counts a shared page in parts, `uss` only what is private; both count what is swapped out."""
+    """In KiB. `pss` counts a shared page in parts, `uss` only what is private, and both what is swapped out. `data` is
+    the part of `pss` that is no file: what others do with the same libraries does not change it."""
 
     pss: int
     uss: int
     rss: int
+    data: int
 
     def __add__(self, other: Memory) -> Memory:
-        return Memory(self.pss + other.pss, self.uss + other.uss, self.rss + other.rss)
+        return Memory(self.pss + other.pss, self.uss + other.uss, self.rss + other.rss, self.data + other.data)
 
 
 def memory(pid: int) -> Memory:
@@ -95,7 +97,12 @@ def memory(pid: int) -> Memory:
     def kib(*names: str) -> int:
         return sum(int(n) for name in names for n in re.findall(rf"^{name}:\s+(\d+) kB", rollup, re.M))
 
-    return Memory(kib("Pss", "SwapPss"), kib("Private_Clean", "Private_Dirty", "Swap"), kib("Rss"))
+    return Memory(
+        pss=kib("Pss", "SwapPss"),
+        uss=kib("Private_Clean", "Private_Dirty", "Swap"),
+        rss=kib("Rss"),
+        data=kib("Pss_Anon", "Pss_Shmem", "SwapPss"),
+    )
 
 
 def settled_memory(pids: list[int], patience: float = 5) -> Memory:
@@ -103,7 +110,7 @@ def settled_memory(pids: list[int], patience: float = 5) -> Memory:
     deadline = time.monotonic() + patience
     latest = None
     while True:
-        now = sum((memory(pid) for pid in pids), Memory(0, 0, 0))
+        now = sum((memory(pid) for pid in pids), Memory(0, 0, 0, 0))
         if now == latest or time.monotonic() > deadline:
             return now
         latest = now
@@ -115,8 +122,13 @@ def switches(pid: int) -> int:
     return sum(
         int(n)
         for task in _tasks(pid)
-        for n in re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", _read(f"/proc/{pid}/task/{task}/status"), re.M)
+        for n in re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status(int(task)), re.M)
     )
+
+
+def status(task: int) -> str:
+    """What the kernel says about a process or a thread."""
+    return _read(f"/proc/{task}/status")
 
 
 def name(pid: int) -> str:

@@ -21,7 +21,7 @@ OURS = "ferricorn"
 
 @dataclass(frozen=True)
 class Options:
-    """How long and where."""
+    """How long and where, and what went wrong on the way."""
 
     rounds: int
     seconds: int
@@ -30,23 +30,26 @@ class Options:
     idle_seconds: int
     only: frozenset[str] | None = None
     also: tuple[str, ...] = ()
+    failures: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that must not be exceeded. `name` says it in words, `figure` finds it in the results by server."""
+    """A figure and its limit, at most or at least. `name` says it in words, `figure` finds it in the results by server."""
 
     name: str
     limit: float
     figure: Callable[[dict], float]
     unit: str = ""
+    at_least: bool = False
 
     def judge(self, results: dict) -> dict:
         try:
             value = self.figure(results)
         except (KeyError, ValueError):
             return {"target": self.name, "value": None, "verdict": "not measured"}
-        return {"target": self.name, "value": value, "unit": self.unit, "verdict": "met" if value <= self.limit else "MISSED"}
+        met = value >= self.limit if self.at_least else value <= self.limit
+        return {"target": self.name, "value": value, "unit": self.unit, "verdict": "met" if met else "MISSED"}
 
 
 def ratio(server: str) -> Callable[[dict], float]:
@@ -86,15 +89,22 @@ class Paired:
         for group in self.groups:
             names = [name for name in group + options.also if wanted(name, stage, options, say, reference=group[0])]
             if group[0] in names and len(names) > 1:
-                results |= self._group(names, stage, options, say)
+                results |= self._group(group, names, stage, options, say)
         return results
 
-    def _group(self, names: list[str], stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
+    def _group(self, group: tuple[str, ...], names: list[str], stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
         servers, lengths = {}, {}
         try:
-            for name in names:
-                servers[name] = stage.start(name)
-                lengths[name] = verify(servers[name], stage.work, self.load.path, self.load.close, self.load.depth)
+            for name in list(names):
+                try:
+                    servers[name] = stage.start(name)
+                    lengths[name] = verify(servers[name], stage.work, self.load.path, self.load.close, self.load.depth)
+                except Wrong as error:
+                    # The others can be compared without it.
+                    options.failures.append(told(name, error))
+                    names.remove(name)
+            if group[0] not in names or len(names) < 2:
+                return {}
 
             def take(name: str) -> load.Slice:
                 return load.run(self.load, servers[name], options.seconds, options.load_cpu, lengths[name])
@@ -172,10 +182,13 @@ class Idle:
                 continue
             say(f"{self.name}: {name}, {count} connections")
             try:
-                stage.connections = count + 100
+                # nginx closes idle connections when it has used fifteen of sixteen.
+                stage.connections = count * 2
                 server = stage.start(name)
                 verify(server, stage.work, "/", False, 1)
                 results[name] = self._measure(server, count, options.idle_seconds)
+            except (OSError, Wrong) as error:
+                options.failures.append(told(name, error))
             finally:
                 stage.stop()
                 stage.connections = Stage.CONNECTIONS
@@ -213,8 +226,7 @@ class Idle:
                 client.socket.close()
         return {
             "connections": count,
-            "bytes": (full.pss - empty.pss) * 1024 / count,
-            "private_bytes": (full.uss - empty.uss) * 1024 / count,
+            "bytes": (full.data - empty.data) * 1024 / count,
             "seconds": seconds,
             "wakeups": sum(woken.values()),
             "wakeups_by_process": {processes.name(pid): n for pid, n in woken.items()},
@@ -222,13 +234,12 @@ class Idle:
         }
 
     def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
-        columns = ["server", "connections", "bytes each (PSS)", "bytes each (private)", "seconds", "wake-ups", "CPU us"]
+        columns = ["server", "connections", "bytes each", "seconds", "wake-ups", "CPU us"]
         rows = [
             [
                 name,
                 str(r["connections"]),
                 f"{r['bytes']:.0f}",
-                f"{r['private_bytes']:.0f}",
                 str(r["seconds"]),
                 " + ".join(str(n) for n in r["wakeups_by_process"].values()),
                 f"{r['idle_cpu_us']:.0f}",
@@ -271,6 +282,8 @@ class Memory:
                     "by_process": [[processes.name(pid), asdict(processes.memory(pid))] for pid in server.pids],
                     "threads": sum(len(processes.threads(pid)) for pid in server.pids),
                 }
+            except (OSError, Wrong) as error:
+                options.failures.append(told(name, error))
             finally:
                 stage.stop()
         return results
@@ -319,6 +332,8 @@ class Syscalls:
                     length = verify(server, stage.work, "/", False, 1)
                     calls = self._count(server, Load(connections), options, length, stage)
                     results[f"{name}, {connections}"] = calls
+                except (OSError, Wrong) as error:
+                    options.failures.append(told(name, error))
                 finally:
                     stage.stop()
         return results
@@ -356,8 +371,14 @@ class Syscalls:
 
 
 def _tracer(task: int) -> int:
-    found = re.search(r"^TracerPid:\s+(\d+)", processes._read(f"/proc/{task}/status"), re.M)
+    found = re.search(r"^TracerPid:\s+(\d+)", processes.status(task), re.M)
     return int(found[1]) if found else 0
+
+
+def told(name: str, error: Exception) -> str:
+    """An error with the name of the server that it is about, once."""
+    text = str(error) or repr(error)
+    return text if text.startswith(name) else f"{name}: {text}"
 
 
 def wanted(name: str, stage: Stage, options: Options, say: Callable[[str], None], reference: str | None = None) -> bool:
@@ -463,12 +484,14 @@ SCENARIOS = (
             Load(path=path, by="sink"),
             (("nginx", f"{OURS} files"),),
             (
-                Target("CPU <= nginx with sendfile", 1.0, ratio(f"{OURS} files"), "x nginx"),
+                # Two per cent are noise: nginx measured against itself comes out as much above as below.
+                Target("CPU <= nginx with sendfile, within 2 %", 1.02, ratio(f"{OURS} files"), "x nginx"),
                 Target(
-                    "rate >= nginx with sendfile (within the 2 % that is noise)",
-                    1.02,
-                    lambda r: 1 / r[f"{OURS} files"]["rate_ratio"]["median"],
-                    "x ours is nginx's",
+                    "rate >= nginx with sendfile, within 2 %",
+                    0.98,
+                    lambda r: r[f"{OURS} files"]["rate_ratio"]["median"],
+                    "x nginx",
+                    at_least=True,
                 ),
             ),
         )

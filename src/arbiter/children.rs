@@ -23,6 +23,8 @@ pub(crate) enum Phase {
 pub(crate) enum Cause {
     /// It is not needed any more, and finishes what is in flight.
     Drained,
+    /// The same before it has said that it is ready. It may be ready all the same, and serve.
+    Cancelled,
     /// It was stopped at once.
     Stopped,
     /// It was in one call of the application for too long.

@@ -70,6 +70,8 @@ pub(crate) enum Action {
     Send { pid: i32, signal: Sent },
     /// Tell a worker to finish, over the channel and by SIGTERM; with `queue` it empties the accept queue first.
     Drain { pid: i32, queue: bool },
+    /// Tell a worker that is not ready as far as is known that it is not needed. If it serves already, it finishes that.
+    Cancel { pid: i32 },
     /// Tell a worker to stop now, over the channel and by SIGQUIT.
     Stop { pid: i32 },
     /// Look at a worker's slot of the scoreboard; answered by [`Event::Inspected`].

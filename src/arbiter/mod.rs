@@ -338,6 +338,10 @@ impl<'a> Arbiter<'a> {
                 self.say(pid, if queue { Message::DrainQueue } else { Message::Drain });
                 send(pid, Some(signal::SIGTERM));
             }
+            Action::Cancel { pid } => {
+                self.say(pid, Message::Drain);
+                send(pid, Some(signal::SIGTERM));
+            }
             Action::Stop { pid } => {
                 self.say(pid, Message::Stop);
                 send(pid, Some(signal::SIGQUIT));

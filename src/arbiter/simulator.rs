@@ -91,6 +91,8 @@ struct Process {
     ready: bool,
     /// The arbiter has told it to go.
     leaving: bool,
+    /// The arbiter has told it to go before it heard that it is ready.
+    cancelled: bool,
     /// When the arbiter must have sent KILL.
     kill_by: Option<Moment>,
     aborted: bool,
@@ -448,7 +450,18 @@ impl World {
         }
     }
 
+    fn graceful_timeout(&self) -> Duration {
+        let quality = self.qualities.get(&self.current.generation);
+        quality.map(|(_, policy)| policy.graceful_timeout).unwrap_or_default()
+    }
+
     fn expect_of_ready(&mut self, pid: i32) {
+        let graceful = self.graceful_timeout();
+        let now = self.now;
+        if let Some(process) = self.find(pid).filter(|process| process.cancelled && !process.killed) {
+            process.cancelled = false;
+            process.kill_by = Some(now + graceful);
+        }
         let Some(process) = self.find(pid).filter(|process| !process.leaving && !process.ready) else { return };
         process.ready = true;
         process.boot_by = None;

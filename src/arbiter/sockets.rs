@@ -56,6 +56,7 @@ impl Sockets {
             for listener in legacy.lent {
                 sockets.add(listener, None, generation);
             }
+            sockets.resize_queues(policy);
             return Ok(sockets);
         }
         for address in &settings.bind {
@@ -71,7 +72,17 @@ impl Sockets {
             })?;
             sockets.add(listener, Some(address.clone()), generation);
         }
+        sockets.resize_queues(policy);
         Ok(sockets)
+    }
+
+    /// Gives the sockets that others have made the queues that the settings want.
+    fn resize_queues(&self, policy: &Policy) {
+        for listener in self.iter().filter(|listener| listener.is_inherited()) {
+            if let Err(error) = listener.resize_queue(policy) {
+                log::warn!("The accept queue of {listener} keeps its length: {error}");
+            }
+        }
     }
 
     fn add(&mut self, listener: Listener, address: Option<BindAddress>, generation: Generation) {

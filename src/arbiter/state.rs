@@ -19,7 +19,7 @@ mod workers;
 
 use std::time::Duration;
 
-use workers::{drain, stop};
+use workers::{cancel, drain, stop};
 
 use super::backoff::{Limiter, Random, exponential, jittered};
 use super::children::{Cause, Child, Children, Generation, Phase, Status};
@@ -56,6 +56,8 @@ pub(crate) struct State {
     fork_failures: u32,
     fork_retry: Moment,
     fork_logged: Option<Moment>,
+    /// Workers killed while they booted, since one was ready.
+    killed_boots: u32,
 
     /// Some worker has been ready at some time.
     ever_ready: bool,
@@ -129,6 +131,8 @@ const CRASH_DELAY: Duration = Duration::from_secs(1);
 const FORK_DELAY: Duration = Duration::from_millis(500);
 /// Boots that fail in a row before a new generation is given up.
 const GIVE_UP: u32 = 3;
+/// Workers that may be killed in a row while they boot, with none becoming ready, before that is taken for their failure.
+const KILLED_BOOTS: u32 = 8;
 /// How long a worker that was told to stop at once may take.
 const QUICK: Duration = Duration::from_secs(2);
 /// How long an overdue worker has to say where it is.
@@ -163,6 +167,7 @@ impl State {
             fork_failures: 0,
             fork_retry: Moment::default(),
             fork_logged: None,
+            killed_boots: 0,
             ever_ready: false,
             paused: false,
             stopping: None,
@@ -345,7 +350,7 @@ impl State {
             if child.is_ready() || (child.is_booting() && wait_for_boots) {
                 drain(child, deadline, queue, out);
             } else if child.is_booting() {
-                stop(child, now, out);
+                cancel(child, now, out);
             } else {
                 child.limit(deadline);
             }

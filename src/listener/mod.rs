@@ -182,6 +182,14 @@ impl Listener {
         Ok(Self { socket, local, origin })
     }
 
+    /// Sets the length of the accept queue; what an inherited socket has is seldom what a server needs.
+    ///
+    /// # Errors
+    /// What listen(2) says.
+    pub(crate) fn resize_queue(&self, policy: &Policy) -> io::Result<()> {
+        self.socket.listen(policy.queue_length())
+    }
+
     /// The address that it is bound to.
     pub(crate) fn local(&self) -> &Address {
         &self.local

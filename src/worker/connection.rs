@@ -545,10 +545,10 @@ impl Connection {
             // The last chunk has to go out, too.
             return;
         }
-        if let Some(output) = self.output.take() {
-            if world.out.capacity() == 0 {
-                world.out = output.into_buffer();
-            }
+        if let Some(output) = self.output.take()
+            && world.out.capacity() == 0
+        {
+            world.out = output.into_buffer();
         }
     }
 

@@ -67,7 +67,13 @@ pub(crate) fn run(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> 
     let pid = std::process::id();
     log::info!("Booting worker with pid: {pid}");
     let code = match boot(&surroundings, factory) {
-        Ok(mut worker) => worker.live(factory),
+        Ok(mut worker) => {
+            let code = worker.live(factory);
+            if let Some(access) = &mut worker.world.access {
+                access.finish();
+            }
+            code
+        }
         Err(error) => {
             log::error!("Worker (pid:{pid}) failed to boot: {error}");
             error.exit_code()

@@ -30,6 +30,7 @@ impl World {
                     }
                     Sent::Abort => {
                         process.aborted = true;
+                        process.cancelled = false;
                         process.leaving = true;
                         process.limit(now + Duration::from_millis(500));
                         if hears {
@@ -42,11 +43,11 @@ impl World {
             Action::Drain { pid, queue } => {
                 let shared = self.predecessor || self.upgrade.is_some();
                 self.check(!queue || !shared, "emptied a queue that others serve as well")?;
-                let graceful = self.qualities.get(&self.current.generation).map(|(_, policy)| policy.graceful_timeout);
+                let graceful = self.graceful_timeout();
                 let process = self.known(pid)?;
                 let (again, hears) = (process.leaving, process.hearing == Hearing::All && process.in_call.is_none());
                 process.leaving = true;
-                process.limit(now + graceful.unwrap_or_default());
+                process.limit(now + graceful);
                 let serving = self.processes.iter().filter(|process| process.ready && !process.leaving).count();
                 self.check(serving >= self.current.target || self.stopping, "drained a worker that is needed")?;
                 self.check(!again, "drained twice")?;
@@ -54,9 +55,20 @@ impl World {
                     self.later(4 * SECOND, Happening::Dies(pid, Death::Code(0)));
                 }
             }
+            Action::Cancel { pid } => {
+                let process = self.known(pid)?;
+                let hears = process.hearing == Hearing::All && process.in_call.is_none();
+                process.leaving = true;
+                process.cancelled = true;
+                process.limit(now + Duration::from_secs(2));
+                if hears {
+                    self.later(100 * MILLISECOND, Happening::Dies(pid, Death::Code(0)));
+                }
+            }
             Action::Stop { pid } => {
                 let stopping = self.stopping;
                 let process = self.known(pid)?;
+                process.cancelled = false;
                 let (needed, hears) =
                     (process.ready && !stopping, process.hearing != Hearing::OnlyKill && process.in_call.is_none());
                 process.leaving = true;
@@ -143,6 +155,7 @@ impl World {
             dead: false,
             ready: false,
             leaving: false,
+            cancelled: false,
             kill_by: None,
             aborted: false,
             killed: false,

@@ -1,6 +1,6 @@
 //! As many workers as there should be, of the right generation.
 
-use super::workers::{drain, stop};
+use super::workers::{cancel, drain};
 use super::{Action, Child, Cohort, Generation, MAX_CHILDREN, Moment, Notice, Place, State, Stopping};
 
 impl State {
@@ -35,7 +35,7 @@ impl State {
         let fallback = self.fallback.as_ref().map(|fallback| fallback.generation);
         for child in self.children.iter_mut().filter(|child| child.is_booting()) {
             if child.generation != current && Some(child.generation) != fallback {
-                stop(child, now, out);
+                cancel(child, now, out);
             }
         }
         let fresh = |child: &Child| child.generation == current;
@@ -65,7 +65,7 @@ impl State {
     /// Lets so many of those that fit go: first who still boots, youngest first, then who has served longest.
     fn shrink(&mut self, surplus: usize, fits: impl Fn(&Child) -> bool, now: Moment, out: &mut Vec<Action>) {
         let booting = self.children.iter_mut().rev().filter(|child| child.is_booting() && fits(child)).take(surplus);
-        let stopped = booting.map(|child| stop(child, now, out)).count();
+        let stopped = booting.map(|child| cancel(child, now, out)).count();
         let deadline = now + self.current.policy.graceful_timeout;
         let ready = self.children.iter_mut().filter(|child| child.is_ready() && fits(child));
         ready.take(surplus - stopped).for_each(|child| drain(child, deadline, false, out));
@@ -132,6 +132,12 @@ impl State {
 
     pub(super) fn is_stale(&self, child: &Child) -> bool {
         child.generation != self.current.generation
+    }
+
+    /// Whether some worker of that generation was ready.
+    pub(super) fn is_proven(&self, generation: Generation) -> bool {
+        let mut cohorts = [Some(&self.current), self.fallback.as_ref()].into_iter().flatten();
+        cohorts.any(|cohort| cohort.generation == generation && cohort.proven)
     }
 
     pub(super) fn is_wanted(&self, generation: Generation) -> bool {

@@ -133,7 +133,7 @@ fn drained(actions: &[Action]) -> Vec<i32> {
 
 fn stopped(actions: &[Action]) -> Vec<i32> {
     let stopped = actions.iter().filter_map(|action| match action {
-        Action::Stop { pid } => Some(*pid),
+        Action::Stop { pid } | Action::Cancel { pid } => Some(*pid),
         _ => None,
     });
     stopped.collect()
@@ -388,7 +388,7 @@ fn a_graceful_stop_empties_the_queue_and_kills_who_takes_too_long() {
         Action::StopIncoming,
         Action::Drain { pid: 1, queue: true },
         Action::Drain { pid: 2, queue: true },
-        Action::Stop { pid: 3 },
+        Action::Cancel { pid: 3 },
     ];
     assert_eq!(actions, expected);
     rig.exit(3, Status::Code(0));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    ABORT, Action, BOOT_DELAY, CRASH_DELAY, Cause, Child, FORK_DELAY, FORK_LOG, GIVE_UP, Moment, Notice, Notification,
-    Phase, QUICK, Retry, STABLE, Sent, State, Status, Upgrade, exponential, jittered,
+    ABORT, Action, BOOT_DELAY, CRASH_DELAY, Cause, Child, FORK_DELAY, FORK_LOG, GIVE_UP, KILLED_BOOTS, Moment, Notice,
+    Notification, Phase, QUICK, Retry, STABLE, Sent, State, Status, Upgrade, exponential, jittered,
 };
 
 impl State {
@@ -57,7 +57,17 @@ impl State {
     }
 
     pub(super) fn ready(&mut self, now: Moment, pid: i32, out: &mut Vec<Action>) {
-        let Some(child) = self.children.find(pid).filter(|child| child.is_booting()) else { return };
+        self.killed_boots = 0;
+        let graceful_timeout = self.current.policy.graceful_timeout;
+        let Some(child) = self.children.find(pid) else { return };
+        if child.phase == Phase::Leaving(Cause::Cancelled) {
+            // It was ready before it heard that it is not needed, and what it has accepted is to be finished.
+            child.phase = Phase::Leaving(Cause::Drained);
+            child.deadline = Some(now + graceful_timeout);
+        }
+        if !child.is_booting() {
+            return;
+        }
         child.phase = Phase::Ready(now);
         child.deadline = None;
         child.check = child.timeout.map(|timeout| now + timeout);
@@ -91,6 +101,14 @@ impl State {
             return;
         }
         match child.phase {
+            // Somebody kills workers, and has met one that boots. But if nothing else comes of booting, it is its fault.
+            Phase::Booting
+                if status == Status::Signal(libc::SIGKILL)
+                    && self.is_proven(child.generation)
+                    && self.killed_boots < KILLED_BOOTS =>
+            {
+                self.killed_boots += 1;
+            }
             Phase::Booting | Phase::Leaving(Cause::BootOverdue) => self.boot_failed(now, &child, status, out),
             // Somebody (or the kernel, short of memory) killed a worker that was all right.
             Phase::Ready(_) if status == Status::Signal(libc::SIGKILL) => {}
@@ -191,8 +209,15 @@ pub(super) fn drain(child: &mut Child, deadline: Moment, queue: bool, out: &mut 
     out.push(Action::Drain { pid: child.pid, queue });
 }
 
+/// Lets a worker go that boots as far as is known. One that is ready already finishes what it has accepted.
+pub(super) fn cancel(child: &mut Child, now: Moment, out: &mut Vec<Action>) {
+    child.phase = Phase::Leaving(Cause::Cancelled);
+    child.limit(now + QUICK);
+    out.push(Action::Cancel { pid: child.pid });
+}
+
 pub(super) fn stop(child: &mut Child, now: Moment, out: &mut Vec<Action>) {
-    if child.is_staying() || child.phase == Phase::Leaving(Cause::Drained) {
+    if child.is_staying() || matches!(child.phase, Phase::Leaving(Cause::Drained | Cause::Cancelled)) {
         child.phase = Phase::Leaving(Cause::Stopped);
         out.push(Action::Stop { pid: child.pid });
     }

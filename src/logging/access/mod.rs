@@ -21,6 +21,10 @@ const MOST_WAITING: usize = 1 << 20;
 /// Bytes of memory that are kept from one turn to the next.
 const KEPT: usize = 64 * 1024;
 
+/// How often a worker that ends offers its last lines, and the time in between.
+const LAST_TRIES: u32 = 25;
+const BETWEEN_LAST_TRIES: Duration = Duration::from_millis(10);
+
 /// How often it is said that lines were lost.
 const REPORTS: Duration = Duration::from_secs(1);
 
@@ -117,6 +121,20 @@ impl AccessLog {
             self.reported = (self.lost, Some(now));
             log::warn!("{} lines of the access log were lost", self.lost - before);
         }
+    }
+
+    /// Writes what waits before the worker ends, and waits for a slow reader, but not for long.
+    pub(crate) fn finish(&mut self) {
+        for _ in 0..LAST_TRIES {
+            self.flush();
+            if self.waiting.is_empty() {
+                return;
+            }
+            std::thread::sleep(BETWEEN_LAST_TRIES);
+        }
+        self.lost += memchr::memchr_iter(b'\n', &self.waiting).count() as u64;
+        self.waiting.clear();
+        log::warn!("{} lines of the access log were lost", self.lost - self.reported.0);
     }
 
     /// Opens the file again (somebody has moved it away). If that fails, the old one is kept, and the error log says why.
