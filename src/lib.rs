@@ -25,6 +25,42 @@
 //! }
 //! ```
 //!
+//! Such a program at work, with itself as the client:
+//!
+//! ```standalone_crate
+//! use std::io::{Read, Write};
+//! use std::os::unix::net::UnixStream;
+//! use std::process::{Command, ExitCode};
+//!
+//! use ferricorn::{Request, Response};
+//!
+//! fn main() -> ExitCode {
+//!     if std::env::var_os("SERVE").is_some() {
+//!         return ferricorn::run(|request: &Request| Response::text(format!("Hello, {}!", request.path())));
+//!     }
+//!     let socket = std::env::temp_dir().join(format!("ferricorn-doctest-{}", std::process::id()));
+//!     let program = std::env::current_exe().unwrap();
+//!     let bind = format!("unix:{}", socket.display());
+//!     let mut server = Command::new(program).args(["--bind", &bind]).env("SERVE", "1").spawn().unwrap();
+//!
+//!     let mut client = loop {
+//!         if let Ok(client) = UnixStream::connect(&socket) {
+//!             break client;
+//!         }
+//!         assert!(server.try_wait().unwrap().is_none(), "the server does not run");
+//!     };
+//!     client.write_all(b"GET /reader HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+//!     let mut answer = String::new();
+//!     client.read_to_string(&mut answer).unwrap();
+//!     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"));
+//!     assert!(answer.ends_with("\r\n\r\nHello, /reader!"));
+//!
+//!     Command::new("kill").arg(server.id().to_string()).status().unwrap();
+//!     assert!(server.wait().unwrap().success());
+//!     ExitCode::SUCCESS
+//! }
+//! ```
+//!
 //! # Modules in reading order
 //! [`app`] is the contract with applications, [`settings`] what can be set; `server` puts everything together: `cli`,
 //! `listener`, `arbiter`, `worker`; [`protocol`] is HTTP without I/O; `signals`, `scoreboard` and `channel` connect the
@@ -36,6 +72,7 @@ mod cli;
 mod clock;
 mod error;
 mod inode;
+mod launch;
 mod listener;
 mod logging;
 mod pidfile;
@@ -55,5 +92,6 @@ pub mod settings;
 
 pub use app::{Application, Body, Factory, Reply, Request, Response};
 pub use error::Error;
+pub use launch::CommandLine;
 pub use logging::{TRACEBACK, error_log_descriptor};
-pub use server::{CommandLine, command, run, serve, serve_named};
+pub use server::{command, run, serve, serve_named};

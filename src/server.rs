@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::env;
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,6 +12,7 @@ use crate::app::{Application, Factory, Handler, LoadError, Request, Response};
 use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets, pidfile_path};
 use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
+use crate::launch::CommandLine;
 use crate::listener::Listener;
 use crate::logging;
 use crate::pidfile::Pidfile;
@@ -23,22 +23,6 @@ use crate::systemd::{self, Notifier};
 /// The command `ferricorn`: serves the application that the command line names.
 pub fn command() -> ExitCode {
     ExitCode::from(finish(main(Program::Command, CommandLine::of_process(), &mut named_application)))
-}
-
-/// How a command was started.
-#[derive(Clone, Debug)]
-pub struct CommandLine {
-    /// All that was executed, the program first: what an upgrade executes again. An interpreter stands in front here.
-    pub executed: Vec<OsString>,
-    /// The command's own arguments, its name first.
-    pub arguments: Vec<OsString>,
-}
-
-impl CommandLine {
-    fn of_process() -> Self {
-        let arguments: Vec<OsString> = env::args_os().collect();
-        Self { executed: arguments.clone(), arguments }
-    }
 }
 
 /// The command `ferricorn` for a host that knows more kinds of application: `factories` is asked for those that are named

@@ -23,8 +23,8 @@ use nix::unistd::{AccessFlags, access};
 use super::sockets::{Legacy, Sockets};
 use crate::channel::Channel;
 use crate::error::Error;
+use crate::launch::CommandLine;
 use crate::listener::Listener;
-use crate::server::CommandLine;
 use crate::sys;
 
 const PID: &str = "FERRICORN_PID";
