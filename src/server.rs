@@ -249,6 +249,10 @@ impl<F: Factory> Factory for Shared<F> {
         self.0.borrow_mut().exit();
     }
 
+    fn has_threads(&self) -> bool {
+        self.0.borrow().has_threads()
+    }
+
     fn before_fork(&mut self) {
         self.0.borrow_mut().before_fork();
     }

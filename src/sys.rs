@@ -91,8 +91,17 @@ pub(crate) fn fork() -> io::Result<Fork> {
     if has_other_threads() {
         return Err(io::Error::from_raw_os_error(libc::EDEADLK));
     }
-    // SAFETY: the process has one thread (checked above; where /proc is missing, by the arbiter's design), so the child
-    // gets a consistent copy of everything.
+    fork_beside_threads()
+}
+
+/// Forks a process that may have threads, none of which runs code of this crate: an interpreter's, which has hooks that put
+/// its own locks right in the child.
+///
+/// # Errors
+/// What fork(2) says.
+pub(crate) fn fork_beside_threads() -> io::Result<Fork> {
+    // SAFETY: the child has this thread only. It finds no lock of this crate's or of std's taken, as other threads, if there
+    // are any, run none of their code; the C library makes its own locks usable in the child.
     match check(unsafe { libc::fork() })? {
         0 => Ok(Fork::Child),
         pid => Ok(Fork::Parent(pid)),

@@ -141,8 +141,9 @@ fn a_first_generation_that_never_boots_ends_the_server_with_the_reason() {
 
 #[test]
 fn the_readme_the_guide_and_the_examples_speak_of_options_that_exist() {
-    let help = run(&["--help"]).stdout;
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    // That of the Python package, which has all of them.
+    let help = std::fs::read_to_string(root.join("docs/reference/help.txt")).expect("text");
     let files = |directory: &str| {
         let entries = std::fs::read_dir(root.join(directory)).expect(directory);
         entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect::<Vec<_>>()

@@ -109,6 +109,12 @@ def summarize(error: BaseException) -> str:
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
 
 
+def other_threads() -> str | None:
+    """The names of this process's threads besides this one."""
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    return ", ".join(names) or None
+
+
 def finish() -> None:
     """What Python does at its end, short of tearing itself down, which would only touch pages that are shared."""
     for step in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):  # type: ignore

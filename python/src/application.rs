@@ -37,7 +37,7 @@ impl Callbacks {
     /// With the `wsgi.early_hints` that belongs to them.
     fn new(py: Python<'_>) -> PyResult<(Self, Py<PyAny>)> {
         let responder = Bound::new(py, Responder::new())?;
-        responder.get().set_write(responder.getattr("write")?.unbind());
+        responder.get().set_write(responder.getattr("write")?);
         let start_response = responder.getattr("start_response")?.unbind();
         let early_hints = responder.getattr("early_hints")?.unbind();
         Ok((Self { responder: responder.unbind(), start_response }, early_hints))
@@ -46,7 +46,7 @@ impl Callbacks {
 
 impl Drop for Callbacks {
     fn drop(&mut self) {
-        self.responder.get().retire();
+        Python::attach(|py| self.responder.get().retire(py));
     }
 }
 
@@ -91,7 +91,7 @@ impl Wsgi {
         };
         let responder = self.callbacks.responder.get();
         let prepared = {
-            let _loan = responder.begin(&mut reply, std::mem::take(&mut self.spare));
+            let _loan = responder.begin(py, &mut reply, std::mem::take(&mut self.spare));
             let start_response = self.callbacks.start_response.bind(py);
             let called = context.run(py, || {
                 let result = self.callable.bind(py).call1((&environ, start_response));
@@ -167,7 +167,7 @@ impl Wsgi {
             || ffi::references(self.environs.early_hints().bind(py)) > self.environs.early_hints_held()
             || responder.get().write_is_held(py);
         if held {
-            responder.get().end();
+            responder.get().end(py);
             let (callbacks, early_hints) = Callbacks::new(py)?;
             self.callbacks = callbacks;
             self.environs.set_early_hints(py, early_hints)?;
@@ -246,7 +246,7 @@ impl<'py> Prepared<'py> {
             None => Self::content(py, result, context, request, file_wrapper)?,
         };
         let not_started = || PyAssertionError::new_err("the application did not call start_response");
-        let started = responder.take().ok_or_else(not_started)?;
+        let started = responder.take(py).ok_or_else(not_started)?;
         Ok(Self { started, content })
     }
 

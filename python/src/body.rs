@@ -191,7 +191,7 @@ impl Source for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(responder) = &self.responder {
-            responder.get().end();
+            Python::attach(|py| responder.get().end(py));
         }
     }
 }

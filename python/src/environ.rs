@@ -4,7 +4,7 @@
 //! of a connection is made once; names of header fields are interned.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, IntoRawFd};
 
 use ferricorn::Request;
@@ -37,6 +37,7 @@ pub(crate) struct Environs {
     /// `wsgi.early_hints`, which all templates have.
     early_hints: Py<PyAny>,
     peers: Vec<Option<PeerText>>,
+    last_host: Option<(IpAddr, Py<PyAny>)>,
     names: HashMap<Box<[u8]>, Py<PyString>>,
     methods: Vec<(&'static str, Py<PyAny>)>,
     http_10: Py<PyAny>,
@@ -140,6 +141,7 @@ impl Environs {
             templates: Vec::new(),
             early_hints,
             peers: std::iter::repeat_with(|| None).take(PEERS).collect(),
+            last_host: None,
             names: HashMap::new(),
             methods: ["POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"].map(method).into(),
             http_10: PyString::intern(py, "HTTP/1.0").into_any().unbind(),
@@ -257,8 +259,8 @@ impl Environs {
             set("REMOTE_PORT", string(""))?;
         }
         // Room that a copy keeps, or the first header fields of every request would make its dictionary grow.
-        // Only so much, as a dictionary with more holes than that is copied entry by entry.
-        let room: Vec<String> = (0..8).map(|number| format!("ferricorn.room.{number}")).collect();
+        // One entry more than 32 slots hold makes it 64; more holes than needed would be copied, too.
+        let room: Vec<String> = (environ.len()..22).map(|number| format!("ferricorn.room.{number}")).collect();
         for key in &room {
             environ.set_item(key, false)?;
         }
@@ -329,7 +331,12 @@ impl Environs {
             Address::Ip(address) => {
                 let Some(place) = self.peers.get_mut(usize::from(address.port()) % PEERS) else { return Ok(()) };
                 if place.as_ref().is_none_or(|known| known.address != *address) {
-                    let host = text(py, address.ip().to_string().as_bytes())?.unbind();
+                    // As a rule all come from the same proxy.
+                    let host = match &self.last_host {
+                        Some((ip, host)) if *ip == address.ip() => host.clone_ref(py),
+                        _ => text(py, address.ip().to_string().as_bytes())?.unbind(),
+                    };
+                    self.last_host = Some((address.ip(), host.clone_ref(py)));
                     let port = text(py, address.port().to_string().as_bytes())?.unbind();
                     *place = Some(PeerText { address: *address, host, port });
                 }

@@ -17,6 +17,8 @@ pub(crate) struct PythonFactory {
     variables: Vec<(String, String)>,
     surroundings: Surroundings,
     watch: Option<Watch>,
+    /// Of threads that the arbiter has and workers will not.
+    warned: bool,
 }
 
 impl CalledByWorker for PythonFactory {}
@@ -29,6 +31,7 @@ impl PythonFactory {
             variables: settings.raw_env.clone(),
             surroundings: Surroundings { multiprocess: settings.workers > 1 },
             watch: None,
+            warned: false,
         }
     }
 
@@ -78,8 +81,20 @@ impl Factory for PythonFactory {
         }
     }
 
+    fn has_threads(&self) -> bool {
+        true
+    }
+
     fn before_fork(&mut self) {
-        ffi::before_fork(ffi::attached(self));
+        let py = ffi::attached(self);
+        if !self.warned {
+            self.warned = true;
+            let names = py.import("ferricorn._application").and_then(|module| module.call_method0("other_threads"));
+            if let Ok(Some(names)) = names.and_then(|names| names.extract::<Option<String>>()) {
+                log::warn!("Workers will not have the threads that were started before the fork: {names}");
+            }
+        }
+        ffi::before_fork(py);
     }
 
     fn after_fork_parent(&mut self) {

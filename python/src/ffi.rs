@@ -4,6 +4,7 @@
 //! Whoever calls these is attached to the interpreter: functions take a token or a bound object, or say why they need none.
 #![allow(unsafe_code)]
 
+use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -11,7 +12,7 @@ use ferricorn::Reply;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyTuple};
 
 /// The token of a worker's own thread, inside the calls that the server makes to its application.
 ///
@@ -137,6 +138,13 @@ pub(crate) fn each_field(
 
 #[inline]
 fn one_field(item: &Bound<'_, PyAny>, each: &mut impl FnMut(&[u8], &[u8]) -> PyResult<()>) -> PyResult<()> {
+    if let Ok(tuple) = item.cast_exact::<PyTuple>()
+        && let (2, Ok(name), Ok(value)) = (tuple.len(), tuple.get_borrowed_item(0), tuple.get_borrowed_item(1))
+        && let (Ok(name), Ok(value)) = (name.cast_exact::<PyString>(), value.cast_exact::<PyString>())
+        && let (Some(name), Some(value)) = (latin1(&name), latin1(&value))
+    {
+        return each(name, value);
+    }
     let not_latin1 = |what: &str| PyValueError::new_err(format!("header {what} is not latin-1: {item:?}"));
     let pair = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>();
     let (name, value) = match pair.or_else(|_| item.extract().map(|[name, value]: [Bound<'_, PyAny>; 2]| (name, value)))
@@ -154,6 +162,43 @@ fn one_field(item: &Bound<'_, PyAny>, each: &mut impl FnMut(&[u8], &[u8]) -> PyR
     let name = latin1(name).ok_or_else(|| not_latin1("name"))?;
     let value = latin1(value).ok_or_else(|| not_latin1("value"))?;
     each(name, value)
+}
+
+/// A value that the interpreter's lock protects.
+///
+/// (The module asks for that lock where an interpreter could do without.)
+pub(crate) struct Guarded<T> {
+    value: UnsafeCell<T>,
+    busy: Cell<bool>,
+}
+
+// SAFETY: both fields are touched in `with` only, by threads that are attached, of which there is one at a time; passing
+// the lock on orders the accesses.
+unsafe impl<T: Send> Sync for Guarded<T> {}
+
+impl<T> Guarded<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { value: UnsafeCell::new(value), busy: Cell::new(false) }
+    }
+
+    /// Does something with the value. It must not run code of Python's.
+    ///
+    /// # Panics
+    /// It did, and that has come back here.
+    #[inline]
+    pub(crate) fn with<R>(&self, _py: Python<'_>, act: impl FnOnce(&mut T) -> R) -> R {
+        struct Busy<'a>(&'a Cell<bool>);
+        impl Drop for Busy<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+        assert!(!self.busy.replace(true), "a guarded value is in use");
+        let _busy = Busy(&self.busy);
+        // SAFETY: this thread is attached, as the token says, and `busy` was false: so no other reference exists. Should
+        // `act` let another thread have the lock after all, that one finds `busy` set.
+        act(unsafe { &mut *self.value.get() })
+    }
 }
 
 /// A context of context variables that a request has for itself.

@@ -1,14 +1,12 @@
 //! `start_response`, `write` and `wsgi.early_hints` of one request.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use ferricorn::Reply;
 use ferricorn::protocol::http1::{ResponseError, check_field};
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::ffi::{self, LentReply, Loan};
+use crate::ffi::{self, Guarded, LentReply, Loan};
 
 /// How far the response has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,64 +137,63 @@ struct Inner {
 
 /// What the callbacks of one request share.
 ///
-/// The lock is never held across a call that could run code of Python's.
+/// It is never held across a call that could run code of Python's.
 #[pyclass(frozen, name = "Response", module = "ferricorn")]
-pub(crate) struct Responder(Mutex<Inner>);
+pub(crate) struct Responder(Guarded<Inner>);
 
 impl Responder {
     pub(crate) fn new() -> Self {
-        Self(Mutex::default())
+        Self(Guarded::new(Inner::default()))
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn set_write(&self, write: Py<PyAny>) {
-        self.inner().write = Some(write);
+    pub(crate) fn set_write(&self, write: Bound<'_, PyAny>) {
+        let py = write.py();
+        self.0.with(py, |inner| inner.write = Some(write.unbind()));
     }
 
     /// Begins a request.
     #[inline]
     pub(crate) fn begin<'a>(
         &'a self,
+        py: Python<'a>,
         reply: &'a mut Reply<'_>,
-        spare: Started,
+        mut spare: Started,
     ) -> Loan<'a, impl Fn(LentReply) + use<'a>> {
-        let mut inner = self.inner();
-        inner.phase = Phase::Waiting;
-        inner.started = spare;
-        inner.started.clear();
-        drop(inner);
-        Loan::new(reply, |lent| self.inner().reply = lent)
+        spare.clear();
+        self.0.with(py, |inner| {
+            inner.phase = Phase::Waiting;
+            inner.started = spare;
+        });
+        Loan::new(reply, move |lent| self.0.with(py, |inner| inner.reply = lent))
     }
 
     /// Takes what was said, as the head is about to be sent. `None` if `start_response` was not called.
     #[inline]
-    pub(crate) fn take(&self) -> Option<Started> {
-        let mut inner = self.inner();
-        if inner.phase == Phase::Waiting {
-            return None;
-        }
-        inner.phase = Phase::Sent;
-        Some(std::mem::take(&mut inner.started))
+    pub(crate) fn take(&self, py: Python<'_>) -> Option<Started> {
+        self.0.with(py, |inner| {
+            if inner.phase == Phase::Waiting {
+                return None;
+            }
+            inner.phase = Phase::Sent;
+            Some(std::mem::take(&mut inner.started))
+        })
     }
 
     /// The request is over: later calls come too late.
-    pub(crate) fn end(&self) {
-        self.inner().phase = Phase::Over;
+    pub(crate) fn end(&self, py: Python<'_>) {
+        self.0.with(py, |inner| inner.phase = Phase::Over);
     }
 
     /// It will not be used again.
-    pub(crate) fn retire(&self) {
-        // Dropped outside the lock.
-        let write = self.inner().write.take();
+    pub(crate) fn retire(&self, py: Python<'_>) {
+        let write = self.0.with(py, |inner| inner.write.take());
         drop(write);
     }
 
     /// Whether anybody but us has hold of `write`.
+    #[inline]
     pub(crate) fn write_is_held(&self, py: Python<'_>) -> bool {
-        self.inner().write.as_ref().is_none_or(|write| ffi::references(write.bind(py)) > 1)
+        self.0.with(py, |inner| inner.write.as_ref().is_none_or(|write| ffi::references(write.bind(py)) > 1))
     }
 }
 
@@ -211,7 +208,7 @@ impl Responder {
         headers: &Bound<'_, PyAny>,
         exc_info: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        let phase = self.inner().phase;
+        let phase = self.0.with(py, |inner| inner.phase);
         match (phase, exc_info) {
             (Phase::Over, _) => return Err(PyAssertionError::new_err("the request is over")),
             (Phase::Sent, Some(exc_info)) => return Err(reraised(&exc_info)),
@@ -221,16 +218,17 @@ impl Responder {
             }
         }
         // Iterating over something else than a list could run anything, which may call us.
-        let mut started = std::mem::take(&mut self.inner().started);
+        let mut started = self.0.with(py, |inner| std::mem::take(&mut inner.started));
         let set = started.set(status, headers);
-        let mut inner = self.inner();
-        inner.started = started;
-        set?;
-        inner.phase = Phase::Started;
-        match &inner.write {
-            Some(write) => Ok(write.clone_ref(py)),
-            None => Err(PyAssertionError::new_err("the request is over")),
-        }
+        self.0.with(py, |inner| {
+            inner.started = started;
+            set?;
+            inner.phase = Phase::Started;
+            match &inner.write {
+                Some(write) => Ok(write.clone_ref(py)),
+                None => Err(PyAssertionError::new_err("the request is over")),
+            }
+        })
     }
 
     /// write(data): PEP 3333's way for old applications.
@@ -238,21 +236,20 @@ impl Responder {
         let Ok(data) = data.cast::<PyBytes>() else {
             return Err(PyTypeError::new_err(format!("write() takes bytes, not {}", data.get_type())));
         };
-        let mut inner = self.inner();
-        match inner.phase {
-            Phase::Started => {}
-            Phase::Sent if !inner.reply.is_lent() => {
-                return Err(PyAssertionError::new_err("write() after the response was begun"));
+        self.0.with(data.py(), |inner| {
+            match inner.phase {
+                Phase::Started => {}
+                Phase::Sent if inner.reply.is_lent() => {}
+                Phase::Sent => return Err(PyAssertionError::new_err("write() after the response was begun")),
+                Phase::Waiting | Phase::Over => return Err(PyAssertionError::new_err("write() out of turn")),
             }
-            Phase::Sent => {}
-            Phase::Waiting | Phase::Over => return Err(PyAssertionError::new_err("write() out of turn")),
-        }
-        if !data.as_bytes().is_empty() {
-            // From here on nobody may take the head back.
-            inner.phase = Phase::Sent;
-            inner.started.written.extend_from_slice(data.as_bytes());
-        }
-        Ok(())
+            if !data.as_bytes().is_empty() {
+                // From here on nobody may take the head back.
+                inner.phase = Phase::Sent;
+                inner.started.written.extend_from_slice(data.as_bytes());
+            }
+            Ok(())
+        })
     }
 
     /// wsgi.early_hints(headers): sends 103 Early Hints ahead of the response.
@@ -262,12 +259,11 @@ impl Responder {
             fields.push((name.to_vec(), value.to_vec()));
             Ok(())
         })?;
-        let mut inner = self.inner();
-        if !matches!(inner.phase, Phase::Waiting | Phase::Started) {
-            return Ok(());
-        }
         let fields = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-        let sent: Option<Result<(), ResponseError>> = inner.reply.with(py, |reply| reply.early_hints(fields));
+        let sent: Option<Result<(), ResponseError>> = self.0.with(py, |inner| {
+            let in_time = matches!(inner.phase, Phase::Waiting | Phase::Started);
+            if in_time { inner.reply.with(py, |reply| reply.early_hints(fields)) } else { None }
+        });
         match sent {
             Some(Err(error)) => Err(PyValueError::new_err(error.to_string())),
             Some(Ok(())) | None => Ok(()),

@@ -174,3 +174,14 @@ def test_usr2_to_a_worker_logs_its_stacks_without_harm(project, serve):
         assert client.response().body == b"well"
     assert "In request GET /stuck\n" in log.read_text() and " in get_stuck\n" in log.read_text()
     assert server.workers() == [worker]
+
+
+def test_threads_that_are_older_than_the_fork_are_named_and_do_no_harm(project, serve):
+    """As those of a profiler that is started with the interpreter."""
+    (project / "sitecustomize.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), name='watcher', daemon=True).start()\n"
+    )
+    server = serve("hello", "--workers", "2", "--env", "A=b", env={"PYTHONPATH": str(project)})
+    assert server.request().body == b"hello"
+    assert server.log.count("Workers will not have the threads that were started before the fork: watcher") == 1
+    assert server.stop() == 0

@@ -67,6 +67,12 @@ pub trait Factory {
     /// The worker's process is about to end.
     fn exit(&mut self) {}
 
+    /// Whether the arbiter's process may have threads that are not this crate's (an interpreter's), and is to be forked all
+    /// the same. They must not run code of this crate, and workers do not have them.
+    fn has_threads(&self) -> bool {
+        false
+    }
+
     /// The arbiter is about to fork (an interpreter's fork hooks go here and in the next two).
     fn before_fork(&mut self) {}
 

@@ -36,7 +36,8 @@ impl Arbiter<'_> {
         slot.clear();
         let blocked = signals::block_all()?;
         plan.borrow_mut().factory.before_fork();
-        let forked = sys::fork();
+        let beside_threads = plan.borrow().factory.has_threads();
+        let forked = if beside_threads { sys::fork_beside_threads() } else { sys::fork() };
         if matches!(forked, Ok(Fork::Child)) {
             blocked.keep();
             drop(ours);
