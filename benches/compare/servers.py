@@ -25,7 +25,7 @@ FILES = {"50k.bin": 50 * 1024, "1m.bin": 1024 * 1024}
 # {root} is the repository, {peers} where the peers are built, {work} a directory of this run, {port} the server's own.
 # Each is in its best configuration for one worker, whatever its defaults are.
 COMMANDS = {
-    "ferricorn": "{root}/target/release/examples/hello -b 127.0.0.1:{port} -w 1",
+    "ferricorn": "{root}/target/release/examples/hello -b 127.0.0.1:{port} -w 1 --worker-connections 16000",
     "ferricorn access log": "{root}/target/release/examples/hello -b 127.0.0.1:{port} -w 1"
     " --access-logfile {work}/ferricorn-access.log",
     "ferricorn files": "{root}/target/release/ferricorn -b 127.0.0.1:{port} -w 1 files://{work}/files",

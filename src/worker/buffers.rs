@@ -1,7 +1,9 @@
 //! Buffers that are lent to connections while they need them.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::sys::socket::{MsgFlags, recv};
 
 /// Bytes of a buffer as it is lent: two thirds of all heads fit many times over, and it stays in the first-level cache.
 const SIZE: usize = 16 * 1024;
@@ -68,7 +70,8 @@ impl Buffer {
         }
         let room = self.bytes.get_mut(self.end..).unwrap_or_default();
         let length = room.len();
-        match nix::unistd::read(socket, room) {
+        // recv(2) is cheaper than read(2), which looks first what kind of file it has.
+        match recv(socket.as_raw_fd(), room, MsgFlags::empty()) {
             Ok(0) => Ok(Filled::Eof),
             Ok(count) => {
                 self.end += count;

@@ -12,7 +12,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use super::buffers::{Buffer, Filled};
 use super::exchange::{Outcome, Summary, Turn};
@@ -486,7 +486,7 @@ impl Connection {
             if let Some(output) = &mut self.output {
                 output.extend(|bytes| bytes.append(&mut world.out));
             } else {
-                match nix::unistd::write(&self.socket, &world.out) {
+                match send(self.socket.as_raw_fd(), &world.out, MsgFlags::MSG_NOSIGNAL) {
                     Ok(count) if count == world.out.len() => world.out.clear(),
                     Ok(count) => self.keep_output(world, count),
                     Err(nix::Error::EAGAIN | nix::Error::EINTR) => self.keep_output(world, 0),

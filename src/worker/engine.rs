@@ -39,8 +39,8 @@ const CONNECTIONS: usize = 4096;
 const BATCH: usize = 256;
 
 /// Connections that one wake of a listener takes: no more than are served before the next wait, so that idle siblings get
-/// the others.
-const ACCEPTED_PER_WAKE: usize = 2;
+/// the others. To ask for one that is not there costs more than to be woken again.
+const ACCEPTED_PER_WAKE: usize = 1;
 
 /// After so many accepted connections the listeners are entered anew, behind the siblings': an exclusive wake-up goes to
 /// whoever entered last, as a rule.

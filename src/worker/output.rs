@@ -105,7 +105,7 @@ impl Output {
         match &mut self.body {
             Rest::None if framed.is_empty() => Ok(Step::Stop(Flushed::Everything)),
             Rest::None | Rest::Source(..) if !framed.is_empty() => {
-                let count = nix::unistd::write(socket, framed)?;
+                let count = send(socket.as_raw_fd(), framed, MsgFlags::MSG_NOSIGNAL)?;
                 self.sent += count;
                 Ok(Step::Sent(count as u64))
             }
@@ -139,7 +139,11 @@ impl Output {
                 }
                 if let Some(Segment::File(range)) = segments.front_mut() {
                     if !framed.is_empty() {
-                        let count = send(socket.as_raw_fd(), framed, MsgFlags::from_bits_retain(libc::MSG_MORE))?;
+                        let count = send(
+                            socket.as_raw_fd(),
+                            framed,
+                            MsgFlags::from_bits_retain(libc::MSG_MORE | libc::MSG_NOSIGNAL),
+                        )?;
                         self.sent += count;
                         return Ok(Step::Sent(count as u64));
                     }
@@ -153,7 +157,11 @@ impl Output {
                         let length = range.length.min(*allowed).min(scratch.len() as u64) as usize;
                         let room = scratch.get_mut(..length).unwrap_or_default();
                         let read = range.file.read_at(room, range.offset)?;
-                        if read == 0 { 0 } else { nix::unistd::write(socket, room.get(..read).unwrap_or_default())? }
+                        if read == 0 {
+                            0
+                        } else {
+                            send(socket.as_raw_fd(), room.get(..read).unwrap_or_default(), MsgFlags::MSG_NOSIGNAL)?
+                        }
                     } as u64;
                     if count == 0 {
                         // The file has become shorter than it was when its length was promised.
