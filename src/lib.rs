@@ -71,6 +71,7 @@ mod channel;
 mod cli;
 mod clock;
 mod error;
+mod html;
 mod inode;
 mod launch;
 mod listener;

@@ -9,10 +9,11 @@ use nix::sys::stat::{FileStat, fstat, fstatat};
 
 use super::conditional::http_date;
 use super::kind_of;
-use super::page::{Refusal, escape};
+use super::page::Refusal;
 use super::path::{RelativePath, Slash, encode};
 use super::root::Root;
 use crate::app::Response;
+use crate::html::escape;
 
 /// A page with the files and directories of the directory at `path`, directories first.
 pub(super) fn list(root: &Root, path: &RelativePath, dotfiles: bool) -> Result<Response, Refusal> {

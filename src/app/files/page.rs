@@ -1,7 +1,5 @@
 //! The answers that are not files: refusals and redirects, in the form of Gunicorn's error pages.
 
-use std::borrow::Cow;
-
 use nix::errno::Errno;
 
 use crate::app::Response;
@@ -91,23 +89,4 @@ fn html(status: u16, text: &'static str) -> Response {
         .with_content_type("text/html; charset=utf-8")
         .with_field("X-Content-Type-Options", "nosniff")
         .with_body(text)
-}
-
-/// `text` as HTML text or the value of an attribute in quotes.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(['&', '<', '>', '"', '\'']) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    Cow::Owned(escaped)
 }

@@ -1,6 +1,7 @@
 //! What is written: status lines, fields, framing, and the answers to refused requests.
 
 use super::ResponseError;
+use crate::html;
 use crate::protocol::grammar;
 
 const SERVER: &[u8] = b"\r\nServer: ferricorn\r\nDate: ";
@@ -179,7 +180,7 @@ fn kind_of(name: &[u8]) -> Kind {
 /// Gunicorn's error page for a status, with `text` in it. The number of body bytes appended.
 pub(super) fn page(status: u16, text: &str, date: Option<&[u8; 29]>, with_body: bool, out: &mut Vec<u8>) -> u64 {
     let reason = reason_phrase(status);
-    let text = escape(text);
+    let text = html::escape(text);
     let body = format!(
         "<html>\n  <head>\n    <title>{reason}</title>\n  </head>\n  <body>\n    <h1><p>{reason}</p></h1>\n    {text}\n  \
          </body>\n</html>\n"
@@ -200,22 +201,6 @@ pub(super) fn page(status: u16, text: &str, date: Option<&[u8; 29]>, with_body: 
     }
     out.extend_from_slice(body.as_bytes());
     body.len() as u64
-}
-
-/// For HTML, as Python's `html.escape` does it.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#x27;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 /// The words that the registry of statuses has (RFC 9110 §15); empty for those it has not, as RFC 9112 §4 allows.

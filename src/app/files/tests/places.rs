@@ -240,7 +240,7 @@ fn a_listing_shows_what_is_served_and_escapes_it() {
             "indexed/\">indexed/",
             "sub/\">sub/",
             "sub-link/\">sub-link/",
-            "%3Cb%3E%26%22%27.txt\">&lt;b&gt;&amp;&quot;&#39;.txt",
+            "%3Cb%3E%26%22%27.txt\">&lt;b&gt;&amp;&quot;&#x27;.txt",
             "a%3Ab\">a:b",
             "latin-%E9\">latin-\u{fffd}",
             "link\">link",
