@@ -199,6 +199,11 @@ impl Shape for Mode {
 
 impl Kind<u32> for Mode {
     fn read(raw: &Raw, _: Host) -> Result<u32, Invalid> {
+        if let Raw::Number(number) = raw
+            && let Some(mode) = u32::try_from(*number).ok().filter(|mode| *mode <= 0o777)
+        {
+            return Ok(mode);
+        }
         let expected = || Invalid::new("permission bits in octal, from 0 to 0777, such as 022 or 0o022");
         let text = text(raw, expected)?;
         let octal = text.strip_prefix("0o").unwrap_or(text);

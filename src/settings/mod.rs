@@ -3,7 +3,9 @@
 //! Architecture invariant: nothing in here reads argv, the environment, a file or a process; `crate::cli` does.
 
 mod address;
+mod hooks;
 mod kinds;
+mod shown;
 mod table;
 mod trust;
 mod unsupported;
@@ -14,13 +16,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use address::{BindAddress, DEFAULT_PORT};
+pub(crate) use hooks::hook_named;
+pub use hooks::{HOOKS, HookName};
+pub use shown::{Value, names};
 #[cfg(test)]
 pub(crate) use table::Gunicorn;
 pub(crate) use table::{Section, Setting, TABLE};
 pub use trust::{Network, TrustedPeers};
 pub(crate) use unsupported::Unsupported;
-pub use value::Invalid;
-pub(crate) use value::{Host, Raw, Takes};
+pub(crate) use value::{Host, Takes};
+pub use value::{Invalid, Raw};
 
 /// When a PROXY header is expected at the start of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -98,6 +98,11 @@ impl Setting {
         self.doc.split_once(". ").map_or(self.doc.trim_end_matches('.'), |(sentence, _)| sentence)
     }
 
+    /// Whether a number may be given for it as such, other than permission bits.
+    pub(crate) fn takes_numbers(&self) -> bool {
+        ["INT", "INT|auto", "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar)
+    }
+
     const fn alias(mut self, name: &'static str) -> Self {
         self.alias = Some(name);
         self
