@@ -189,7 +189,8 @@ def hook_arguments() -> dict[str, tuple[tuple[str, ...], int]]:
 def hook(name: str, value: Any, place: str) -> Callable[..., Any]:
     """A hook, checked, that takes all arguments."""
     arguments, least = hook_arguments()[name]
-    wanted = f"a function of {' or '.join(str(number) for number in range(least, len(arguments) + 1))} arguments"
+    numbers = " or ".join(str(number) for number in range(least, len(arguments) + 1))
+    wanted = f"a function of {numbers} argument{'' if numbers == '1' else 's'}"
     expected = f"expected {wanted}: {', '.join(arguments)}"
     if isinstance(value, str):
         module_name, _, attribute = value.rpartition(".")

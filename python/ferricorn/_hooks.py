@@ -140,16 +140,17 @@ class Response:
     """A response, as `post_request` sees it."""
 
     def __init__(
-        self, req: Request, status: str, headers: list[tuple[str, str]], response_length: int | None, sent: int
+        self, req: Request, status: str | None, headers: list[tuple[str, str]], response_length: int | None, sent: int
     ) -> None:
         self.req = req
         self.version = "ferricorn"
         self.status = status
-        self.status_code = int(status[:3])
+        self.status_code = None if status is None else int(status[:3])
         self.headers = headers
         self.response_length = response_length
         self.chunked = response_length is None and req.version > (1, 0)
-        self.headers_sent = True
+        #: Not if the application has raised before its response was begun.
+        self.headers_sent = status is not None
         self.sent = sent
         self.upgrade = False
 
@@ -188,8 +189,7 @@ class Hooks:
 
     def prepare(self) -> None:
         """Gives the arbiter the variables and the module path that hooks may count on."""
-        variables.restore()
-        variables.set(self.cfg.env)
+        variables.follow(self.cfg.env)
         directories = [self.cfg.chdir]
         directories += [os.path.abspath(path) for path in (self.cfg.pythonpath or "").split(",") if path]
         for directory in directories:
@@ -197,6 +197,7 @@ class Hooks:
                 sys.path.insert(0, directory)
 
     def follow(self) -> Server:
+        variables.follow(self.cfg.env)
         self.server.adopt(self.cfg, self.log)
         return self.server
 
@@ -296,11 +297,16 @@ class Variables:
     """Environment variables that settings have set in the arbiter, and what was there before."""
 
     def __init__(self) -> None:
+        self.values: dict[str, str] = {}
         self.before: dict[str, str | None] = {}
 
-    def set(self, values: Mapping[str, str]) -> None:
+    def follow(self, values: Mapping[str, str]) -> None:
+        if values == self.values:
+            return
+        self.restore()
+        self.values = dict(values)
         for name, value in values.items():
-            self.before.setdefault(name, os.environ.get(name))
+            self.before[name] = os.environ.get(name)
             os.environ[name] = value
 
     def restore(self) -> None:
@@ -310,6 +316,7 @@ class Variables:
             else:
                 os.environ[name] = value
         self.before.clear()
+        self.values.clear()
 
 
 variables = Variables()

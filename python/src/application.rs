@@ -209,6 +209,10 @@ impl Application for Wsgi {
             Ok(environ) => environ,
             Err(unfit) => {
                 match unfit {
+                    Unfit::Ambiguous(field) => {
+                        log::warn!("{}: ambiguous header field {field:?} (header_map)", name("Invalid request"));
+                        return reply.send(Response::error(400));
+                    }
                     Unfit::ScriptName(problem) => log::error!("Configuration problem: {problem}"),
                     Unfit::Python(error) => errors::log(py, &name("Error handling request"), &error),
                 }

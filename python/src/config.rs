@@ -122,10 +122,16 @@ impl Host for PythonHost {
 
     fn factory(&mut self, settings: &Settings, native: Option<Box<dyn Factory>>) -> Result<Box<dyn Factory>, Error> {
         let py = ffi::attached(self);
-        self.started = true;
+        let checks = settings.check_config || settings.print_config;
         for warning in self.warnings.drain(..) {
-            log::warn!("{warning}");
+            if checks {
+                // Nobody is left to tell if standard error is closed.
+                let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("Warning: {warning}\n"));
+            } else {
+                log::warn!("{warning}");
+            }
         }
+        self.started = !checks;
         let hooks = self.hooks.take().filter(|hooks| !hooks.bind(py).is_empty());
         let hooks = match hooks.map(|hooks| Hooks::new(py, settings, hooks.bind(py))).transpose() {
             Ok(hooks) => hooks,
@@ -134,11 +140,18 @@ impl Host for PythonHost {
         let loader = match (native, &self.application) {
             (Some(native), _) if hooks.is_none() => return Ok(native),
             (Some(native), _) => Loader::Native(native),
-            (None, Some(application)) => Loader::Program(application.clone_ref(py)),
-            (None, None) => Loader::Named(settings.application.clone().unwrap_or_default()),
+            (None, Some(application)) if !names_application(application.bind(py)) => {
+                Loader::Program(application.clone_ref(py))
+            }
+            (None, _) => Loader::Named(settings.application.clone().unwrap_or_default()),
         };
         Ok(Box::new(PythonFactory::new(settings, loader, hooks)))
     }
+}
+
+/// Whether a program's settings name the application, as those of the command do.
+fn names_application(program: &Bound<'_, PyAny>) -> bool {
+    program.getattr("_named").is_ok_and(|named| named.is_truthy().unwrap_or(false))
 }
 
 fn assignments(given: &Bound<'_, PyAny>) -> PyResult<Vec<Assignment>> {

@@ -43,7 +43,11 @@ impl PythonFactory {
             hooks,
             pythonpath: settings.pythonpath.clone(),
             variables: settings.raw_env.clone(),
-            surroundings: Surroundings { multiprocess: settings.workers > 1 },
+            surroundings: Surroundings {
+                multiprocess: settings.workers > 1,
+                header_map: settings.header_map,
+                forwarder_headers: settings.forwarder_headers.clone(),
+            },
             watch: None,
             warned: false,
         }
@@ -62,7 +66,7 @@ impl PythonFactory {
             all.loaded(py, &callable);
             hooks = all.for_requests(py)?;
         }
-        Wsgi::new(py, callable.unbind(), self.surroundings, hooks)
+        Wsgi::new(py, callable.unbind(), self.surroundings.clone(), hooks)
     }
 
     fn failed(&self, py: Python<'_>, error: &PyErr) -> LoadError {

@@ -95,7 +95,12 @@ impl Hooks {
         }))
     }
 
-    fn call<'py>(&self, py: Python<'py>, name: &str, arguments: impl IntoPyObject<'py, Target = PyTuple, Error: Into<PyErr>>) {
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        arguments: impl IntoPyObject<'py, Target = PyTuple, Error: Into<PyErr>>,
+    ) {
         let arguments = arguments.into_pyobject(py).map_err(Into::into);
         let called = arguments.and_then(|arguments| {
             let arguments: Bound<'py, PyTuple> = pyo3::BoundObject::into_bound(arguments);
@@ -205,6 +210,9 @@ impl Observed {
                 let _ = headers.append((name, value));
             }
         }
+        if let Some(length) = length {
+            let _ = headers.append(("Content-Length", length.to_string()));
+        }
         let reason = String::from_utf8_lossy(reason.unwrap_or_default());
         after.started = Some((format!("{status} {reason}"), headers.unbind(), length));
     }
@@ -226,7 +234,7 @@ impl Drop for Observed {
                 Some((status, headers, length)) => {
                     after.response.call1(py, (request, status.as_str(), headers, length, after.sent))
                 }
-                None => Ok(py.None()),
+                None => after.response.call1(py, (request, None::<&str>, PyList::empty(py), None::<u64>, 0)),
             };
             let called = called.and_then(|response| after.function.call1(py, (worker, request, environ, response)));
             if let Err(error) = called {

@@ -53,18 +53,16 @@ pub(super) fn named(
 }
 
 /// Reads [`NAME`] or a host's file, if there is one.
-pub(super) fn present(
-    directory: &Path,
-    program: Program,
-    host: Option<&mut dyn Host>,
-) -> Result<Option<Read>, Error> {
+pub(super) fn present(directory: &Path, program: Program, host: Option<&mut dyn Host>) -> Result<Option<Read>, Error> {
     let path: PathBuf = directory.join(NAME);
     match fs::read_to_string(&path) {
         Ok(text) => File { name: NAME.to_owned(), text }.read(program).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match host.and_then(|host| host.present_file(directory)) {
-            Some(read) => hosts(read?, program).map(Some),
-            None => Ok(None),
-        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            match host.and_then(|host| host.present_file(directory)) {
+                Some(read) => hosts(read?, program).map(Some),
+                None => Ok(None),
+            }
+        }
         Err(error) => Err(Error::configuration(format!("{}: {error}", path.display()))),
     }
 }
@@ -116,12 +114,7 @@ impl File {
     }
 }
 
-fn entry(
-    name: &str,
-    raw: Option<Raw>,
-    origin: &Origin,
-    program: Program,
-) -> Result<Option<Given>, Error> {
+fn entry(name: &str, raw: Option<Raw>, origin: &Origin, program: Program) -> Result<Option<Given>, Error> {
     let wrong = |problem: String| Err(origin.error(format!("{origin}: {problem}")));
     if let Some(unsupported) = Unsupported::named(name) {
         return match raw {

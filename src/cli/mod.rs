@@ -83,25 +83,22 @@ pub(crate) fn parse(
 }
 
 /// Makes settings of all that was given, what comes later counts, and checks them.
-fn settle(
-    given: Vec<Given>,
-    config: Option<PathBuf>,
-    directory: &Path,
-    program: Program,
-) -> Result<Invocation, Error> {
+fn settle(given: Vec<Given>, config: Option<PathBuf>, directory: &Path, program: Program) -> Result<Invocation, Error> {
     let mut settings = Settings { config, ..Settings::default() };
-    if let Some(given) = given.iter().find(|given| given.setting.section == Section::Python)
-        && program != Program::Hosted
-    {
-        return Err(given
-            .origin
-            .error(format!("{given}: it is a setting of the Python package: pip install ferricorn")));
-    }
     let machine = Host { cpus: std::thread::available_parallelism().map_or(1, usize::from) };
     let read = settings.config.clone();
     for given in &given {
         (given.setting.assign)(&mut settings, &given.raw, machine)
             .map_err(|invalid| given.origin.error(format!("{given}: {invalid}")))?;
+    }
+    let defaults = Settings::default();
+    let unavailable = |given: &&Given| {
+        let setting = given.setting;
+        setting.section == Section::Python && (setting.show)(&settings) != (setting.show)(&defaults)
+    };
+    if let Some(given) = given.iter().find(unavailable).filter(|_| program != Program::Hosted) {
+        let needs = "it is a setting of the Python package: pip install ferricorn";
+        return Err(given.origin.error(format!("{given}: {needs}")));
     }
     if read.is_some() {
         // That which was read, even if the name came by way of a variable.

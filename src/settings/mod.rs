@@ -41,6 +41,18 @@ pub enum ProxyProtocol {
     Auto,
 }
 
+/// What becomes of header fields with an underscore in their name, which an environ cannot tell from those with a hyphen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderMap {
+    /// The application does not see them.
+    #[default]
+    Drop,
+    /// The request is refused.
+    Refuse,
+    /// The application sees them, whatever a proxy in front has checked.
+    Dangerous,
+}
+
 /// All settings, complete and checked. Names and meanings are Gunicorn's where it has the setting.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -145,6 +157,10 @@ pub struct Settings {
 
     /// Directories that are put in front of Python's module path, with commas between them.
     pub pythonpath: Option<String>,
+    /// What becomes of header fields with an underscore in their name.
+    pub header_map: HeaderMap,
+    /// Names of those that a believed proxy may send all the same, in capitals; `*` is all.
+    pub forwarder_headers: Vec<String>,
 
     /// Files that answer for their directory.
     pub files_index: Vec<String>,
@@ -221,6 +237,8 @@ impl Default for Settings {
             loglevel: log::LevelFilter::Info,
             capture_output: false,
             pythonpath: None,
+            header_map: HeaderMap::Drop,
+            forwarder_headers: vec!["SCRIPT_NAME".to_owned(), "PATH_INFO".to_owned()],
             files_index: vec!["index.html".to_owned()],
             files_listing: false,
             files_dotfiles: false,

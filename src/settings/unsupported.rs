@@ -109,8 +109,6 @@ const ALL: &[Unsupported] = &[
         &[],
         "Gunicorn has no use for it either; `worker_tmp_dir` is where large request bodies go",
     ),
-    refused("forwarder_headers", &["--forwarder-headers"], Value, &[], PYTHON),
-    refused("header_map", &["--header-map"], Value, &["drop"], PYTHON),
     refused("paste", &["--paste", "--paster"], Value, &[], PYTHON),
     refused("raw_paste_global_conf", &["--paste-global"], Values, &[], PYTHON),
     refused(
