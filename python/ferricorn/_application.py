@@ -12,15 +12,16 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from . import _core
+from . import _core, _log
 
 
 class ApplicationError(Exception):
     """The name of the application leads nowhere, or to something that is no application."""
 
 
-def prepare(pythonpath: str | None, variables: Iterable[tuple[str, str]]) -> None:
+def prepare(pythonpath: str | None, variables: Iterable[tuple[str, str]], level: str) -> None:
     """Makes the interpreter what the settings want it to be."""
+    _log.install(level)
     os.environ.update(variables)
     directories = [os.getcwd()]
     directories += [os.path.abspath(path) for path in (pythonpath or "").split(",") if path]

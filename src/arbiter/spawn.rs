@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::children::Generation;
 use super::decision::Event;
 use super::{Arbiter, Plan};
+use crate::app::Hook;
 use crate::channel::Channel;
 use crate::process;
 use crate::scoreboard::Slot;
@@ -34,6 +35,9 @@ impl Arbiter<'_> {
         };
         let (ours, theirs) = Channel::pair()?;
         slot.clear();
+        self.age += 1;
+        let age = self.age;
+        plan.borrow_mut().factory.hook(Hook::PreFork { age });
         let blocked = signals::block_all()?;
         plan.borrow_mut().factory.before_fork();
         let beside_threads = plan.borrow().factory.has_threads();
@@ -45,6 +49,11 @@ impl Arbiter<'_> {
         }
         plan.borrow_mut().factory.after_fork_parent();
         drop(blocked);
+        let pid = match forked {
+            Ok(Fork::Parent(pid)) => Some(pid),
+            _ => None,
+        };
+        plan.borrow_mut().factory.hook(Hook::Forked { age, pid });
         match forked? {
             Fork::Parent(pid) => {
                 self.workers.insert(pid, Some(ours));
@@ -65,6 +74,7 @@ impl Arbiter<'_> {
         let life = AssertUnwindSafe(|| {
             plan.factory.after_fork_child();
             self.forget();
+            plan.factory.hook(Hook::PostFork { age: self.age });
             let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
             match self.settle(generation, plan) {
                 Ok(()) => {
