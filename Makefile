@@ -41,7 +41,9 @@ test-python: .venv/wheel
 	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
 	cd python && ../.venv/bin/python -m pytest --quiet
 
-soak: tools
+soak: tools .venv/wheel
+	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
+	cd python && ../.venv/bin/python -m pytest --quiet -m soak --capture no
 	$(CARGO) test --release --test tests soak -- --ignored --nocapture
 
 bench: .venv/bench
