@@ -10,7 +10,7 @@ ADDRESS ?= 127.0.0.1:8000
 WHEEL := $(shell find src python/src python/ferricorn -type f -not -name '*.pyc') Cargo.toml python/Cargo.toml python/Cargo.lock \
 	python/build.rs python/pyproject.toml
 
-.PHONY: help run build test test-python test-install soak bench lint clean tools
+.PHONY: help run build test test-python test-install soak bench bench-wsgi lint clean tools
 
 help:
 	@echo "make run    build, and serve an example on $(ADDRESS)"
@@ -18,7 +18,8 @@ help:
 	@echo "make test   run all tests"
 	@echo "make test-install  install the committed state in a new virtual environment"
 	@echo "make soak   measure what is lost under reloads, upgrades, crashes and other faults, in full (ten minutes)"
-	@echo "make bench  measure side by side with other servers"
+	@echo "make bench  measure side by side with other servers, a quarter of an hour"
+	@echo "make bench-wsgi  the same for Python's servers, twenty minutes"
 	@echo "make lint   check formatting, clippy's lints and the documentation"
 	@echo "make clean  remove what was built"
 
@@ -57,6 +58,10 @@ soak: tools .venv/wheel
 bench: .venv/bench
 	$(CARGO) build --release --bin ferricorn --examples
 	.venv/bin/python benches/compare/compare.py $(BENCH)
+
+# The Python servers alone.
+bench-wsgi: .venv/wheel
+	$(MAKE) bench BENCH="--group wsgi $(BENCH)"
 
 lint:
 	$(CARGO) fmt --check
