@@ -365,6 +365,8 @@ impl Connection {
             ticket: self.ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         world.slot.begin_call(crate::sys::now_coarse());
@@ -405,7 +407,7 @@ impl Connection {
                 self.begin_sending(world);
                 false
             }
-            Outcome::Deferred | Outcome::Unanswered => {
+            Outcome::Deferred | Outcome::Unanswered | Outcome::Begun(_) => {
                 self.log = Some(Box::new(Logged { head: std::mem::take(&mut world.head), began, summary: None }));
                 self.stage = Stage::Waiting;
                 self.deadline = None;
@@ -459,6 +461,8 @@ impl Connection {
             ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         turn.answer(&mut response);

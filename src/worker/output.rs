@@ -33,6 +33,8 @@ pub(crate) enum Rest {
     Segments(VecDeque<Segment>, u64),
     /// A source, and what it wakes this connection with.
     Source(Box<dyn Source>, Waker),
+    /// It will never come: the connection is to be closed when everything before it is sent.
+    Missing,
 }
 
 /// How far a flush came.
@@ -104,12 +106,13 @@ impl Output {
         let framed = self.bytes.get(self.sent..).unwrap_or_default();
         match &mut self.body {
             Rest::None if framed.is_empty() => Ok(Step::Stop(Flushed::Everything)),
-            Rest::None | Rest::Source(..) if !framed.is_empty() => {
+            Rest::None | Rest::Missing | Rest::Source(..) if !framed.is_empty() => {
                 let count = send(socket.as_raw_fd(), framed, MsgFlags::MSG_NOSIGNAL)?;
                 self.sent += count;
                 Ok(Step::Sent(count as u64))
             }
             Rest::None => Ok(Step::Stop(Flushed::Everything)),
+            Rest::Missing => Ok(Step::Stop(Flushed::Broken)),
             Rest::Source(source, waker) => {
                 scratch.clear();
                 self.bytes.clear();
