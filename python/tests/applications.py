@@ -241,6 +241,31 @@ def writes_and_waits(environ, start_response):
 
 
 @path
+def yields_and_waits(environ, start_response):
+    """Whatever was yielded must arrive before the next piece is asked for, or nobody makes the file."""
+    start_response("200 OK", [])
+    with tempfile.TemporaryDirectory() as directory:
+        for number in range(3):
+            path = f"{directory}/{number}"
+            for letter in path:
+                yield letter.encode()
+            yield b"now"
+            end = time.monotonic() + 10
+            while not os.path.exists(path):
+                if time.monotonic() > end:
+                    raise TimeoutError("nobody has received what was yielded")
+                time.sleep(0.001)
+    yield b"done"
+
+
+@path
+def sizes(environ, start_response):
+    sizes, _, length = environ["QUERY_STRING"].partition("&")
+    start_response("200 OK", [("Content-Length", length)] if length else [])
+    return (bytes([97 + number]) * int(size) for number, size in enumerate(sizes.split(",")))
+
+
+@path
 def writes_much(environ, start_response):
     with open("progress", "wb", buffering=0) as progress:
         write = start_response("200 OK", [("X-Progress", os.path.abspath(progress.name))])

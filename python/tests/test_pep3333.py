@@ -310,6 +310,36 @@ def test_what_is_written_is_sent_before_the_call_returns(pep3333):
         assert client.take_line() == b"4" and client.take(4) == b"done"
 
 
+def test_pieces_are_on_their_way_while_the_next_is_produced(pep3333):
+    with pep3333.client() as client:
+        client.send(b"GET /yields_and_waits HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.head()
+        for last in (False, False, True):
+            received = b""
+            while not received.endswith(b"now"):
+                received += client.take(int(client.take_line(), 16))
+                assert client.take(2) == b"\r\n"
+            Path(received.removesuffix(b"now").decode()).touch()
+        assert client.take_line() == b"4" and client.take(4) == b"done"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("length", [None, 600_000, 599_999, 300_000, 5])
+def test_pieces_of_all_sizes_are_streamed(pep3333, version, length):
+    sizes = [1, 70_000, 5, 16384, 16385, 0, 3, 3, 400_000, 9, 97_210]
+    query = ",".join(map(str, sizes)) + (f"&{length}" if length else "")
+    expected = b"".join(bytes([97 + number]) * size for number, size in enumerate(sizes))
+    with pep3333.client() as client:
+        response = client.request(target=f"/sizes?{query}", version=version)
+        assert response.body == expected[:length]
+        if version == "1.1" and length is None:
+            assert [len(chunk) for chunk in response.chunks] == [size for size in sizes if size]
+        if version == "1.1" and length in (None, 600_000):
+            assert client.request().body == b"Hello, World!"
+        else:
+            assert client.is_closed()
+
+
 def test_a_slow_reader_holds_its_writer_up(pep3333):
     with pep3333.client() as client:
         client.send(b"GET /writes_much HTTP/1.1\r\nHost: x\r\n\r\n")
