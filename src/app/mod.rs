@@ -15,7 +15,7 @@ pub mod response;
 
 use std::fmt;
 
-pub use body::{Body, BodySender, FileRange, Pull, Segment, Source};
+pub use body::{Body, BodySender, Disconnected, FileRange, Pull, Segment, Source};
 pub use reply::{Later, Parts, Reply};
 pub use request::{Address, Peer, Request, RequestBody};
 pub use response::Response;

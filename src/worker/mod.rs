@@ -5,6 +5,7 @@ mod connection;
 mod date;
 mod engine;
 mod exchange;
+mod flusher;
 mod intake;
 mod mailbox;
 mod output;
