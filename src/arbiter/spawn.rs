@@ -65,7 +65,7 @@ impl Arbiter<'_> {
         let life = AssertUnwindSafe(|| {
             plan.factory.after_fork_child();
             self.forget();
-            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
+            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation, &plan.settings);
             match self.settle(generation, plan) {
                 Ok(()) => {
                     let surroundings =

@@ -6,12 +6,12 @@ use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::gateway::Copied;
 use super::mailbox::Letterbox;
 use super::output::Rest;
 use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Parts, Request, Response, Segment};
-use crate::protocol::http1::{Http1, ResponseError};
-use crate::protocol::{Length, Reuse};
+use crate::protocol::{Length, Machine, ResponseError, Reuse};
 use crate::signals::{self, Signal};
 
 /// A body up to this many bytes is copied behind its head, so that both leave in one write.
@@ -19,7 +19,7 @@ const COPIED: usize = 16 * 1024;
 
 /// Where the answer of one request goes.
 pub(crate) struct Turn<'a> {
-    pub(crate) machine: &'a mut Http1,
+    pub(crate) machine: &'a mut Machine,
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) date: &'a [u8; 29],
     pub(crate) letterbox: &'a Arc<Letterbox>,
@@ -163,6 +163,9 @@ impl Turn<'_> {
     }
 
     fn segments(&mut self, segments: VecDeque<Segment>) -> Rest {
+        if !self.machine.frames_in_place() {
+            return Rest::Source(Box::new(Copied(segments)), self.letterbox.waker(self.ticket));
+        }
         let allowed = self.machine.frame(segments.iter().map(Segment::len).sum(), self.out);
         Rest::Segments(segments, allowed)
     }

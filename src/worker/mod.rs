@@ -5,6 +5,7 @@ mod connection;
 mod date;
 mod engine;
 mod exchange;
+mod gateway;
 mod intake;
 mod mailbox;
 mod output;
@@ -98,7 +99,8 @@ fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Re
     let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
     let application = load(factory)?;
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
-    let policy = Policy::from(settings);
+    let mut policy = Policy::from(settings);
+    policy.protocols = surroundings.listeners.iter().map(Listener::protocol).collect();
     let (engine, letterbox) =
         Engine::new(surroundings.listeners, policy.connections).map_err(|error| failed("event loop", &error))?;
     let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);

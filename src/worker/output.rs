@@ -8,7 +8,7 @@ use std::task::Waker;
 use nix::sys::socket::{MsgFlags, send};
 
 use crate::app::{Pull, Segment, Source};
-use crate::protocol::http1::Http1;
+use crate::protocol::Machine;
 
 /// Segments that one writev takes.
 const VECTORS: usize = 16;
@@ -72,7 +72,7 @@ impl Output {
     pub(crate) fn flush(
         &mut self,
         socket: BorrowedFd<'_>,
-        machine: &mut Http1,
+        machine: &mut Machine,
         scratch: &mut Vec<u8>,
         sendfile: bool,
     ) -> (Flushed, u64) {
@@ -97,7 +97,7 @@ impl Output {
     fn step(
         &mut self,
         socket: BorrowedFd<'_>,
-        machine: &mut Http1,
+        machine: &mut Machine,
         scratch: &mut Vec<u8>,
         sendfile: bool,
     ) -> io::Result<Step> {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::protocol::Limits;
 use crate::protocol::proxy_protocol::Versions;
+use crate::protocol::{Limits, Protocol};
 use crate::settings::{ProxyProtocol, Settings, TrustedPeers};
 
 /// How long and how large things may be, and who is believed.
@@ -31,6 +31,12 @@ pub(crate) struct Policy {
     pub(crate) secure_scheme_headers: Vec<(String, String)>,
     pub(crate) proxy_protocol: Option<Versions>,
     pub(crate) proxies: TrustedPeers,
+    /// Web servers that may speak for others.
+    pub(crate) gateways: TrustedPeers,
+    /// Connections that web servers may make, to all workers.
+    pub(crate) gateway_connections: usize,
+    /// What each listener speaks; HTTP beyond that.
+    pub(crate) protocols: Vec<Protocol>,
 }
 
 /// How fast a body or a response must move: `minimum` bytes a second on average over each `window`.
@@ -76,6 +82,9 @@ impl From<&Settings> for Policy {
                 ProxyProtocol::Auto => Some(Versions::Either),
             },
             proxies: settings.proxy_allow_ips.clone(),
+            gateways: settings.gateway_allow_ips.clone(),
+            gateway_connections: settings.worker_connections.max(1).saturating_mul(settings.workers),
+            protocols: Vec::new(),
         }
     }
 }
