@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use crate::app::cgi::{self, CgiFactory};
 use crate::app::files::{self, FilesFactory};
+use crate::app::mounts::MountsFactory;
 use crate::app::{Application, Factory, Handler, LoadError, Request, Response};
 use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets, pidfile_path};
 use crate::cli::{self, Invocation, Program};
@@ -53,14 +55,23 @@ where
 pub fn serve(factory: impl Factory + 'static) -> ExitCode {
     let factory = Shared(Rc::new(RefCell::new(factory)));
     let command_line = CommandLine::of_process();
-    ExitCode::from(finish(main(Program::OwnApplication, command_line, &mut |_| Ok(Box::new(factory.clone())))))
+    ExitCode::from(finish(main(Program::OwnApplication, command_line, &mut |settings| match settings.application {
+        Some(_) => named_application(settings),
+        None => Ok(Box::new(factory.clone())),
+    })))
 }
 
 /// Makes the factory of the application that the settings name.
 type Factories<'a> = &'a mut dyn FnMut(&Settings) -> Result<Box<dyn Factory>, Error>;
 
-/// Kinds of application that `kind://rest` may name.
-const KINDS: [&str; 1] = ["files"];
+/// Makes a factory of an application of a kind that `kind://rest` may name, from the rest.
+type Kind = fn(&str, &Settings) -> Box<dyn Factory>;
+
+/// Those kinds.
+const KINDS: [(&str, Kind); 2] = [
+    ("files", |rest, settings| Box::new(FilesFactory::new(rest.into(), files_options(settings)))),
+    ("cgi", |rest, settings| Box::new(CgiFactory::new(rest.into(), cgi_options(settings)))),
+];
 
 fn named_application(settings: &Settings) -> Result<Box<dyn Factory>, Error> {
     let Some(name) = settings.application.as_deref() else {
@@ -72,15 +83,24 @@ fn named_application(settings: &Settings) -> Result<Box<dyn Factory>, Error> {
              `pip install ferricorn` gets one that can. A directory is served as `files://DIR`"
         )));
     };
-    match kind {
-        "files" => Ok(Box::new(FilesFactory::new(rest.into(), files_options(settings)))),
-        _ => {
-            let nearest = KINDS.into_iter().min_by_key(|other| strsim::damerau_levenshtein(kind, other));
-            Err(Error::configuration(format!(
-                "'{name}' is no kind of application: did you mean `{}://{rest}`?",
-                nearest.unwrap_or("files")
-            )))
-        }
+    if let Some((_, make)) = KINDS.iter().find(|(known, _)| *known == kind) {
+        return Ok(make(rest, settings));
+    }
+    let nearest = KINDS.iter().min_by_key(|(other, _)| strsim::damerau_levenshtein(kind, other));
+    Err(Error::configuration(format!(
+        "'{name}' is no kind of application: did you mean `{}://{rest}`?",
+        nearest.map_or("files", |(kind, _)| kind)
+    )))
+}
+
+fn cgi_options(settings: &Settings) -> cgi::Options {
+    cgi::Options {
+        programs: settings.cgi_programs,
+        backlog: settings.cgi_backlog,
+        timeout: settings.cgi_timeout,
+        interpreters: settings.cgi_interpreter.iter().map(|(name, program)| (name.clone(), program.into())).collect(),
+        authorization: settings.cgi_authorization,
+        variables: settings.raw_env.clone(),
     }
 }
 
@@ -114,7 +134,7 @@ fn main(program: Program, command_line: CommandLine, factories: Factories<'_>) -
             print(&cli::print_config(&settings))?;
         }
         let checks = settings.check_config;
-        let mut plan = plan(settings, &launch, factories)?;
+        let mut plan = plan(settings, &launch, program, factories)?;
         if checks {
             plan.factory.load().map_err(|error| Error::configuration(error.to_string()))?;
         }
@@ -129,7 +149,7 @@ fn main(program: Program, command_line: CommandLine, factories: Factories<'_>) -
     let notifier = Notifier::from_environment();
     let legacy = Legacy { lent: legacy.lent.into_iter().chain(lent).collect(), ..legacy };
     logging::init(&settings)?;
-    let plan = plan(settings, &launch, factories)?;
+    let plan = plan(settings, &launch, program, factories)?;
     let replanned = launch.clone();
     let replan = Box::new(move || replan(&replanned, program, factories));
     arbitrate(plan, launch, predecessor, legacy, notifier, replan)
@@ -183,13 +203,33 @@ fn parse(launch: &Launch, program: Program) -> Result<Invocation, Error> {
 }
 
 /// Makes a plan from settings, and goes to the directory that they name.
-fn plan(settings: Settings, launch: &Launch, factories: Factories<'_>) -> Result<Plan, Error> {
+fn plan(settings: Settings, launch: &Launch, program: Program, factories: Factories<'_>) -> Result<Plan, Error> {
     let directory = launch.directory.join(settings.chdir.as_deref().unwrap_or(Path::new("")));
     change_directory(&directory)?;
     let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref(), settings.initgroups)?;
-    let mut factory = factories(&settings)?;
+    let mut factory = mounted(&settings, program, factories)?;
     factory.check().map_err(|error| Error::configuration(error.to_string()))?;
     Ok(Plan { settings, directory, identity, factory })
+}
+
+/// The application that the settings name, or all of them in one.
+fn mounted(settings: &Settings, program: Program, factories: Factories<'_>) -> Result<Box<dyn Factory>, Error> {
+    if settings.mount.is_empty() {
+        return factories(settings);
+    }
+    let root = match (&settings.application, program) {
+        (None, Program::Command | Program::Hosted) => None,
+        _ => Some(factories(settings)?),
+    };
+    let mut mounts = Vec::new();
+    for (prefix, application) in &settings.mount {
+        let settings = Settings { application: Some(application.clone()), mount: Vec::new(), ..settings.clone() };
+        mounts.push((prefix.clone(), factories(&settings)?));
+    }
+    if let Some(factory) = root {
+        mounts.push((String::new(), factory));
+    }
+    Ok(Box::new(MountsFactory::new(mounts)))
 }
 
 /// Makes a plan from the command line, the environment and the file as they are now. The working directory may be another
@@ -197,7 +237,7 @@ fn plan(settings: Settings, launch: &Launch, factories: Factories<'_>) -> Result
 fn replan(launch: &Launch, program: Program, factories: Factories<'_>) -> Result<Plan, Error> {
     change_directory(&launch.directory)?;
     match parse(launch, program)? {
-        Invocation::Serve(settings) => plan(*settings, launch, factories),
+        Invocation::Serve(settings) => plan(*settings, launch, program, factories),
         Invocation::Print(_) => Err(Error::configuration("the settings say not to serve")),
     }
 }
