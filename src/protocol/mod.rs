@@ -9,6 +9,7 @@
 //!
 //! Architecture invariant: nothing in here depends on `mio`, `nix`, `log` or `crate::settings`.
 
+pub mod fastcgi;
 mod field;
 pub mod forwarded;
 pub(crate) mod grammar;
