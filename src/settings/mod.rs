@@ -60,6 +60,8 @@ pub enum HeaderMap {
 pub struct Settings {
     /// The application as it was named: `files://DIR`, `module:callable`; `None` for a program that brings its own.
     pub application: Option<String>,
+    /// Applications that answer below a path: the path, and the application as it was named.
+    pub mount: Vec<(String, String)>,
     /// `ferricorn.toml`, if one is read.
     pub config: Option<PathBuf>,
     /// Only check, then exit.
@@ -182,6 +184,17 @@ pub struct Settings {
     pub files_cache_control: Option<String>,
     /// Send `NAME.br` and the like in place of `NAME` to clients that take it.
     pub files_precompressed: bool,
+
+    /// What runs files whose names end so.
+    pub cgi_interpreter: Vec<(String, String)>,
+    /// Programs that a worker runs at a time.
+    pub cgi_programs: usize,
+    /// Requests that wait for their turn.
+    pub cgi_backlog: usize,
+    /// How long a program may write nothing.
+    pub cgi_timeout: Duration,
+    /// Pass `Authorization` to programs.
+    pub cgi_authorization: bool,
 }
 
 /// Gunicorn's default access log format.
@@ -197,6 +210,7 @@ impl Default for Settings {
         let scheme = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         Self {
             application: None,
+            mount: Vec::new(),
             config: None,
             check_config: false,
             print_config: false,
@@ -258,6 +272,11 @@ impl Default for Settings {
             files_dotfiles: false,
             files_cache_control: None,
             files_precompressed: true,
+            cgi_interpreter: Vec::new(),
+            cgi_programs: 16,
+            cgi_backlog: 128,
+            cgi_timeout: Duration::from_secs(60),
+            cgi_authorization: false,
         }
     }
 }

@@ -36,6 +36,9 @@ const LINGER_BYTES: u64 = 1 << 20;
 /// Pipelined requests that are answered before other connections get their turn.
 const PIPELINE: usize = 64;
 
+/// How often one request may be redirected before it is answered.
+const REDIRECTS: u8 = 10;
+
 /// Responses are collected up to so many bytes before they are sent.
 const COLLECTED: usize = 64 * 1024;
 
@@ -114,6 +117,8 @@ struct Logged {
     head: Head,
     began: Moment,
     summary: Option<Summary>,
+    /// How often the application was called again for another target.
+    redirects: u8,
 }
 
 impl Connection {
@@ -443,7 +448,7 @@ impl Connection {
                 None
             }
         };
-        self.log = Some(Box::new(Logged { head, began, summary }));
+        self.log = Some(Box::new(Logged { head, began, summary, redirects: 0 }));
     }
 
     fn finished(&mut self, world: &World, reuse: Reuse) -> bool {
@@ -498,6 +503,44 @@ impl Connection {
         turn.answer(&mut response);
         let outcome = turn.outcome;
         self.take_outcome(world, outcome, log.began);
+    }
+
+    /// The application, which had deferred its answer, wants to be called for another target of this server instead.
+    pub(crate) fn go_elsewhere(&mut self, world: &mut World, ticket: Ticket, target: &str) {
+        if self.stage != Stage::Waiting || ticket != self.ticket {
+            return;
+        }
+        let Some(log) = &self.log else { return };
+        let redirects = log.redirects + 1;
+        let head = log.head.redirected(target);
+        let (Some(head), false) = (head, redirects > REDIRECTS) else {
+            log::error!("Error handling request {}: it cannot be redirected to {target:?}", log.head.target());
+            return self.answer_later(world, ticket, Response::error(502));
+        };
+        let Some(local) = world.locals.get(usize::from(self.listener)) else { return };
+        let Some(log) = self.log.take() else { return };
+        let mut turn = Turn {
+            machine: &mut self.machine,
+            out: &mut world.out,
+            date: world.date.text(),
+            letterbox: &world.letterbox,
+            ticket,
+            logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
+            outcome: Outcome::Unanswered,
+        };
+        world.slot.begin_call(crate::sys::now_coarse());
+        turn.call(world.application.as_mut(), &Request::new(&head, &RequestBody::Empty, &self.peer, local));
+        world.slot.end_call();
+        let outcome = turn.outcome;
+        // The access log shows what the client has asked for.
+        world.head = log.head;
+        self.take_outcome(world, outcome, log.began);
+        if let Some(log) = &mut self.log {
+            log.redirects = redirects;
+        }
     }
 
     /// Answers a request that breaks the rules, and stops listening to its sender.
