@@ -283,6 +283,14 @@ pub(crate) fn refuse_incoming(listener: BorrowedFd<'_>) -> io::Result<()> {
     .map(drop)
 }
 
+/// Bytes that a socket has taken and its peer has not (`SIOCOUTQ`); 0 if it cannot say.
+pub(crate) fn unsent(socket: BorrowedFd<'_>) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, which lives through the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if done < 0 { 0 } else { u64::try_from(bytes).unwrap_or(0) }
+}
+
 /// Keeps the handshakes of a listening TCP socket half open until data comes (`TCP_DEFER_ACCEPT`).
 #[cfg(test)]
 pub(crate) fn defer_accept(listener: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {

@@ -9,30 +9,29 @@
 //!  Closing: shutdown(SHUT_WR), read and drop until the peer has closed, too      Waiting
 //! ```
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Duration;
+mod deadlines;
 
-use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::socket::{MsgFlags, send};
+
+pub(crate) use deadlines::Burden;
 
 use super::buffers::{Buffer, Filled};
 use super::exchange::{Outcome, Summary, Turn};
 use super::intake::Intake;
 use super::output::{Flushed, Output, Rest};
+use super::peers::Seat;
 use super::refusal::Refusal;
 use super::world::World;
 use crate::app::reply::Ticket;
 use crate::app::{Address, Peer, Request, RequestBody, Response};
 use crate::clock::Moment;
 use crate::logging::access::{AccessLog, Entry};
-use crate::protocol::http1::{Error, Http1};
+use crate::protocol::http1::Http1;
 use crate::protocol::proxy_protocol;
 use crate::protocol::{Event, Head, Reuse, forwarded};
-
-/// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(2);
-
-/// Bytes that are read and dropped meanwhile.
-const LINGER_BYTES: u64 = 1 << 20;
 
 /// Pipelined requests that are answered before other connections get their turn.
 const PIPELINE: usize = 64;
@@ -88,12 +87,18 @@ pub(crate) struct Connection {
     pub(crate) registered: bool,
     requests: u32,
     ticket: Ticket,
+    /// When it was accepted, or the head began that it is at.
+    since: Moment,
     /// When the present stage has lasted too long.
     deadline: Option<Moment>,
     /// When the wheel asks for the deadline.
     pub(crate) armed: Option<Moment>,
-    /// Bytes moved since the present window of a body or response began.
+    /// Bytes of a response that were given to the socket, or that were dropped while lingering.
     moved: u64,
+    /// Those that the peer had taken when it was last asked, counted from anywhere.
+    taken: Option<i64>,
+    /// Its place among its peer's connections, where these are counted.
+    _seat: Option<Seat>,
     input: Option<Box<Buffer>>,
     intake: Option<Box<Intake>>,
     output: Option<Box<Output>>,
@@ -122,6 +127,7 @@ impl Connection {
     pub(crate) fn new(
         socket: OwnedFd,
         peer: Option<std::net::SocketAddr>,
+        seat: Option<Seat>,
         listener: u16,
         key: usize,
         world: &World,
@@ -144,9 +150,12 @@ impl Connection {
             registered: false,
             requests: 0,
             ticket: Ticket { key, serial: 0 },
-            deadline: Some(world.now + idle_time(world).max(policy.head_timeout)),
+            since: world.now,
+            deadline: Some(deadlines::first_byte_by(world, trusted || policy.is_proxy(peer))),
             armed: None,
             moved: 0,
+            taken: None,
+            _seat: seat,
             input: None,
             intake: None,
             output: None,
@@ -158,6 +167,14 @@ impl Connection {
         self.socket.as_raw_fd()
     }
 
+    /// The peer's address, if it has one.
+    pub(crate) fn peer_ip(&self) -> Option<IpAddr> {
+        match &self.peer.address {
+            Address::Ip(address) => Some(address.ip()),
+            Address::Unix(_) => None,
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Moment> {
         self.deadline
     }
@@ -166,28 +183,6 @@ impl Connection {
     pub(crate) fn notice(&mut self, readable: bool, read_closed: bool) {
         self.readable |= readable || read_closed;
         self.read_closed |= read_closed;
-    }
-
-    /// Whether a draining worker may end it soon.
-    fn is_idle(&self) -> bool {
-        matches!(self.stage, Stage::Idle | Stage::Proxy) && self.input.is_none()
-    }
-
-    /// Whether our side is closed and only the peer's is not.
-    pub(crate) fn is_lingering(&self) -> bool {
-        self.stage == Stage::Lingering
-    }
-
-    /// Until when it may be idle, if it is and has served its purpose.
-    pub(crate) fn idle_until(&self) -> Option<Moment> {
-        self.deadline.filter(|_| self.is_idle() && self.requests > 0)
-    }
-
-    /// The worker has begun to drain: an idle connection gets the grace period.
-    pub(crate) fn begin_drain(&mut self, world: &World) {
-        if self.is_idle() {
-            self.deadline = Some(world.now + world.policy.grace);
-        }
     }
 
     /// Goes on with whatever there is to do, until there is nothing or others should have their turn.
@@ -241,12 +236,12 @@ impl Connection {
                     }
                     Event::Body { start, end } => {
                         let bytes = input.unread().get(start..end).unwrap_or_default();
-                        self.moved += bytes.len() as u64;
+                        let (policy, count) = (&world.policy, bytes.len() as u64);
+                        self.deadline = self.deadline.map(|old| policy.body.put_off(old, count, world.now));
                         if let Some(intake) = &mut self.intake
-                            && let Err(error) = intake.append(bytes, world.policy.body_memory, &world.policy.spool)
+                            && let Err(full) = intake.append(bytes, policy.body_memory, &policy.storage)
                         {
-                            log::error!("A request body cannot be stored in {}: {error}", world.policy.spool.display());
-                            self.refuse(world, Refusal::BODY_STORAGE);
+                            self.refuse(world, full);
                             return Served::Some;
                         }
                         if let Some(input) = self.input.as_deref_mut() {
@@ -331,19 +326,18 @@ impl Connection {
         }
         self.intake = Some(Box::new(Intake::new(head)));
         self.stage = Stage::Body;
-        self.moved = 0;
-        self.deadline = Some(world.now + world.policy.body.window);
+        self.deadline = Some(world.now + world.policy.body.patience);
     }
 
     /// Answers a request that has arrived whole. Returns whether the next one may be parsed at once.
     fn answer(&mut self, world: &mut World) -> bool {
-        let body = match self.intake.take() {
+        let (body, _share) = match self.intake.take() {
             Some(intake) => {
-                let (head, body) = intake.finish();
+                let (head, body, share) = intake.finish();
                 world.head = head;
-                body
+                (body, share)
             }
-            None => RequestBody::Empty,
+            None => (RequestBody::Empty, None),
         };
         world.serial += 1;
         self.ticket.serial = world.serial;
@@ -503,7 +497,10 @@ impl Connection {
             self.moved += count;
             match flushed {
                 Flushed::Everything => self.output_done(world),
-                Flushed::Blocked => return Sent::Stop(Next::Wait),
+                Flushed::Blocked => {
+                    self.begin_blocked(world);
+                    return Sent::Stop(Next::Wait);
+                }
                 Flushed::Starved => {
                     self.deadline = None;
                     return Sent::Stop(Next::Wait);
@@ -519,11 +516,7 @@ impl Connection {
         let bytes = std::mem::take(&mut world.out);
         self.output = Some(Box::new(Output::new(bytes, sent, Rest::None)));
         self.begin_sending(world);
-    }
-
-    fn begin_sending(&mut self, world: &World) {
-        self.moved = 0;
-        self.deadline = Some(world.now + world.policy.send.window);
+        self.moved = sent as u64;
     }
 
     /// Everything that was ready has been sent; ends the response if one was being streamed.
@@ -579,100 +572,6 @@ impl Connection {
         Sent::Stop(Next::Wait)
     }
 
-    /// Waits for the next request, or for the rest of its head.
-    fn begin_idle(&mut self, world: &World) {
-        if self.input.is_some() {
-            self.stage = Stage::Head;
-            self.deadline = Some(world.now + world.policy.head_timeout);
-        } else if self.requests > 0 {
-            self.deadline = Some(world.now + idle_time(world));
-        }
-    }
-
-    /// Everything is sent that ever will be.
-    fn end(&mut self, world: &mut World, ending: Ending) -> Next {
-        let unread = self.input.as_ref().is_some_and(|input| !input.is_empty());
-        if let Some(input) = self.input.take() {
-            world.buffers.take_back(input);
-        }
-        if self.read_closed || (ending == Ending::Agreed && !unread) {
-            return Next::Close;
-        }
-        if shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
-            return Next::Close;
-        }
-        self.stage = Stage::Lingering;
-        self.deadline = Some(world.now + LINGER);
-        self.moved = 0;
-        self.linger(world)
-    }
-
-    /// Reads and drops until the peer has closed its side.
-    fn linger(&mut self, world: &mut World) -> Next {
-        let mut buffer = world.buffers.lend();
-        let next = loop {
-            buffer.clear();
-            match buffer.fill(self.socket.as_fd()) {
-                Ok(Filled::More | Filled::Drained) => {
-                    self.moved += buffer.unread().len() as u64;
-                    if self.moved > LINGER_BYTES {
-                        break Next::Close;
-                    }
-                }
-                Ok(Filled::WouldBlock) => break Next::Wait,
-                Ok(Filled::Eof) | Err(_) => break Next::Close,
-            }
-        };
-        world.buffers.take_back(buffer);
-        next
-    }
-
-    /// The deadline has passed, or an idle connection has to make room.
-    pub(crate) fn expire(&mut self, world: &mut World) -> Next {
-        match self.stage {
-            Stage::Lingering => Next::Close,
-            Stage::Waiting => {
-                self.deadline = None;
-                Next::Wait
-            }
-            _ if self.output.is_some() => self.next_window(world),
-            Stage::Sending => self.next_window(world),
-            Stage::Body if world.policy.body.is_met_by(self.moved) => {
-                self.moved = 0;
-                self.deadline = Some(world.now + world.policy.body.window);
-                Next::Wait
-            }
-            Stage::Body => self.time_out(world, Error::BodyTimeout.into()),
-            Stage::Head => self.time_out(world, Error::HeadTimeout.into()),
-            Stage::Idle | Stage::Proxy => {
-                // A request may be there that nobody has told us of yet.
-                self.readable = true;
-                let next = self.drive(world);
-                if next == Next::Wait && self.is_idle() {
-                    return self.end(world, Ending::Staged);
-                }
-                next
-            }
-        }
-    }
-
-    fn next_window(&mut self, world: &World) -> Next {
-        if !world.policy.send.is_met_by(self.moved) {
-            log::debug!("Closing {}: the response is not being read", self.peer.address);
-            return Next::Close;
-        }
-        self.begin_sending(world);
-        Next::Wait
-    }
-
-    fn time_out(&mut self, world: &mut World, refusal: Refusal) -> Next {
-        self.refuse(world, refusal);
-        match self.send(world, Served::Some) {
-            Sent::Stop(next) => next,
-            Sent::GoOn => Next::Close,
-        }
-    }
-
     /// Whether a letter's ticket is for the request that this connection is busy with.
     pub(crate) fn awaits(&self, ticket: Ticket) -> bool {
         self.ticket == ticket
@@ -697,8 +596,4 @@ enum Served {
 enum Sent {
     GoOn,
     Stop(Next),
-}
-
-fn idle_time(world: &World) -> Duration {
-    if world.draining { world.policy.grace } else { world.policy.keepalive }
 }

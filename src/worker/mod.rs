@@ -8,8 +8,12 @@ mod exchange;
 mod intake;
 mod mailbox;
 mod output;
+mod pace;
+mod peers;
 mod policy;
+mod pressure;
 mod refusal;
+mod storage;
 mod timers;
 mod world;
 

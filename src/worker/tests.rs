@@ -1,5 +1,7 @@
 //! A whole engine in a thread of the test, and raw sockets at its other end.
 
+mod slow;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::JoinHandle;
@@ -397,7 +399,7 @@ fn a_client_that_closes_its_side_early_still_gets_its_answers() {
 
 #[test]
 fn a_head_that_does_not_come_in_time_is_answered_with_408() {
-    let server = TestServer::start(|policy| policy.head_timeout = Duration::from_millis(50));
+    let server = TestServer::start(|policy| policy.head.patience = Duration::from_millis(50));
     let mut client = server.connect();
     client.send("GET / HTTP/1.1\r\nHo");
     assert_eq!(client.answer().status, 408);
@@ -406,7 +408,7 @@ fn a_head_that_does_not_come_in_time_is_answered_with_408() {
 
 #[test]
 fn a_body_that_comes_too_slowly_is_answered_with_408() {
-    let server = TestServer::start(|policy| policy.body.window = Duration::from_millis(50));
+    let server = TestServer::start(|policy| policy.body.patience = Duration::from_millis(50));
     let mut client = server.connect();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab");
     assert_eq!(client.answer().status, 408);
@@ -415,7 +417,7 @@ fn a_body_that_comes_too_slowly_is_answered_with_408() {
 
 #[test]
 fn a_response_that_is_not_read_is_given_up() {
-    let mut server = TestServer::start(|policy| policy.send.window = Duration::from_millis(100));
+    let mut server = TestServer::start(|policy| policy.send.patience = Duration::from_millis(100));
     let mut client = server.connect();
     client.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20));
     // Drain returns only when the connection is gone, though its peer never reads.
