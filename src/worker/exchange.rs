@@ -113,7 +113,14 @@ impl Turn<'_> {
     }
 
     fn encode(&mut self, response: &mut Response) -> Result<(), ResponseError> {
-        let length = response.body.len().map_or(Length::Unknown, Length::Known);
+        let small = match &response.body {
+            Body::Bytes(bytes) if bytes.len() <= COPIED => Some(bytes.as_ref()),
+            _ => None,
+        };
+        let length = match small {
+            Some(bytes) => Length::Known(bytes.len() as u64),
+            None => response.body.len().map_or(Length::Unknown, Length::Known),
+        };
         self.machine.respond(
             response.status,
             response.reason.as_deref().map(str::as_bytes),
@@ -123,6 +130,13 @@ impl Turn<'_> {
             self.out,
         )?;
         let status = response.status;
+        if let Some(bytes) = small
+            && !self.logs_fields
+        {
+            self.machine.body(bytes, self.out);
+            self.outcome = Outcome::Finished(self.machine.finish(self.out), Summary { status, response: None });
+            return Ok(());
+        }
         let body = std::mem::take(&mut response.body);
         let response = self.logs_fields.then(|| Box::new(std::mem::take(response)));
         self.follow(body, Summary { status, response });
