@@ -61,6 +61,8 @@ pub struct Settings {
     pub worker_connections: usize,
     /// How long one call of the application may take; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// How long a request may wait before it is started; `None` is for ever.
+    pub queue_timeout: Option<Duration>,
     /// How long a worker may take from its fork to ready; `None` is for ever.
     pub boot_timeout: Option<Duration>,
     /// How long a stopping worker may take.
@@ -185,6 +187,7 @@ impl Default for Settings {
             workers: 1,
             worker_connections: 1000,
             timeout: Some(Duration::from_secs(30)),
+            queue_timeout: None,
             boot_timeout: Some(Duration::from_secs(300)),
             graceful_timeout: Duration::from_secs(30),
             keepalive: Duration::from_secs(75),

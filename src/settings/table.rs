@@ -226,6 +226,15 @@ pub(crate) static TABLE: &[Setting] = &[
         "How long the application may take for one request before its worker is killed and replaced. 0 is for ever."
     ),
     setting!(
+        queue_timeout: Seconds,
+        Timeouts,
+        ["--queue-timeout"],
+        Lacks,
+        "How long a request may wait before the application is called. What has waited for longer is answered with 503 and \
+         `Retry-After` instead of being run: its client has given up as a rule. It counts from the moment that the request \
+         was there, or from the one that a believed proxy names in `X-Request-Start`. 0 is for ever."
+    ),
+    setting!(
         boot_timeout: Seconds,
         Timeouts,
         ["--boot-timeout"],

@@ -10,9 +10,11 @@
 //! ```
 
 mod deadlines;
+mod waiting;
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, send};
 
@@ -23,6 +25,7 @@ use super::exchange::{Outcome, Summary, Turn};
 use super::intake::Intake;
 use super::output::{Flushed, Output, Rest};
 use super::peers::Seat;
+use super::queue;
 use super::refusal::Refusal;
 use super::world::World;
 use crate::app::reply::Ticket;
@@ -87,6 +90,8 @@ pub(crate) struct Connection {
     pub(crate) registered: bool,
     requests: u32,
     ticket: Ticket,
+    /// How long the present request waited for its turn, as far as this worker can tell.
+    waited: Duration,
     /// When it was accepted, or the head began that it is at.
     since: Moment,
     /// When the present stage has lasted too long.
@@ -98,7 +103,7 @@ pub(crate) struct Connection {
     /// Those that the peer had taken when it was last asked, counted from anywhere.
     taken: Option<i64>,
     /// Its place among its peer's connections, where these are counted.
-    _seat: Option<Seat>,
+    _seat: Option<Box<Seat>>,
     input: Option<Box<Buffer>>,
     intake: Option<Box<Intake>>,
     output: Option<Box<Output>>,
@@ -150,12 +155,13 @@ impl Connection {
             registered: false,
             requests: 0,
             ticket: Ticket { key, serial: 0 },
+            waited: Duration::ZERO,
             since: world.now,
             deadline: Some(deadlines::first_byte_by(world, trusted || policy.is_proxy(peer))),
             armed: None,
             moved: 0,
             taken: None,
-            _seat: seat,
+            _seat: seat.map(Box::new),
             input: None,
             intake: None,
             output: None,
@@ -353,6 +359,11 @@ impl Connection {
             return false;
         }
         let began = if world.access.is_some() { crate::sys::now() } else { Moment::default() };
+        let start = crate::sys::now_coarse();
+        self.waited = queue::waited(self.socket.as_fd(), world.earlier, world.now, start);
+        if let Some(goes_on) = self.turn_away(world, began) {
+            return goes_on;
+        }
         let Some(local) = world.locals.get(usize::from(self.listener)) else { return false };
         let mut turn = Turn {
             machine: &mut self.machine,
@@ -364,8 +375,9 @@ impl Connection {
             socket: self.socket.as_fd(),
             outcome: Outcome::Unanswered,
         };
-        world.slot.begin_call(crate::sys::now_coarse());
-        turn.call(world.application.as_mut(), &Request::new(&world.head, &body, &self.peer, local));
+        world.slot.begin_call(start);
+        let request = Request::new(&world.head, &body, &self.peer, local).after(self.waited);
+        turn.call(world.application.as_mut(), &request);
         world.slot.end_call();
         let outcome = turn.outcome;
         self.take_outcome(world, outcome, began)
@@ -434,6 +446,7 @@ impl Connection {
                 status: summary.status,
                 sent: Some(self.machine.sent()),
                 duration: crate::sys::now().since(began),
+                queued: &|| crate::app::queue_time(&world.head, &self.peer, self.waited),
                 response_field: &|name| {
                     let mut fields = summary.response.as_ref()?.fields();
                     fields.find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
@@ -453,19 +466,24 @@ impl Connection {
         }
         let log = *log;
         world.head = log.head;
+        self.answer_with(world, &mut response, log.began);
+    }
+
+    /// Answers without the application the request whose head is the world's. Returns whether the next one may be parsed.
+    fn answer_with(&mut self, world: &mut World, response: &mut Response, began: Moment) -> bool {
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
-            ticket,
+            ticket: self.ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
             outcome: Outcome::Unanswered,
         };
-        turn.answer(&mut response);
+        turn.answer(response);
         let outcome = turn.outcome;
-        self.take_outcome(world, outcome, log.began);
+        self.take_outcome(world, outcome, began)
     }
 
     /// Answers a request that breaks the rules, and stops listening to its sender.

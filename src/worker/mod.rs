@@ -12,6 +12,7 @@ mod pace;
 mod peers;
 mod policy;
 mod pressure;
+mod queue;
 mod refusal;
 mod storage;
 mod timers;

@@ -36,6 +36,8 @@ pub(crate) struct Policy {
     pub(crate) storage: Storage,
     /// Connections of one address, if they are limited.
     pub(crate) peers: Option<Peers>,
+    /// How long a request may wait for its turn.
+    pub(crate) queue_timeout: Option<Duration>,
     pub(crate) sendfile: bool,
     pub(crate) forwarders: TrustedPeers,
     pub(crate) secure_scheme_headers: Vec<(String, String)>,
@@ -91,6 +93,7 @@ impl From<&Settings> for Policy {
                 settings.body_disk,
             ),
             peers: (settings.peer_connections > 0).then(|| Peers::new(settings.peer_connections)),
+            queue_timeout: settings.queue_timeout,
             sendfile: settings.sendfile,
             forwarders: settings.forwarded_allow_ips.clone(),
             secure_scheme_headers: settings.secure_scheme_headers.clone(),

@@ -1,6 +1,7 @@
 //! A whole engine in a thread of the test, and raw sockets at its other end.
 
 mod slow;
+mod waiting;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -92,6 +93,7 @@ fn run(policy: Policy, listener: &Listener, channel: &Channel) -> u64 {
 #[derive(Default)]
 struct Routes {
     kept: Vec<Later>,
+    marks: u32,
 }
 
 impl Application for Routes {
@@ -134,6 +136,17 @@ impl Application for Routes {
                 let later = reply.later();
                 std::thread::spawn(move || later.send(Response::text("later")));
             }
+            "/slow" => {
+                // The hints say that the call has begun.
+                reply.early_hints([(b"Link".as_slice(), b"</>".as_slice())]).expect("hints that may be sent");
+                std::thread::sleep(Duration::from_millis(request.query().unwrap().parse().unwrap()));
+                reply.send(Response::text("slow"));
+            }
+            "/mark" => {
+                self.marks += 1;
+                reply.send(Response::text(self.marks.to_string()));
+            }
+            "/queued" => reply.send(Response::text(request.queue_time().as_millis().to_string())),
             "/never" => self.kept.push(reply.later()),
             "/forgotten" => drop(reply.later()),
             "/stream" => {
