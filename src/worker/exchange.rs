@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+use nix::sys::socket::{MsgFlags, send};
 
 use super::mailbox::Letterbox;
 use super::output::Rest;
@@ -185,7 +187,7 @@ impl Exchange for Turn<'_> {
     fn early_hints<'f>(&mut self, fields: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), ResponseError> {
         self.machine.interim(103, fields, self.out)?;
         // They are worth something only while the application is still at work. What the socket does not take follows.
-        if let Ok(sent) = nix::unistd::write(self.socket, self.out) {
+        if let Ok(sent) = send(self.socket.as_raw_fd(), self.out, MsgFlags::MSG_NOSIGNAL) {
             self.out.drain(..sent.min(self.out.len()));
         }
         Ok(())

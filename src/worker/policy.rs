@@ -8,6 +8,7 @@ use super::peers::{Crowded, Peers, Seat};
 use super::storage::Storage;
 use crate::clock::Moment;
 use crate::protocol::Limits;
+use crate::protocol::forwarded::SecureSchemes;
 use crate::protocol::proxy_protocol::Versions;
 use crate::settings::{ProxyProtocol, Settings, TrustedPeers};
 
@@ -40,7 +41,7 @@ pub(crate) struct Policy {
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) sendfile: bool,
     pub(crate) forwarders: TrustedPeers,
-    pub(crate) secure_scheme_headers: Vec<(String, String)>,
+    pub(crate) secure_schemes: SecureSchemes,
     pub(crate) proxy_protocol: Option<Versions>,
     pub(crate) proxies: TrustedPeers,
 }
@@ -96,7 +97,7 @@ impl From<&Settings> for Policy {
             queue_timeout: settings.queue_timeout,
             sendfile: settings.sendfile,
             forwarders: settings.forwarded_allow_ips.clone(),
-            secure_scheme_headers: settings.secure_scheme_headers.clone(),
+            secure_schemes: SecureSchemes::new(&settings.secure_scheme_headers),
             proxy_protocol: match settings.proxy_protocol {
                 ProxyProtocol::Off => None,
                 ProxyProtocol::V1 => Some(Versions::V1),
