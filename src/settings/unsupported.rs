@@ -94,7 +94,6 @@ const ALL: &[Unsupported] = &[
     refused("reload_engine", &["--reload-engine"], Value, &["auto"], PYTHON),
     refused("reload_extra_files", &["--reload-extra-file"], Values, &[], PYTHON),
     refused("spew", &["--spew"], Nothing, &["false"], PYTHON),
-    refused("preload_app", &["--preload"], Nothing, &["false"], PYTHON),
     refused(
         "reuse_port",
         &["--reuse-port"],
