@@ -193,6 +193,16 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<So
     Ok((fd, socket_address(&storage)))
 }
 
+/// The address at the other end of a connected socket; `None` if that is no IP address.
+pub(crate) fn peer_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    // SAFETY: all-zero is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let mut length = mem::size_of_val(&storage) as libc::socklen_t;
+    // SAFETY: `storage` has room for `length` bytes, both live through the call.
+    let result = unsafe { libc::getpeername(socket.as_raw_fd(), (&raw mut storage).cast(), &raw mut length) };
+    if result == 0 { socket_address(&storage) } else { None }
+}
+
 fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match i32::from(storage.ss_family) {
         libc::AF_INET => {

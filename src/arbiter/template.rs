@@ -101,7 +101,7 @@ impl Arbiter<'_> {
         let life = AssertUnwindSafe(|| {
             plan.factory.after_fork_child();
             self.forget();
-            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
+            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation, &plan.settings);
             let pid = process::pid();
             let booted = self
                 .settle(generation, plan, "template")
@@ -253,7 +253,8 @@ impl<'a> Template<'a> {
         channel: Channel,
     ) -> Result<Self, LoadError> {
         log::info!("Booting template with pid: {}", process::pid());
-        let signals = Signals::install(&LISTENED).map_err(|error| LoadError::boot(format!("signal handlers: {error}")))?;
+        let signals =
+            Signals::install(&LISTENED).map_err(|error| LoadError::boot(format!("signal handlers: {error}")))?;
         let application = worker::load_and_warm_up(plan.factory.as_mut(), &plan.settings)?;
         plan.factory.freeze();
         if !plan.factory.has_threads() && sys::has_other_threads() {

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use address::{BindAddress, DEFAULT_PORT};
+pub use address::{Bind, BindAddress, DEFAULT_PORT};
 pub(crate) use hooks::hook_named;
 pub use hooks::{HOOKS, HookName};
 pub use shown::{Value, names};
@@ -26,6 +26,8 @@ pub use trust::{Network, TrustedPeers};
 pub(crate) use unsupported::Unsupported;
 pub(crate) use value::{Host, Takes};
 pub use value::{Invalid, Raw};
+
+use crate::protocol::Protocol;
 
 /// When a PROXY header is expected at the start of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +68,11 @@ pub struct Settings {
     pub print_config: bool,
 
     /// Listeners.
-    pub bind: Vec<BindAddress>,
+    pub bind: Vec<Bind>,
+    /// What is spoken on listeners whose address does not say.
+    pub protocol: Protocol,
+    /// Web servers that may speak uwsgi, FastCGI or SCGI. Unix peers always may.
+    pub gateway_allow_ips: TrustedPeers,
     /// Length of the accept queue.
     pub backlog: u32,
     /// Permission bits of unix sockets (0660).
@@ -194,7 +200,9 @@ impl Default for Settings {
             config: None,
             check_config: false,
             print_config: false,
-            bind: vec![BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 8000 }],
+            bind: vec![BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 8000 }.into()],
+            protocol: Protocol::Http,
+            gateway_allow_ips: trusted.clone(),
             backlog: 2048,
             socket_mode: 0o660,
             workers: 1,

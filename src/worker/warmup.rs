@@ -52,7 +52,7 @@ fn answer(application: &mut dyn Application, target: &str, settings: &Settings) 
 
 /// A head as a client would send it.
 fn head(target: &str, settings: &Settings) -> Option<Head> {
-    let host = match settings.bind.first() {
+    let host = match settings.bind.first().map(|bind| &bind.address) {
         Some(BindAddress::Tcp { port, .. }) => format!("localhost:{port}"),
         _ => "localhost".to_owned(),
     };
@@ -63,7 +63,7 @@ fn head(target: &str, settings: &Settings) -> Option<Head> {
 }
 
 fn port(settings: &Settings) -> u16 {
-    match settings.bind.first() {
+    match settings.bind.first().map(|bind| &bind.address) {
         Some(BindAddress::Tcp { port, .. }) => *port,
         _ => 0,
     }
