@@ -21,7 +21,8 @@ PAIRED = [scenario for scenario in SCENARIOS if isinstance(scenario, Paired)]
 
 def named(scenario):
     if not isinstance(scenario, Paired):
-        return scenario.servers
+        front = " behind nginx" if getattr(scenario, "role", Role()).front else ""
+        return [f"{name}{front}" for name in scenario.servers]
     return [f"{name} behind nginx" if scenario.role.front else name for names in scenario.comparisons for name in names]
 
 
