@@ -25,7 +25,7 @@ use crate::app::reply::Ticket;
 use crate::app::{Address, Peer, Request, RequestBody, Response};
 use crate::clock::Moment;
 use crate::logging::access::{AccessLog, Entry};
-use crate::protocol::{Error, Event, Head, Machine, Protocol, Reuse, forwarded, proxy_protocol};
+use crate::protocol::{Error, Event, Head, Machine, Protocol, Reuse, proxy_protocol};
 
 /// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -390,6 +390,8 @@ impl Connection {
             ticket: self.ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         world.slot.begin_call(crate::sys::now_coarse());
@@ -401,7 +403,7 @@ impl Connection {
 
     /// Believes what a trusted peer says of its client; answers by itself if that contradicts itself.
     fn forwarded(&mut self, world: &mut World) -> bool {
-        match forwarded::is_secure(&world.head, &world.policy.secure_scheme_headers) {
+        match world.policy.secure_schemes.is_secure(&world.head) {
             Ok(secure) => {
                 self.peer.secure = secure || world.head.is_secure();
                 true
@@ -489,6 +491,8 @@ impl Connection {
             ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         turn.answer(&mut response);
@@ -528,11 +532,12 @@ impl Connection {
             }
         }
         while let Some(output) = &mut self.output {
+            let World { scratch, flusher, policy, .. } = &mut *world;
             let (flushed, count) =
-                output.flush(self.socket.as_fd(), &mut self.machine, &mut world.scratch, world.policy.sendfile);
+                output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, policy.sendfile);
             self.moved += count;
             match flushed {
-                Flushed::Everything => self.output_done(world),
+                Flushed::Everything | Flushed::Ended => self.output_done(world),
                 Flushed::Blocked => return Sent::Stop(Next::Wait),
                 Flushed::Starved => {
                     self.deadline = None;
@@ -556,7 +561,7 @@ impl Connection {
         self.deadline = Some(world.now + world.policy.send.window);
     }
 
-    /// Everything that was ready has been sent; ends the response if one was being streamed.
+    /// Everything that was ready has been sent, or the body has ended; ends the response if one was being streamed.
     fn output_done(&mut self, world: &mut World) {
         if self.stage == Stage::Sending
             && let Some(output) = &mut self.output
