@@ -231,6 +231,17 @@ impl Head {
         Some(self.str_of(self.gateway()?.server_port?))
     }
 
+    /// Adds a variable to what a web server said.
+    pub(crate) fn add_param(&mut self, name: &[u8], value: &[u8]) {
+        let mut add = |text: &[u8]| {
+            let start = self.bytes.len() as u32;
+            self.bytes.extend_from_slice(text);
+            Span { start, end: self.bytes.len() as u32 }
+        };
+        let param = (add(name), add(value));
+        self.gateway.params.push(param);
+    }
+
     /// What else a web server said: `REMOTE_USER`, `SSL_CLIENT_S_DN`, and whatever its configuration adds. The names are
     /// letters, digits and underscores, and none of them is one that has another place here.
     pub fn params(&self) -> impl Iterator<Item = (&str, &[u8])> {

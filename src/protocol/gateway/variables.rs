@@ -301,8 +301,9 @@ impl Known {
                 return Err(Error::BodyTooLarge);
             }
             head.content_length = Some(length);
-            // SCGI always has it, where others have it only if there is something to say.
-            if length == 0 && head.protocol == Protocol::Scgi && !self.client_length {
+            // SCGI always has it, and lighttpd in any protocol: the client has not said it.
+            if length == 0 && !self.client_length {
+                head.content_length = None;
                 head.fields.retain(|field| field.id != FieldId::ContentLength);
             }
         }
