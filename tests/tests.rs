@@ -7,6 +7,7 @@ mod support;
 
 mod application;
 mod binds;
+mod cgi;
 mod command_line;
 mod crash;
 mod faults;
@@ -14,6 +15,7 @@ mod files;
 mod front_ends;
 mod gateways;
 mod logs;
+mod mounts;
 mod process;
 mod reload;
 mod requests;

@@ -207,17 +207,14 @@ impl Environs {
         if request.head().protocol().is_gateway() {
             self.set_gateway(py, request, &environ)?;
         }
-        let named = request.head().script_name();
-        if !named.is_empty() {
-            decode(named.as_bytes(), &mut self.decoded);
-            environ.set_item(&keys.script_name, text(py, &self.decoded)?)?;
-            decode(request.head().path_info().as_bytes(), &mut self.decoded);
-            environ.set_item(&keys.path_info, text(py, &self.decoded)?)?;
-            return self.set_rest(py, request, environ);
-        }
         let script_name = self.forwarded_script_name(request).unwrap_or(self.script_name.as_bytes());
         let path = request.path().as_bytes();
-        if script_name.is_empty() && memchr::memchr(b'%', path).is_none() {
+        if !request.mount().is_empty() {
+            decode(request.path_below().as_bytes(), &mut self.decoded);
+            environ.set_item(&keys.path_info, text(py, &self.decoded)?)?;
+            decode(request.mount().as_bytes(), &mut self.decoded);
+            environ.set_item(&keys.script_name, text(py, &self.decoded)?)?;
+        } else if script_name.is_empty() && memchr::memchr(b'%', path).is_none() {
             let path = if path.len() == request.target().len() { target } else { text(py, path)? };
             environ.set_item(&keys.path_info, path)?;
         } else {
@@ -232,18 +229,12 @@ impl Environs {
             environ.set_item(&keys.path_info, text(py, &self.decoded)?)?;
             environ.set_item(&keys.script_name, text(py, script_name)?)?;
         }
-        self.set_rest(py, request, environ)
-    }
-
-    #[inline]
-    fn set_rest<'py>(
-        &mut self,
-        py: Python<'py>,
-        request: &Request<'_>,
-        environ: Bound<'py, PyDict>,
-    ) -> Result<Bound<'py, PyDict>, Unfit> {
         self.set_fields(py, request, &environ)?;
         self.set_peer(py, request, &environ)?;
+        let queued = request.queue_time();
+        if !queued.is_zero() {
+            environ.set_item(intern!(py, "ferricorn.queue_time"), queued.as_secs_f64())?;
+        }
         if !request.body().is_empty() {
             self.set_body(py, request, &environ)?;
         }
