@@ -213,6 +213,20 @@ class Server:
         wait_until(f"the server answers; {self.log}", answers)
         return self
 
+    def wait_until_connected(self):
+        """Waits until somebody listens, whatever is spoken there."""
+
+        def listens():
+            assert self.process.poll() is None, self.log
+            try:
+                self.client().close()
+                return True
+            except OSError:
+                return False
+
+        wait_until(f"the server listens; {self.log}", listens)
+        return self
+
     def client(self):
         return Client(self.address, self.family)
 
