@@ -1,5 +1,7 @@
 //! The life of a process that serves a Python application.
 
+use std::sync::Once;
+
 use ferricorn::app::{Application, Factory, LoadError};
 use ferricorn::settings::Settings;
 use pyo3::prelude::*;
@@ -53,6 +55,15 @@ impl PythonFactory {
     }
 }
 
+/// Makes the memory of this process fit to be shared.
+fn freeze(py: Python<'_>) {
+    let frozen = py.import("ferricorn._forks").and_then(|module| module.call_method0("freeze"));
+    if let Err(error) = frozen {
+        errors::log(py, "Exception before a fork", &error);
+    }
+    ffi::fill_gaps(py);
+}
+
 impl Factory for PythonFactory {
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         let py = ffi::attached(self);
@@ -66,11 +77,7 @@ impl Factory for PythonFactory {
     }
 
     fn freeze(&mut self) {
-        let py = ffi::attached(self);
-        let frozen = py.import("ferricorn._application").and_then(|module| module.call_method0("freeze"));
-        if let Err(error) = frozen {
-            errors::log(py, "Exception after loading the application", &error);
-        }
+        freeze(ffi::attached(self));
     }
 
     fn reopened(&mut self) {
@@ -95,7 +102,10 @@ impl Factory for PythonFactory {
 
     fn before_fork(&mut self) {
         let py = ffi::attached(self);
-        let names = py.import("ferricorn._application").and_then(|module| module.call_method0("other_threads"));
+        // The arbiter's interpreter, too, is shared by all that it forks.
+        static ARBITER: Once = Once::new();
+        ARBITER.call_once(|| freeze(py));
+        let names = py.import("ferricorn._forks").and_then(|module| module.call_method0("other_threads"));
         if let Ok(names) = names.and_then(|names| names.extract::<Option<String>>())
             && names != self.threads
         {

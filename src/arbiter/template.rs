@@ -256,12 +256,13 @@ impl<'a> Template<'a> {
         let signals = Signals::install(&LISTENED).map_err(|error| LoadError::boot(format!("signal handlers: {error}")))?;
         let application = worker::load_and_warm_up(plan.factory.as_mut(), &plan.settings)?;
         plan.factory.freeze();
+        // What was needed for loading only would be copied whenever a worker uses it again.
+        sys::trim_memory();
         if !plan.factory.has_threads() && sys::has_other_threads() {
             return Err(LoadError::boot(
                 "the application has started threads, which its workers would not have: it cannot be preloaded",
             ));
         }
-        sys::trim_memory();
         // A channel that cannot be written to belongs to an arbiter that is gone.
         let _ = channel.send(Message::Ready);
         Ok(Self { plan, application, listeners, scoreboard, arbiter, channel, signals })
