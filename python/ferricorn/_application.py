@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import atexit
 import importlib
 import os
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from . import _core
+
+# Each worker would have these for itself; what only some need is imported where they do.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
 
 class ApplicationError(Exception):
@@ -64,6 +66,10 @@ def call_factory(factory: Any, positional: list[Any], named: dict[str, Any]) -> 
 
 def parse(text: str, name: str) -> tuple[list[str], tuple[list[Any], dict[str, Any]] | None]:
     """The attributes that lead to the application, and the arguments if it is to be called."""
+    if all(part.isidentifier() for part in text.split(".")):
+        return text.split("."), None
+    import ast
+
     try:
         expression = ast.parse(text, mode="eval").body
     except SyntaxError:
@@ -90,6 +96,8 @@ def parse(text: str, name: str) -> tuple[list[str], tuple[list[Any], dict[str, A
 
 def describe(error: BaseException) -> str:
     """An exception with its traceback, less our own part of it."""
+    import traceback
+
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
@@ -98,6 +106,8 @@ def describe(error: BaseException) -> str:
 
 def summarize(error: BaseException) -> str:
     """An exception in a line, with the file and line that it comes from."""
+    import traceback
+
     text = "".join(traceback.format_exception_only(type(error), error)).rstrip("\n").rpartition("\n")[2]
     if isinstance(error, SyntaxError) and error.filename:
         return f"{text} ({error.filename}:{error.lineno})"
