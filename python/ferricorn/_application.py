@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 
-from . import _core
+from . import _core, _log
 
 # Each worker would have these for itself; what only some need is imported where they do.
 TYPE_CHECKING = False
@@ -21,8 +21,9 @@ class ApplicationError(Exception):
     """The name of the application leads nowhere, or to something that is no application."""
 
 
-def prepare(pythonpath: str | None, variables: Iterable[tuple[str, str]]) -> None:
+def prepare(pythonpath: str | None, variables: Iterable[tuple[str, str]], level: str) -> None:
     """Makes the interpreter what the settings want it to be."""
+    _log.install(level)
     os.environ.update(variables)
     directories = [os.getcwd()]
     directories += [os.path.abspath(path) for path in (pythonpath or "").split(",") if path]

@@ -15,7 +15,7 @@ pub mod response;
 
 use std::fmt;
 
-pub use body::{Body, BodySender, FileRange, Pull, Segment, Source};
+pub use body::{Body, BodySender, Disconnected, FileRange, Pull, Segment, Source};
 pub use reply::{Later, Parts, Reply};
 pub use request::{Address, Peer, Request, RequestBody};
 pub use response::Response;
@@ -94,6 +94,64 @@ pub trait Factory {
 
     /// The new process, a worker's or a template's, has just begun.
     fn after_fork_child(&mut self) {}
+
+    /// Something has happened to the server's processes.
+    fn hook(&mut self, hook: Hook) {
+        let _ = hook;
+    }
+
+    /// Whether [`Hook::PreExec`] is wanted, for which an upgrade has to be forked in full.
+    fn hooks_exec(&self) -> bool {
+        false
+    }
+}
+
+/// What happens to the processes of a server, under the names of Gunicorn's hooks.
+///
+/// An arbiter tells the factory of the generation that is concerned, or else of the one whose settings it follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// The number of workers was set, from `old`. At start there is none.
+    WorkersChanged {
+        /// How many there are to be.
+        new: usize,
+        /// How many there were to be.
+        old: Option<usize>,
+    },
+    /// The arbiter has its pidfile.
+    OnStarting,
+    /// It has its sockets.
+    WhenReady,
+    /// It has loaded its settings again.
+    OnReload,
+    /// It is about to fork the worker that is the `age`-th of this server.
+    PreFork {
+        /// Counts the workers of a server, from 1 on.
+        age: u64,
+    },
+    /// It has forked it, or failed to.
+    Forked {
+        /// The worker's.
+        age: u64,
+        /// Its process, if there is one.
+        pid: Option<i32>,
+    },
+    /// In the new worker, after [`Factory::after_fork_child`] and before anything else.
+    PostFork {
+        /// The worker's.
+        age: u64,
+    },
+    /// A worker was told to stop at once.
+    WorkerInt,
+    /// The arbiter has reaped a worker.
+    ChildExit {
+        /// Its process.
+        pid: i32,
+    },
+    /// In the child that is to become the next arbiter, after [`Factory::after_fork_child`].
+    PreExec,
+    /// The arbiter's last act.
+    OnExit,
 }
 
 /// Why an application could not be loaded.

@@ -36,7 +36,7 @@ use template::Nursery;
 use upgrade::Successor;
 pub(crate) use upgrade::{Launch, Predecessor};
 
-use crate::app::Factory;
+use crate::app::{Factory, Hook};
 use crate::channel::{Channel, Message, Received};
 use crate::clock::Moment;
 use crate::error::Error;
@@ -108,6 +108,10 @@ pub(crate) struct Arbiter<'a> {
     followed: Generation,
     sockets: Sockets,
     workers: BTreeMap<i32, Option<Channel>>,
+    /// Workers that were forked, ever.
+    age: u64,
+    /// How many there are to be, as the factories were told.
+    told: usize,
     nursery: Nursery,
     scoreboard: &'static [Slot],
     /// `None` in a worker.
@@ -138,6 +142,7 @@ impl<'a> Arbiter<'a> {
     pub(crate) fn new(estate: Estate<'a>) -> io::Result<Self> {
         let Estate { plan, sockets, pidfile, notifier, launch, predecessor, replan } = estate;
         let pid = process::pid();
+        let told = plan.settings.workers;
         let seed = sys::now().as_nanos() ^ u64::from(pid.unsigned_abs()).rotate_left(32);
         Ok(Self {
             pid,
@@ -146,6 +151,8 @@ impl<'a> Arbiter<'a> {
             followed: FIRST_GENERATION,
             sockets,
             workers: BTreeMap::new(),
+            age: 0,
+            told,
             nursery: Nursery::default(),
             scoreboard: sys::shared_slots(state::MAX_CHILDREN)?,
             signals: Some(Signals::install(&SIGNALS.map(|row| row.signal))?),
@@ -172,6 +179,7 @@ impl<'a> Arbiter<'a> {
             self.sockets.unlink();
         }
         self.remove_pidfile();
+        self.hook(Hook::OnExit);
         exit.unwrap_or_default()
     }
 
@@ -316,7 +324,9 @@ impl<'a> Arbiter<'a> {
                 if heard.is_some() {
                     return heard;
                 }
-                self.workers.remove(&pid);
+                if self.workers.remove(&pid).is_some() {
+                    self.hook(Hook::ChildExit { pid });
+                }
                 self.look = true;
             }
             let code = self.handle(event).or_else(|| if exited { self.bury_template(pid) } else { None });
@@ -333,6 +343,7 @@ impl<'a> Arbiter<'a> {
         let mut actions = Vec::new();
         while let Some(event) = events.pop_front() {
             self.state.step(sys::now(), event, &mut actions);
+            self.tell_target();
             for action in actions.drain(..) {
                 match self.perform(action) {
                     Done::Silently => {}
@@ -342,6 +353,21 @@ impl<'a> Arbiter<'a> {
             }
         }
         None
+    }
+
+    /// Tells the factory that is followed.
+    fn hook(&self, hook: Hook) {
+        if let Some(plan) = self.plans.get(&self.followed) {
+            plan.borrow_mut().factory.hook(hook);
+        }
+    }
+
+    fn tell_target(&mut self) {
+        let new = self.state.target();
+        let old = std::mem::replace(&mut self.told, new);
+        if new != old {
+            self.hook(Hook::WorkersChanged { new, old: Some(old) });
+        }
     }
 
     fn perform(&mut self, action: Action) -> Done {
@@ -411,6 +437,9 @@ impl<'a> Arbiter<'a> {
                 let policy = plan.policy();
                 self.followed = generation;
                 self.plans.insert(generation, Rc::new(plan.into()));
+                let old = std::mem::replace(&mut self.told, policy.workers);
+                self.hook(Hook::WorkersChanged { new: policy.workers, old: Some(old) });
+                self.hook(Hook::OnReload);
                 Event::SettingsLoaded { generation, policy, rebound }
             }
             Err(error) => {
@@ -467,7 +496,8 @@ impl<'a> Arbiter<'a> {
     }
 
     fn upgrade(&mut self) -> Event {
-        match self.launch.succeed(&self.sockets, self.notifier.variables()) {
+        let plan = self.plans.get(&self.followed).map(Rc::clone);
+        match self.launch.succeed(&self.sockets, self.notifier.variables(), plan.as_deref()) {
             Ok(successor) => {
                 let pid = successor.pid;
                 self.successor = Some(successor);

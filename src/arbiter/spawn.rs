@@ -9,6 +9,7 @@ use super::children::Generation;
 use super::decision::Event;
 use super::template::Nursery;
 use super::{Arbiter, Plan};
+use crate::app::Hook;
 use crate::channel::Channel;
 use crate::process;
 use crate::scoreboard::Slot;
@@ -55,10 +56,16 @@ impl Arbiter<'_> {
         };
         let (ours, theirs) = Channel::pair()?;
         slot.clear();
-        let Some(pid) = fork_from(&plan)? else {
+        self.age += 1;
+        let age = self.age;
+        plan.borrow_mut().factory.hook(Hook::PreFork { age });
+        let forked = fork_from(&plan);
+        if let Ok(None) = forked {
             drop(ours);
-            self.be_worker(nr, generation, &mut plan.borrow_mut(), theirs, slot)
-        };
+            self.be_worker(nr, generation, &mut plan.borrow_mut(), theirs, slot);
+        }
+        plan.borrow_mut().factory.hook(Hook::Forked { age, pid: forked.as_ref().ok().copied().flatten() });
+        let pid = forked?.ok_or(io::ErrorKind::Other)?;
         self.workers.insert(pid, Some(ours));
         Ok(pid)
     }
@@ -74,6 +81,7 @@ impl Arbiter<'_> {
         let life = AssertUnwindSafe(|| {
             plan.factory.after_fork_child();
             self.forget();
+            plan.factory.hook(Hook::PostFork { age: self.age });
             let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
             match self.settle(generation, plan, "worker") {
                 Ok(()) => {

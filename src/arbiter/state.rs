@@ -277,6 +277,11 @@ impl State {
         if self.predecessor { Master::Second } else { Master::First }
     }
 
+    /// How many workers there are to be.
+    pub(crate) fn target(&self) -> usize {
+        self.current.target
+    }
+
     /// Whether another arbiter holds the same listeners, so that they must not be touched.
     pub(crate) fn shares_listeners(&self) -> bool {
         self.predecessor || !matches!(self.upgrade, Upgrade::None)

@@ -68,28 +68,41 @@ pub(crate) fn is_token_text(text: &[u8]) -> bool {
 pub(crate) fn is_value_text(text: &[u8]) -> bool {
     // Eight bytes at a time; the last eight may overlap those before. A tab is rare enough to be looked at again.
     if let Some(last) = text.last_chunk()
-        && text.as_chunks().0.iter().chain([last]).all(|word| !has_control(u64::from_ne_bytes(*word)))
+        && text.as_chunks().0.iter().chain([last]).fold(0, |marks, word| marks | controls(u64::from_le_bytes(*word)))
+            == 0
     {
         return true;
     }
     text.iter().all(|&byte| (byte >= b' ' || byte == b'\t') && byte != 0x7f)
 }
 
-/// Whether one of the eight bytes is below 0x20 or is 0x7f.
+/// Sets the high bits of bytes below 0x20 and of 0x7f. Above the first of them others may be set as well.
 #[inline]
-fn has_control(word: u64) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    let below = word.wrapping_sub(ONES * 0x20) & !word;
-    let without_delete = word ^ (ONES * 0x7f);
-    let delete = without_delete.wrapping_sub(ONES) & !without_delete;
-    (below | delete) & (ONES * 0x80) != 0
+pub(crate) fn controls(word: u64) -> u64 {
+    (word.wrapping_sub(ONES * 0x20) & !word & HIGHS) | equal(word, 0x7f)
 }
+
+/// Sets the high bits of these bytes. Above the first of them others may be set as well.
+#[inline]
+pub(crate) fn equal(word: u64, byte: u8) -> u64 {
+    let difference = word ^ (ONES * u64::from(byte));
+    difference.wrapping_sub(ONES) & !difference & HIGHS
+}
+
+const ONES: u64 = u64::MAX / 255;
+const HIGHS: u64 = ONES * 0x80;
 
 /// What a request target is made of: visible ASCII without `#`, which would begin a fragment, and the backslash, which some
 /// read as a slash.
 #[inline]
+pub(crate) fn is_target(byte: u8) -> bool {
+    is(TARGET, byte)
+}
+
+/// Whether all of it may stand in a target.
+#[inline]
 pub(crate) fn is_target_text(text: &[u8]) -> bool {
-    text.iter().all(|&byte| is(TARGET, byte))
+    text.iter().all(|&byte| is_target(byte))
 }
 
 /// Letters, digits, `-`, `.`, `_`: all that common host names have.

@@ -3,7 +3,9 @@
 //! Architecture invariant: nothing in here reads argv, the environment, a file or a process; `crate::cli` does.
 
 mod address;
+mod hooks;
 mod kinds;
+mod shown;
 mod table;
 mod trust;
 mod unsupported;
@@ -14,13 +16,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use address::{BindAddress, DEFAULT_PORT};
+pub(crate) use hooks::hook_named;
+pub use hooks::{HOOKS, HookName};
+pub use shown::{Value, names};
 #[cfg(test)]
 pub(crate) use table::Gunicorn;
 pub(crate) use table::{Section, Setting, TABLE};
 pub use trust::{Network, TrustedPeers};
 pub(crate) use unsupported::Unsupported;
-pub use value::Invalid;
-pub(crate) use value::{Host, Raw, Takes};
+pub(crate) use value::{Host, Takes};
+pub use value::{Invalid, Raw};
 
 /// When a PROXY header is expected at the start of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +39,18 @@ pub enum ProxyProtocol {
     V2,
     /// Either.
     Auto,
+}
+
+/// What becomes of header fields with an underscore in their name, which an environ cannot tell from those with a hyphen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderMap {
+    /// The application does not see them.
+    #[default]
+    Drop,
+    /// The request is refused.
+    Refuse,
+    /// The application sees them, whatever a proxy in front has checked.
+    Dangerous,
 }
 
 /// All settings, complete and checked. Names and meanings are Gunicorn's where it has the setting.
@@ -144,6 +161,10 @@ pub struct Settings {
 
     /// Directories that are put in front of Python's module path, with commas between them.
     pub pythonpath: Option<String>,
+    /// What becomes of header fields with an underscore in their name.
+    pub header_map: HeaderMap,
+    /// Names of those that a believed proxy may send all the same, in capitals; `*` is all.
+    pub forwarder_headers: Vec<String>,
 
     /// Files that answer for their directory.
     pub files_index: Vec<String>,
@@ -222,6 +243,8 @@ impl Default for Settings {
             loglevel: log::LevelFilter::Info,
             capture_output: false,
             pythonpath: None,
+            header_map: HeaderMap::Drop,
+            forwarder_headers: vec!["SCRIPT_NAME".to_owned(), "PATH_INFO".to_owned()],
             files_index: vec!["index.html".to_owned()],
             files_listing: false,
             files_dotfiles: false,

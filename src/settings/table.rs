@@ -2,8 +2,8 @@
 
 use super::Settings;
 use super::kinds::{
-    Addresses, Bytes, BytesOrAny, Count, FieldValues, Level, Log, Mode, Names, OptionalPath, OptionalText, Peers,
-    ProxyMode, Seconds, SomeSeconds, Switch, Target, Text, Variables, Workers,
+    Addresses, Bytes, BytesOrAny, Count, FieldNames, FieldValues, Level, Log, Mapping, Mode, Names, OptionalPath,
+    OptionalText, Peers, ProxyMode, Seconds, SomeSeconds, Switch, Target, Text, Variables, Workers,
 };
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
 
@@ -96,6 +96,11 @@ impl Setting {
     /// The first sentence of the documentation.
     pub(crate) fn summary(&self) -> &'static str {
         self.doc.split_once(". ").map_or(self.doc.trim_end_matches('.'), |(sentence, _)| sentence)
+    }
+
+    /// Whether a number may be given for it as such, other than permission bits.
+    pub(crate) fn takes_numbers(&self) -> bool {
+        ["INT", "INT|auto", "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar)
     }
 
     const fn alias(mut self, name: &'static str) -> Self {
@@ -524,6 +529,23 @@ pub(crate) static TABLE: &[Setting] = &[
         "Directories that are put in front of Python's module path, with commas between them."
     )
     .metavar("DIRS"),
+    setting!(
+        header_map: Mapping,
+        Python,
+        ["--header-map"],
+        Same,
+        "What becomes of a header field with an underscore in its name, which an environ cannot tell from one with a \
+         hyphen. `drop` hides it from the application, `refuse` answers with 400, and with `dangerous` the application \
+         sees it, whatever a proxy in front has checked."
+    ),
+    setting!(
+        forwarder_headers: FieldNames,
+        Python,
+        ["--forwarder-headers"],
+        Same,
+        "Header fields with an underscore in their name that a believed proxy may send all the same, with commas between \
+         them; `*` is all. `SCRIPT_NAME` is the application's place in the site."
+    ),
     setting!(
         files_index: Names,
         Files,

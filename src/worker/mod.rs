@@ -5,6 +5,7 @@ mod connection;
 mod date;
 mod engine;
 mod exchange;
+mod flusher;
 mod intake;
 mod mailbox;
 mod output;
@@ -25,7 +26,7 @@ use engine::Engine;
 use policy::Policy;
 use world::World;
 
-use crate::app::{Application, Factory, LoadError};
+use crate::app::{Application, Factory, Hook, LoadError};
 use crate::channel::{Channel, Message, Received};
 use crate::listener::Listener;
 use crate::logging::{self, access::AccessLog};
@@ -148,6 +149,11 @@ fn load(
         .unwrap_or_else(|_| Err(LoadError::boot("the application panicked while it was loaded")))
 }
 
+fn interrupt(factory: &mut dyn Factory) -> Life {
+    factory.hook(Hook::WorkerInt);
+    Life::Ended
+}
+
 impl Worker<'_> {
     fn live(&mut self, factory: &mut dyn Factory) -> i32 {
         loop {
@@ -178,7 +184,7 @@ impl Worker<'_> {
             match self.channel.receive() {
                 Received::Message(Message::Drain) => self.drain(factory, false),
                 Received::Message(Message::DrainQueue) => self.drain(factory, true),
-                Received::Message(Message::Stop) => return Life::Ended,
+                Received::Message(Message::Stop) => return interrupt(factory),
                 Received::Message(Message::Look) => self.engine.look(),
                 Received::Message(Message::Ready | Message::Born | Message::Begin | Message::Failed) => {}
                 Received::Nothing => return Life::GoOn,
@@ -194,7 +200,7 @@ impl Worker<'_> {
         for (signal, _) in self.signals.take() {
             match signal {
                 Signal::Term => self.drain(factory, false),
-                Signal::Int | Signal::Quit => return Life::Ended,
+                Signal::Int | Signal::Quit => return interrupt(factory),
                 Signal::Usr1 => {
                     self.reopen_logs();
                     factory.reopened();

@@ -108,25 +108,32 @@ pub(super) fn content_length(length: u64, out: &mut Vec<u8>) {
 /// What is wrong with it.
 #[inline]
 pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
-    // The commonest name need not be looked at byte by byte.
-    if name != b"Content-Type" && !grammar::is_token_text(name) {
+    if !grammar::is_token_text(name) {
         return Err(ResponseError::FieldName);
     }
-    if !grammar::is_value_text(grammar::trim_blanks(value)) {
-        return Err(ResponseError::FieldValue);
-    }
-    Ok(())
+    check_value(grammar::trim_blanks(value))
+}
+
+#[inline]
+fn check_value(value: &[u8]) -> Result<(), ResponseError> {
+    if grammar::is_value_text(value) { Ok(()) } else { Err(ResponseError::FieldValue) }
 }
 
 /// CRLF and `name: value`, if they may be sent.
 #[inline]
 fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
-    check_field(name, value)?;
     let value = grammar::trim_blanks(value);
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
+    // The commonest name need not be looked at byte by byte.
+    if name == b"Content-Type" {
+        check_value(value)?;
+        out.extend_from_slice(b"\r\nContent-Type: ");
+    } else {
+        check_field(name, value)?;
+        out.reserve(name.len() + value.len() + 4);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+    }
     out.extend_from_slice(value);
     Ok(())
 }
