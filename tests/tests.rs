@@ -13,6 +13,7 @@ mod faults;
 mod files;
 mod front_ends;
 mod logs;
+mod preload;
 mod process;
 mod reload;
 mod requests;
