@@ -8,7 +8,7 @@ import sys
 
 
 def other_threads() -> str | None:
-    """The names of this process's threads besides this one: Python's by theirs, others by what the system calls them."""
+    """The names of this process's threads besides this one; those that Python does not know by what the system calls them."""
     try:
         tasks = {int(task) for task in os.listdir("/proc/self/task")}
     except OSError:
@@ -21,13 +21,21 @@ def other_threads() -> str | None:
                 names.append(thread.name)
     # Who asks: a process is not asked for its workers by any other thread than its first.
     tasks.discard(os.getpid())
+    own = comm(os.getpid())
     for task in sorted(tasks):
-        try:
-            with open(f"/proc/self/task/{task}/comm") as file:
-                names.append(f"{file.read().strip()} (not Python's)")
-        except OSError:
-            pass
+        # A thread that was given no name has that of its process.
+        name = comm(task)
+        names.append(name if name and name != own else f"thread {task}")
     return ", ".join(names) or None
+
+
+def comm(task: int) -> str | None:
+    """What the system calls a thread."""
+    try:
+        with open(f"/proc/self/task/{task}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return None
 
 
 def freeze() -> None:

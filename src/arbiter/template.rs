@@ -363,6 +363,7 @@ impl Template<'_> {
             Ok(Fork::Parent(_)) => sys::exit_now(0),
             Err(error) => sys::exit_now(error.raw_os_error().unwrap_or(libc::EAGAIN)),
             Ok(Fork::Child) => {
+                self.plan.set_title("worker");
                 while getppid() == between {
                     sleep(LOOK);
                 }
@@ -391,7 +392,6 @@ impl Template<'_> {
         }
         plan.factory.after_fork_child();
         plan.factory.hook(Hook::PostFork { age });
-        plan.set_title("worker");
         let Some(slot) = scoreboard.get(nr) else { return BOOT_FAILED };
         let surroundings = Surroundings { nr, channel, listeners: &listeners, slot, settings: &plan.settings };
         worker::run(surroundings, plan.factory.as_mut(), Some(application))
