@@ -38,16 +38,8 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    const ALL: [Self; 8] = [
-        Self::Ready,
-        Self::Drain,
-        Self::DrainQueue,
-        Self::Stop,
-        Self::Look,
-        Self::Born,
-        Self::Begin,
-        Self::Failed,
-    ];
+    const ALL: [Self; 8] =
+        [Self::Ready, Self::Drain, Self::DrainQueue, Self::Stop, Self::Look, Self::Born, Self::Begin, Self::Failed];
 }
 
 /// What came in.

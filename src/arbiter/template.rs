@@ -103,7 +103,7 @@ impl Arbiter<'_> {
         let life = AssertUnwindSafe(|| {
             plan.factory.after_fork_child();
             self.forget();
-            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
+            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation, &plan.settings);
             let pid = process::pid();
             let booted = self
                 .settle(generation, plan, "template")
@@ -275,7 +275,8 @@ impl<'a> Template<'a> {
         channel: Channel,
     ) -> Result<Self, LoadError> {
         log::info!("Booting template with pid: {}", process::pid());
-        let signals = Signals::install(&LISTENED).map_err(|error| LoadError::boot(format!("signal handlers: {error}")))?;
+        let signals =
+            Signals::install(&LISTENED).map_err(|error| LoadError::boot(format!("signal handlers: {error}")))?;
         let application = worker::load_and_warm_up(plan.factory.as_mut(), &plan.settings)?;
         plan.factory.freeze();
         // What was needed for loading only would be copied whenever a worker uses it again.

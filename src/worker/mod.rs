@@ -6,11 +6,17 @@ mod date;
 mod engine;
 mod exchange;
 mod flusher;
+mod gateway;
 mod intake;
 mod mailbox;
 mod output;
+mod pace;
+mod peers;
 mod policy;
+mod pressure;
+mod queue;
 mod refusal;
+mod storage;
 mod timers;
 mod warmup;
 mod world;
@@ -112,7 +118,8 @@ fn boot<'a>(
         None => load_and_warm_up(factory, settings)?,
     };
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
-    let policy = Policy::from(settings);
+    let mut policy = Policy::from(settings);
+    policy.protocols = surroundings.listeners.iter().map(Listener::protocol).collect();
     let (engine, letterbox) =
         Engine::new(surroundings.listeners, policy.connections).map_err(|error| failed("event loop", &error))?;
     let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);
@@ -141,9 +148,7 @@ pub(crate) fn load_and_warm_up(
     Ok(application)
 }
 
-fn load(
-    load: impl FnOnce() -> Result<Box<dyn Application>, LoadError>,
-) -> Result<Box<dyn Application>, LoadError> {
+fn load(load: impl FnOnce() -> Result<Box<dyn Application>, LoadError>) -> Result<Box<dyn Application>, LoadError> {
     // The panic's message has been printed by the panic hook.
     catch_unwind(AssertUnwindSafe(load))
         .unwrap_or_else(|_| Err(LoadError::boot("the application panicked while it was loaded")))
