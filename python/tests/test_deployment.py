@@ -127,8 +127,9 @@ BROKEN = [
 ]
 
 
-def test_a_deploy_that_is_broken_takes_nothing_down(project, serve):
-    server = serve(sites.module("django"), "--workers", "2", env=environment(project))
+@pytest.mark.parametrize("options", [[], ["--preload", "--warmup", "/"]], ids=["", "preload"])
+def test_a_deploy_that_is_broken_takes_nothing_down(project, serve, options):
+    server = serve(sites.module("django"), "--workers", "2", *options, env=environment(project))
     workers = set(server.workers())
     with Load(server.client, {"/": is_hello, "/release": is_release("first", "second")}) as load:
         for what, module, old, new, said in BROKEN:
@@ -149,13 +150,14 @@ def test_a_deploy_that_is_broken_takes_nothing_down(project, serve):
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--preload"], ["--preload", "--warmup", "/"]], ids=["", "preload", "warmup"])
 @pytest.mark.parametrize("times", [3, pytest.param(100, marks=pytest.mark.soak)])
-def test_reloads_under_load_lose_nothing(project, serve, times):
-    server = serve(sites.module("django"), "--workers", "2", env=environment(project))
+def test_reloads_under_load_lose_nothing(project, serve, times, options):
+    server = serve(sites.module("django"), "--workers", "2", *options, env=environment(project))
     with Load(server.client, {"/": is_hello, "/stream?x=y": lambda r: r.body == b"0 y\n1 y\n2 y\n"}) as load:
         for _ in range(times):
             workers = set(server.workers())
             server.signal(signal.SIGHUP)
             wait_until("other workers", lambda: not workers & set(server.workers()) and len(server.workers()) == 2)
     assert load.lost == []
-    print(f"{times} reloads, {load.done} requests, none lost")
+    print(f"{times} reloads {' '.join(options)}: {load.done} requests, none lost")
