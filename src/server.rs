@@ -267,6 +267,14 @@ impl<F: Factory> Factory for Shared<F> {
         self.0.borrow_mut().load()
     }
 
+    fn freeze(&mut self) {
+        self.0.borrow_mut().freeze();
+    }
+
+    fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+        self.0.borrow_mut().adopt(application)
+    }
+
     fn ready(&mut self) {
         self.0.borrow_mut().ready();
     }

@@ -137,28 +137,28 @@ impl Wsgi {
         mut observed: Option<Observed>,
     ) -> Result<(), Failure> {
         let Prepared { started, mut content } = prepared;
-        let written = started.written.as_slice();
+        let written = started.written;
         let declared = started.declared;
-        let length = |known: Option<u64>| declared.or(known).map_or(Length::Unknown, Length::Known);
         if let Some(observed) = &mut observed {
             observed.respond(py, (started.status(), started.reason()), started.fields(), declared);
             if request.method() != "HEAD" {
-                observed.sent(written.len() as u64 + content.known());
+                observed.sent(written + content.known());
             }
         }
         let _until_sent = content.observe(observed);
         let (first, rest, known): (&[u8], Body, Option<u64>) = match &content {
-            Content::One(bytes) if written.is_empty() && bytes.as_bytes().len() <= COPIED => {
+            Content::One(bytes) if bytes.as_bytes().len() <= COPIED => {
                 let bytes = bytes.as_bytes();
                 (bytes, Body::Empty, Some(bytes.len() as u64))
             }
             _ => {
                 self.joined.clear();
-                self.joined.extend_from_slice(written);
-                let (rest, known) = content.into_rest(&mut self.joined, &self.callbacks.responder, declared, py);
+                let left = declared.map(|declared| declared.saturating_sub(written));
+                let (rest, known) = content.into_rest(&mut self.joined, &self.callbacks.responder, left, py);
                 (self.joined.as_slice(), rest, known)
             }
         };
+        let known = known.map(|known| known + written);
         if let (Some(declared), Some(known)) = (declared, known)
             && declared != known
             && request.method() != "HEAD"
@@ -170,12 +170,17 @@ impl Wsgi {
                 request.target()
             );
         }
+        if written > 0 {
+            reply.finish(first, rest);
+            self.spare = started;
+            return Ok(());
+        }
         let mut fields = started.fields();
         let sent = reply.send_parts(Parts {
             status: started.status(),
             reason: started.reason(),
             fields: &mut fields,
-            length: length(known),
+            length: declared.or(known).map_or(Length::Unknown, Length::Known),
             first,
             rest,
         });
@@ -221,6 +226,9 @@ impl Application for Wsgi {
         };
         if let Err((failure, reply)) = self.respond(py, environ, request, reply) {
             match failure {
+                Failure::Raised(error) if self.callbacks.responder.get().is_disconnected(py) => {
+                    log::debug!("{}: {error}", name("The client has gone during"));
+                }
                 Failure::Raised(error) => errors::log(py, &name("Error handling request"), &error),
                 Failure::Unsendable(problem) => log::error!("{}: {problem}", name("Error handling request")),
             }

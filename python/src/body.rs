@@ -96,6 +96,8 @@ pub(crate) struct Stream {
     responder: Option<Py<Responder>>,
     /// Bytes that may still be sent, if the application has said how many there are.
     left: Option<u64>,
+    /// A piece that is not copied.
+    large: Option<Bytes>,
     ended: bool,
 }
 
@@ -112,7 +114,7 @@ impl Stream {
             Some(result) => returned.context.run(py, || result.bind(py).try_iter())??.into_any().unbind(),
             None => py.None(),
         };
-        Ok(Self { iterator, returned, responder: None, left: None, ended: false })
+        Ok(Self { iterator, returned, responder: None, left: None, large: None, ended: false })
     }
 
     /// The next piece, empty ones left out.
@@ -168,13 +170,17 @@ impl Stream {
                 Pull::End
             }
             Ok(Piece::Bytes(bytes)) => {
-                let bytes = bytes.as_bytes();
+                let length = bytes.as_bytes().len();
                 // What is too much is cut off where the response is framed.
-                out.extend_from_slice(bytes);
                 if let Some(observed) = &mut self.returned.observed {
-                    observed.sent(bytes.len() as u64);
+                    observed.sent(length as u64);
                 }
-                match self.left.map(|left| left.checked_sub(bytes.len() as u64)) {
+                if length > COPIED {
+                    self.large = Some(Bytes::from_owner(PyBackedBytes::from(bytes)));
+                } else {
+                    out.extend_from_slice(bytes.as_bytes());
+                }
+                match self.left.map(|left| left.checked_sub(length as u64)) {
                     None => Pull::More,
                     Some(Some(left)) => {
                         self.left = Some(left);
@@ -186,7 +192,9 @@ impl Stream {
                             self.returned.name
                         );
                         // PEP 3333: stop iterating when enough has been sent.
-                        Pull::End
+                        self.ended = true;
+                        self.left = None;
+                        Pull::More
                     }
                 }
             }
@@ -201,6 +209,10 @@ impl Stream {
 impl Source for Stream {
     fn pull(&mut self, _waker: &Waker, out: &mut Vec<u8>) -> Pull {
         Python::attach(|py| self.piece(py, out))
+    }
+
+    fn take_piece(&mut self) -> Option<Bytes> {
+        self.large.take()
     }
 }
 

@@ -30,8 +30,8 @@ pub(crate) struct PythonFactory {
     variables: Vec<(String, String)>,
     surroundings: Surroundings,
     watch: Option<Watch>,
-    /// Of threads that the arbiter has and workers will not.
-    warned: bool,
+    /// Threads that this process has and workers will not, as of the last warning.
+    threads: Option<String>,
 }
 
 impl CalledByWorker for PythonFactory {}
@@ -49,7 +49,7 @@ impl PythonFactory {
                 forwarder_headers: settings.forwarder_headers.clone(),
             },
             watch: None,
-            warned: false,
+            threads: None,
         }
     }
 
@@ -103,6 +103,14 @@ impl Factory for PythonFactory {
         }
     }
 
+    fn freeze(&mut self) {
+        let py = ffi::attached(self);
+        let frozen = py.import("ferricorn._application").and_then(|module| module.call_method0("freeze"));
+        if let Err(error) = frozen {
+            errors::log(py, "Exception after loading the application", &error);
+        }
+    }
+
     fn ready(&mut self) {
         let py = ffi::attached(self);
         if let Some(hooks) = &self.hooks {
@@ -138,12 +146,14 @@ impl Factory for PythonFactory {
 
     fn before_fork(&mut self) {
         let py = ffi::attached(self);
-        if !self.warned {
-            self.warned = true;
-            let names = py.import("ferricorn._application").and_then(|module| module.call_method0("other_threads"));
-            if let Ok(Some(names)) = names.and_then(|names| names.extract::<Option<String>>()) {
+        let names = py.import("ferricorn._application").and_then(|module| module.call_method0("other_threads"));
+        if let Ok(names) = names.and_then(|names| names.extract::<Option<String>>())
+            && names != self.threads
+        {
+            if let Some(names) = &names {
                 log::warn!("Workers will not have the threads that were started before the fork: {names}");
             }
+            self.threads = names;
         }
         ffi::before_fork(py);
     }

@@ -238,18 +238,18 @@ impl Context {
     }
 }
 
-/// A reply that callbacks may use while the application is being called.
+/// A reply that callbacks may use while the application is being called, and a mark of the thread that calls it.
 #[derive(Default)]
-pub(crate) struct LentReply(Option<NonNull<Reply<'static>>>);
+pub(crate) struct LentReply(Option<(NonNull<Reply<'static>>, usize)>);
 
-// SAFETY: it is used only under the interpreter's lock, while the thread that lent the reply is inside a call into Python;
-// so it is used by one thread at a time, and passing the lock on orders the accesses.
+// SAFETY: it is used only under the interpreter's lock, while the thread that lent the reply is inside a call into Python,
+// or by that thread; so it is used by one thread at a time, and passing the lock on orders the accesses.
 unsafe impl Send for LentReply {}
 
 impl LentReply {
     /// Lends `reply`. It must be taken back ([`Self::default`]) before `reply` is used or dropped; [`Loan`] sees to that.
     fn new(reply: &mut Reply<'_>) -> Self {
-        Self(Some(NonNull::from(reply).cast()))
+        Self(Some((NonNull::from(reply).cast(), thread_mark())))
     }
 
     /// Whether it is lent at the moment.
@@ -261,8 +261,33 @@ impl LentReply {
     pub(crate) fn with<R>(&mut self, _py: Python<'_>, act: impl FnOnce(&mut Reply<'_>) -> R) -> Option<R> {
         // SAFETY: it was made from a unique reference that nobody uses until it is taken back; `&mut self` and the lock
         // of the interpreter keep others out, and `act` cannot keep it, as its lifetime is any.
-        self.0.map(|mut reply| act(unsafe { reply.as_mut() }))
+        self.0.map(|(mut reply, _)| act(unsafe { reply.as_mut() }))
     }
+
+    /// Whether this is the thread that lent it, which cannot take it back meanwhile.
+    pub(crate) fn is_of_this_thread(&self) -> bool {
+        self.0.is_some_and(|(_, thread)| thread == thread_mark())
+    }
+
+    /// The same while other threads of Python's run; only on the thread that lent it.
+    pub(crate) fn with_detached<R>(&mut self, py: Python<'_>, act: impl FnOnce(&mut Reply<'_>) -> R) -> Option<R> {
+        let (mut reply, _) = self.0.filter(|_| self.is_of_this_thread())?;
+        let mut act = Some(act);
+        let mut result = None;
+        detached(py, &mut || {
+            // SAFETY: it was made from a unique reference that this very thread, which is inside the call that it was
+            // lent for, will not use before it comes back from here; `&mut self` keeps others out.
+            result = act.take().map(|act| act(unsafe { reply.as_mut() }));
+        });
+        result
+    }
+}
+
+/// Tells threads apart.
+#[inline]
+fn thread_mark() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark) as usize)
 }
 
 /// The time for which a reply is lent.

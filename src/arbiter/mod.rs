@@ -12,6 +12,7 @@ mod simulator;
 mod sockets;
 mod spawn;
 mod state;
+mod template;
 mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +32,7 @@ use decision::{Action, Event, Notification, Policy, Sent};
 use notice::Notice;
 pub(crate) use sockets::{Legacy, Sockets};
 use state::{FIRST_GENERATION, State};
+use template::Nursery;
 use upgrade::Successor;
 pub(crate) use upgrade::{Launch, Predecessor};
 
@@ -80,6 +82,7 @@ impl Plan {
             boot_timeout: self.settings.boot_timeout,
             graceful_timeout: self.settings.graceful_timeout,
             daemon: self.settings.daemon,
+            preload: self.settings.preload_app,
         }
     }
 }
@@ -109,6 +112,7 @@ pub(crate) struct Arbiter<'a> {
     age: u64,
     /// How many there are to be, as the factories were told.
     told: usize,
+    nursery: Nursery,
     scoreboard: &'static [Slot],
     /// `None` in a worker.
     signals: Option<Signals>,
@@ -149,6 +153,7 @@ impl<'a> Arbiter<'a> {
             workers: BTreeMap::new(),
             age: 0,
             told,
+            nursery: Nursery::default(),
             scoreboard: sys::shared_slots(state::MAX_CHILDREN)?,
             signals: Some(Signals::install(&SIGNALS.map(|row| row.signal))?),
             pidfile,
@@ -187,6 +192,8 @@ impl<'a> Arbiter<'a> {
         let predecessor = self.predecessor.as_ref().map(|predecessor| &predecessor.channel);
         let links = self.workers.iter().filter_map(|(pid, channel)| Some((Source::Worker(*pid), channel.as_ref()?)));
         let links = links
+            .chain(self.nursery.templates().map(|(pid, channel)| (Source::Template(pid), channel)))
+            .chain(self.nursery.expected().map(|(nr, channel)| (Source::Expected(nr), channel)))
             .chain(successor.map(|channel| (Source::Successor, channel)))
             .chain(predecessor.map(|channel| (Source::Predecessor, channel)));
         let (mut sources, mut fds): (Vec<_>, Vec<_>) =
@@ -225,6 +232,8 @@ impl<'a> Arbiter<'a> {
             let exit = match source {
                 Source::Signals => None,
                 Source::Worker(pid) => self.hear_worker(pid),
+                Source::Template(pid) => self.hear_template(pid),
+                Source::Expected(nr) => self.hear_expected(nr, None),
                 Source::Successor => self.hear_successor(),
                 Source::Predecessor => self.hear_predecessor(),
             };
@@ -308,16 +317,21 @@ impl<'a> Arbiter<'a> {
                 Change::Stopped => Event::Halted { pid },
                 Change::Continued => Event::Continued { pid },
             };
-            if matches!(event, Event::Exited { .. }) {
+            let exited = matches!(event, Event::Exited { .. });
+            if exited {
                 // What it said before it ended comes first.
-                self.hear_worker(pid);
+                let heard = self.prepare_to_reap(pid).or_else(|| self.hear_worker(pid));
+                if heard.is_some() {
+                    return heard;
+                }
                 if self.workers.remove(&pid).is_some() {
                     self.hook(Hook::ChildExit { pid });
                 }
                 self.look = true;
             }
-            if let Some(code) = self.handle(event) {
-                return Some(code);
+            let code = self.handle(event).or_else(|| if exited { self.bury_template(pid) } else { None });
+            if code.is_some() {
+                return code;
             }
         }
         None
@@ -359,6 +373,8 @@ impl<'a> Arbiter<'a> {
     fn perform(&mut self, action: Action) -> Done {
         match action {
             Action::Fork { nr, generation } => return Done::Answer(self.fork(nr, generation)),
+            Action::ForkTemplate { generation } => return Done::Answer(self.fork_template(generation)),
+            Action::Ask { template, nr, .. } => return self.ask(template, nr).map_or(Done::Silently, Done::Answer),
             Action::Send { pid, signal } => send(pid, signal.number()),
             Action::Drain { pid, queue } => {
                 self.say(pid, if queue { Message::DrainQueue } else { Message::Drain });
@@ -401,7 +417,8 @@ impl<'a> Arbiter<'a> {
     }
 
     fn say(&self, pid: i32, message: Message) {
-        let Some(Some(channel)) = self.workers.get(&pid) else { return };
+        let worker = self.workers.get(&pid).and_then(Option::as_ref);
+        let Some(channel) = worker.or_else(|| self.nursery.channel(pid)) else { return };
         if let Err(error) = channel.send(message) {
             log::debug!("Worker (pid:{pid}) does not listen: {error}");
         }
@@ -535,6 +552,9 @@ struct Woken(Vec<Source>);
 enum Source {
     Signals,
     Worker(i32),
+    Template(i32),
+    /// The worker with that number, which a template was asked for.
+    Expected(usize),
     Successor,
     Predecessor,
 }

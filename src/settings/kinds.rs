@@ -69,6 +69,28 @@ impl Kind<Option<String>> for OptionalText {
     }
 }
 
+/// What a request asks for: a path with or without a query. Empty for none.
+pub(crate) struct Target;
+
+impl Shape for Target {
+    const METAVAR: &'static str = "PATH";
+}
+
+impl Kind<Option<String>> for Target {
+    fn read(raw: &Raw, host: Host) -> Result<Option<String>, Invalid> {
+        let target = OptionalText::read(raw, host)?;
+        let fits = |target: &String| target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        match target {
+            Some(target) if !fits(&target) => Err(Invalid::new("a path that begins with / and has no blanks, as `/health`")),
+            target => Ok(target),
+        }
+    }
+
+    fn show(value: &Option<String>) -> Option<String> {
+        OptionalText::show(value)
+    }
+}
+
 /// A log: a path, or `-`.
 pub(crate) struct Log;
 

@@ -74,6 +74,10 @@ pub struct Settings {
 
     /// Worker processes.
     pub workers: usize,
+    /// Load the application once, in a template process that workers are forked from.
+    pub preload_app: bool,
+    /// Target of a request that the application answers where it is loaded, before anybody else's.
+    pub warmup: Option<String>,
     /// Connections that a worker holds at most.
     pub worker_connections: usize,
     /// How long one call of the application may take; `None` is for ever.
@@ -194,6 +198,8 @@ impl Default for Settings {
             backlog: 2048,
             socket_mode: 0o660,
             workers: 1,
+            preload_app: false,
+            warmup: None,
             worker_connections: 1000,
             timeout: Some(Duration::from_secs(30)),
             boot_timeout: Some(Duration::from_secs(300)),

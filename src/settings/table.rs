@@ -3,7 +3,7 @@
 use super::Settings;
 use super::kinds::{
     Addresses, Bytes, BytesOrAny, Count, FieldNames, FieldValues, Level, Log, Mapping, Mode, Names, OptionalPath,
-    OptionalText, Peers, ProxyMode, Seconds, SomeSeconds, Switch, Text, Variables, Workers,
+    OptionalText, Peers, ProxyMode, Seconds, SomeSeconds, Switch, Target, Text, Variables, Workers,
 };
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
 
@@ -213,6 +213,28 @@ pub(crate) static TABLE: &[Setting] = &[
         "The number of worker processes. `auto` is one for each processor that the server may use."
     )
     .variable("WEB_CONCURRENCY"),
+    setting!(
+        preload_app: Switch,
+        Workers,
+        ["--preload"],
+        Differs(
+            "A process of its own loads the application, not the arbiter: HUP loads new code, and code that cannot be \
+             loaded leaves the old in service."
+        ),
+        "Load the application once, in a template process from which workers are forked: they share its memory, and \
+         start within milliseconds. Threads and connections that the application opens while it is loaded are not the \
+         workers' to use."
+    ),
+    setting!(
+        warmup: Target,
+        Workers,
+        ["--warmup"],
+        Lacks,
+        "A path that the application is asked for (with GET, before it serves anybody) where it is loaded: in the template \
+         with `preload_app`, else in each worker before it is ready. What the first request loads or fills is shared, \
+         or at least not waited for. An answer of 500 or more is logged and changes nothing."
+    )
+    .metavar("PATH"),
     setting!(
         worker_connections: Count<1, { M }>,
         Workers,

@@ -102,7 +102,6 @@ const ALL: &[Unsupported] = &[
         &["false"],
         "a trace of every line helps nobody in a server; `kill -USR2` to a worker logs its stacks",
     ),
-    refused("preload_app", &["--preload"], Nothing, &["false"], PYTHON),
     refused(
         "reuse_port",
         &["--reuse-port"],

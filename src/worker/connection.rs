@@ -368,6 +368,8 @@ impl Connection {
             ticket: self.ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         world.slot.begin_call(crate::sys::now_coarse());
@@ -467,6 +469,8 @@ impl Connection {
             ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         turn.answer(&mut response);
@@ -506,11 +510,12 @@ impl Connection {
             }
         }
         while let Some(output) = &mut self.output {
+            let World { scratch, flusher, policy, .. } = &mut *world;
             let (flushed, count) =
-                output.flush(self.socket.as_fd(), &mut self.machine, &mut world.scratch, world.policy.sendfile);
+                output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, policy.sendfile);
             self.moved += count;
             match flushed {
-                Flushed::Everything => self.output_done(world),
+                Flushed::Everything | Flushed::Ended => self.output_done(world),
                 Flushed::Blocked => return Sent::Stop(Next::Wait),
                 Flushed::Starved => {
                     self.deadline = None;
@@ -534,7 +539,7 @@ impl Connection {
         self.deadline = Some(world.now + world.policy.send.window);
     }
 
-    /// Everything that was ready has been sent; ends the response if one was being streamed.
+    /// Everything that was ready has been sent, or the body has ended; ends the response if one was being streamed.
     fn output_done(&mut self, world: &mut World) {
         if self.stage == Stage::Sending
             && let Some(output) = &mut self.output
