@@ -164,8 +164,8 @@ def life(server):
     return answers
 
 
-@pytest.mark.parametrize("daring", [False, True])
-def test_hooks_are_called_as_gunicorn_calls_them(tmp_path, serve, daring):
+@pytest.mark.parametrize("daring, arguments", [(False, []), (True, []), (False, ["--preload"])])
+def test_hooks_are_called_as_gunicorn_calls_them(tmp_path, serve, daring, arguments):
     """With `daring`, they have fewer arguments and odder kinds, all of which Gunicorn takes, too."""
     configuration = CONFIGURATION
     if daring:
@@ -174,7 +174,7 @@ def test_hooks_are_called_as_gunicorn_calls_them(tmp_path, serve, daring):
     found, answers = {}, {}
     for name, command in COMMANDS.items():
         directory = project(tmp_path / name, configuration)
-        server = serve_in(serve, directory, command)
+        server = serve_in(serve, directory, command, *arguments)
         answers[name] = life(server)
         found[name] = by_process(server)
     assert [status for status, _ in answers["ferricorn"]] == [200, 200, 500]

@@ -82,7 +82,10 @@ impl Notice {
     /// How grave it is; `None` is critical, a level that `log` does not have.
     pub(crate) fn level(&self) -> Option<log::Level> {
         Some(match self {
-            Self::Overdue { .. } | Self::BootOverdue { .. } | Self::TemplateOverdue { .. } | Self::TemplateStuck { .. } => {
+            Self::Overdue { .. }
+            | Self::BootOverdue { .. }
+            | Self::TemplateOverdue { .. }
+            | Self::TemplateStuck { .. } => {
                 return None;
             }
             Self::TemplateGone { status: Status::Code(0) | Status::Signal(libc::SIGTERM), .. } => log::Level::Info,
@@ -139,7 +142,11 @@ impl fmt::Display for Notice {
             }
             Self::TemplateGone { pid, status, own } => {
                 let hint = *status == Status::Signal(libc::SIGKILL) && !own;
-                write!(f, "Template (pid:{pid}) has gone: {status}{}", if hint { ". Perhaps out of memory?" } else { "" })
+                write!(
+                    f,
+                    "Template (pid:{pid}) has gone: {status}{}",
+                    if hint { ". Perhaps out of memory?" } else { "" }
+                )
             }
             Self::TemplateOverdue { pid } => {
                 write!(f, "TEMPLATE TIMEOUT (pid:{pid}): it did not load the application in time")

@@ -608,7 +608,14 @@ fn some_policy(random: &mut Random, daemon: bool) -> Policy {
     let (timeout, boot_timeout, graceful_timeout) = (seconds(30), seconds(60), seconds(30));
     let mut some = |duration| (random.below(4) != 0).then_some(duration);
     let (timeout, boot_timeout) = (some(timeout), some(boot_timeout));
-    Policy { workers: 1 + random.below(5) as usize, timeout, boot_timeout, graceful_timeout, daemon, preload: random.below(3) == 0 }
+    Policy {
+        workers: 1 + random.below(5) as usize,
+        timeout,
+        boot_timeout,
+        graceful_timeout,
+        daemon,
+        preload: random.below(3) == 0,
+    }
 }
 
 fn some_quality(random: &mut Random) -> Quality {

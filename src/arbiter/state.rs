@@ -270,7 +270,10 @@ impl State {
         let fork = self.next_fork().map(|(at, _)| at);
         let template = self.next_template().map(|(at, _)| at);
         let child = [child, self.templates_due().map(|due| due.max(self.excused))].into_iter().flatten().min();
-        [child, upgrade, fork, template, self.queued_reload.filter(|_| self.loading.is_none())].into_iter().flatten().min()
+        [child, upgrade, fork, template, self.queued_reload.filter(|_| self.loading.is_none())]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn master(&self) -> Master {

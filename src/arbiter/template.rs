@@ -28,7 +28,7 @@ use super::children::Generation;
 use super::decision::Event;
 use super::spawn::{BOOT_FAILED, fork_from};
 use super::{Arbiter, Plan};
-use crate::app::{Application, LoadError};
+use crate::app::{Application, Hook, LoadError};
 use crate::channel::{Birth, Channel, Message, Order, Received};
 use crate::listener::Listener;
 use crate::logging;
@@ -49,7 +49,9 @@ pub(super) struct Nursery {
 #[derive(Debug)]
 struct Expected {
     nr: usize,
+    age: u64,
     template: i32,
+    generation: Generation,
     channel: Channel,
 }
 
@@ -122,17 +124,30 @@ impl Arbiter<'_> {
     }
 
     /// Has a template fork a worker. `None` if the answer is yet to come.
-    pub(super) fn ask(&mut self, template: i32, nr: usize) -> Option<Event> {
-        match self.try_ask(template, nr) {
+    pub(super) fn ask(&mut self, template: i32, nr: usize, generation: Generation) -> Option<Event> {
+        self.age += 1;
+        let age = self.age;
+        self.hook_for(generation, Hook::PreFork { age });
+        match self.try_ask(template, nr, age) {
             Ok(channel) => {
-                self.nursery.expected.push(Expected { nr, template, channel });
+                self.nursery.expected.push(Expected { nr, age, template, generation, channel });
                 None
             }
-            Err(error) => Some(Event::ForkFailed { nr, errno: error.raw_os_error().unwrap_or_default() }),
+            Err(error) => {
+                self.hook_for(generation, Hook::Forked { age, pid: None });
+                Some(Event::ForkFailed { nr, errno: error.raw_os_error().unwrap_or_default() })
+            }
         }
     }
 
-    fn try_ask(&mut self, template: i32, nr: usize) -> io::Result<Channel> {
+    /// Tells a generation's factory.
+    fn hook_for(&self, generation: Generation, hook: Hook) {
+        if let Some(plan) = self.plans.get(&generation) {
+            plan.borrow_mut().factory.hook(hook);
+        }
+    }
+
+    fn try_ask(&mut self, template: i32, nr: usize, age: u64) -> io::Result<Channel> {
         let (Some(slot), Ok(number)) = (self.scoreboard.get(nr), u32::try_from(nr)) else {
             debug_assert!(false, "no slot {nr}");
             return Err(io::ErrorKind::InvalidInput.into());
@@ -141,7 +156,7 @@ impl Arbiter<'_> {
         let (ours, theirs) = Channel::pair()?;
         ours.ask_credentials()?;
         slot.clear();
-        channel.order(number, &theirs)?;
+        channel.order(number, age, &theirs)?;
         Ok(ours)
     }
 
@@ -156,7 +171,8 @@ impl Arbiter<'_> {
                 Received::Message(Message::Failed) => {
                     let expected = self.nursery.expected.iter().find(|expected| expected.template == pid);
                     let nr = expected.map(|expected| expected.nr);
-                    if let Some(Expected { nr, .. }) = nr.and_then(|nr| self.nursery.take(nr)) {
+                    if let Some(Expected { nr, age, generation, .. }) = nr.and_then(|nr| self.nursery.take(nr)) {
+                        self.hook_for(generation, Hook::Forked { age, pid: None });
                         // The template has logged which error it was.
                         let code = self.handle(Event::ForkFailed { nr, errno: libc::EAGAIN });
                         if code.is_some() {
@@ -182,16 +198,20 @@ impl Arbiter<'_> {
         if birth == Birth::Awaited {
             return None;
         }
-        let Expected { channel, .. } = self.nursery.take(nr)?;
+        let Expected { channel, age, generation, .. } = self.nursery.take(nr)?;
         let known = |pid: &i32| self.workers.contains_key(pid) || self.nursery.templates.contains_key(pid);
         match birth {
             Birth::Of(pid) if !known(&pid) && (Some(pid) == reaped || sys::is_child(pid)) => {
                 // If it cannot be told, it is about to be reaped.
                 let _ = channel.send(Message::Begin);
                 self.workers.insert(pid, Some(channel));
+                self.hook_for(generation, Hook::Forked { age, pid: Some(pid) });
                 self.handle(Event::Forked { nr, pid })
             }
-            _ => self.handle(Event::Unborn { nr }),
+            _ => {
+                self.hook_for(generation, Hook::Forked { age, pid: None });
+                self.handle(Event::Unborn { nr })
+            }
         }
     }
 
@@ -217,7 +237,8 @@ impl Arbiter<'_> {
             if code.is_some() {
                 return code;
             }
-            if self.nursery.take(nr).is_some() {
+            if let Some(Expected { age, generation, .. }) = self.nursery.take(nr) {
+                self.hook_for(generation, Hook::Forked { age, pid: None });
                 let code = self.handle(Event::Unborn { nr });
                 if code.is_some() {
                     return code;
@@ -253,7 +274,8 @@ impl<'a> Template<'a> {
         channel: Channel,
     ) -> Result<Self, LoadError> {
         log::info!("Booting template with pid: {}", process::pid());
-        let signals = Signals::install(&LISTENED).map_err(|error| LoadError::boot(format!("signal handlers: {error}")))?;
+        let signals =
+            Signals::install(&LISTENED).map_err(|error| LoadError::boot(format!("signal handlers: {error}")))?;
         let application = worker::load_and_warm_up(plan.factory.as_mut(), &plan.settings)?;
         plan.factory.freeze();
         if !plan.factory.has_threads() && sys::has_other_threads() {
@@ -285,9 +307,9 @@ impl<'a> Template<'a> {
             match self.channel.receive_order() {
                 Order::Nothing => {}
                 Order::Stop => return 0,
-                Order::Fork(nr, channel) => {
+                Order::Fork { nr, age, channel } => {
                     if self.fork() {
-                        return self.be_worker(nr as usize, channel);
+                        return self.be_worker(nr as usize, age, channel);
                     }
                 }
             }
@@ -348,7 +370,7 @@ impl Template<'_> {
     }
 
     /// Goes on as a worker.
-    fn be_worker(self, nr: usize, channel: Channel) -> i32 {
+    fn be_worker(self, nr: usize, age: u64, channel: Channel) -> i32 {
         let Self { plan, application, listeners, scoreboard, arbiter, channel: template, signals } = self;
         drop(template);
         signals.forget();
@@ -367,6 +389,7 @@ impl Template<'_> {
             Ok(false) | Err(_) => return 0,
         }
         plan.factory.after_fork_child();
+        plan.factory.hook(Hook::PostFork { age });
         plan.set_title("worker");
         let Some(slot) = scoreboard.get(nr) else { return BOOT_FAILED };
         let surroundings = Surroundings { nr, channel, listeners: &listeners, slot, settings: &plan.settings };

@@ -79,9 +79,13 @@ impl Shape for Target {
 impl Kind<Option<String>> for Target {
     fn read(raw: &Raw, host: Host) -> Result<Option<String>, Invalid> {
         let target = OptionalText::read(raw, host)?;
-        let fits = |target: &String| target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        let fits = |target: &String| {
+            target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        };
         match target {
-            Some(target) if !fits(&target) => Err(Invalid::new("a path that begins with / and has no blanks, as `/health`")),
+            Some(target) if !fits(&target) => {
+                Err(Invalid::new("a path that begins with / and has no blanks, as `/health`"))
+            }
             target => Ok(target),
         }
     }

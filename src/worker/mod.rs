@@ -141,9 +141,7 @@ pub(crate) fn load_and_warm_up(
     Ok(application)
 }
 
-fn load(
-    load: impl FnOnce() -> Result<Box<dyn Application>, LoadError>,
-) -> Result<Box<dyn Application>, LoadError> {
+fn load(load: impl FnOnce() -> Result<Box<dyn Application>, LoadError>) -> Result<Box<dyn Application>, LoadError> {
     // The panic's message has been printed by the panic hook.
     catch_unwind(AssertUnwindSafe(load))
         .unwrap_or_else(|_| Err(LoadError::boot("the application panicked while it was loaded")))

@@ -118,10 +118,11 @@ impl World {
             killed: false,
             dead: false,
         });
-        let boot = self.now + Duration::from_nanos(self.random.below(match quality {
-            Quality::SlowBoot => 40 * SECOND,
-            _ => 50 * MILLISECOND,
-        }));
+        let boot = self.now
+            + Duration::from_nanos(self.random.below(match quality {
+                Quality::SlowBoot => 40 * SECOND,
+                _ => 50 * MILLISECOND,
+            }));
         match quality {
             Quality::Flaky if self.random.below(2) == 0 => self.at(boot, Happening::TemplateDies(pid, Death::Code(1))),
             Quality::BootFails(code) if code >= 0 => self.at(boot, Happening::TemplateDies(pid, Death::Code(code))),

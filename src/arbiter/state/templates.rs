@@ -5,9 +5,7 @@
 
 use super::super::children::{Cause, Child, Generation, Phase, Status};
 use super::workers::abort;
-use super::{
-    Action, BOOT_DELAY, Cohort, Duration, KILLED_BOOTS, Moment, Notice, QUICK, STABLE, Sent, State, jittered,
-};
+use super::{Action, BOOT_DELAY, Cohort, Duration, KILLED_BOOTS, Moment, Notice, QUICK, STABLE, Sent, State, jittered};
 
 /// The template of a generation, until it is reaped.
 #[derive(Clone, Copy, Debug)]
@@ -78,9 +76,8 @@ impl State {
 
     /// Lets the templates go that no generation needs.
     pub(super) fn trim_templates(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let needed = [Some(&self.current), self.fallback.as_ref()].map(|cohort| {
-            cohort.filter(|cohort| cohort.needs_template()).map(|cohort| cohort.generation)
-        });
+        let needed = [Some(&self.current), self.fallback.as_ref()]
+            .map(|cohort| cohort.filter(|cohort| cohort.needs_template()).map(|cohort| cohort.generation));
         let idle = |template: &&mut Template| template.is_staying() && !needed.contains(&Some(template.generation));
         for template in self.templates.iter_mut().filter(idle) {
             leave(template, now, out);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    ABORT, Action, BOOT_DELAY, CRASH_DELAY, Cause, Child, FORK_DELAY, FORK_LOG, GIVE_UP, KILLED_BOOTS, Moment, Notice,
-    Generation, Notification, Phase, Place, QUICK, Retry, STABLE, Sent, State, Status, Stopping, Upgrade, exponential, jittered,
+    ABORT, Action, BOOT_DELAY, CRASH_DELAY, Cause, Child, FORK_DELAY, FORK_LOG, GIVE_UP, Generation, KILLED_BOOTS,
+    Moment, Notice, Notification, Phase, Place, QUICK, Retry, STABLE, Sent, State, Status, Stopping, Upgrade,
+    exponential, jittered,
 };
 
 impl State {
