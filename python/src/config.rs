@@ -154,7 +154,7 @@ fn names_application(program: &Bound<'_, PyAny>) -> bool {
     program.getattr("_named").is_ok_and(|named| named.is_truthy().unwrap_or(false))
 }
 
-fn assignments(given: &Bound<'_, PyAny>) -> PyResult<Vec<Assignment>> {
+pub(crate) fn assignments(given: &Bound<'_, PyAny>) -> PyResult<Vec<Assignment>> {
     let mut assignments = Vec::new();
     for item in given.try_iter()? {
         let (name, value, line): (String, Bound<'_, PyAny>, Option<usize>) = item?.extract()?;

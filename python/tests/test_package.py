@@ -16,7 +16,8 @@ DISTRIBUTION = importlib.metadata.distribution("ferricorn")
 def test_the_package_has_its_files_and_nothing_else():
     names = {str(path) for path in DISTRIBUTION.files if path.suffix != ".pyc"}
     modules = {name for name in names if name.startswith("ferricorn/")}
-    expected = {f"ferricorn/{path.name}" for path in SOURCE.iterdir() if path.suffix in (".py", ".pyi", ".typed")}
+    sources = [path for path in SOURCE.rglob("*") if path.suffix in (".py", ".pyi", ".typed")]
+    expected = {f"ferricorn/{path.relative_to(SOURCE)}" for path in sources}
     assert {name for name in modules if not name.endswith(".so")} == expected
     assert len([name for name in modules if name.endswith(".so")]) == 1
     assert "ferricorn/py.typed" in modules

@@ -3,6 +3,7 @@
 mod buffers;
 mod connection;
 mod date;
+mod embedded;
 mod engine;
 mod exchange;
 mod flusher;
@@ -22,6 +23,7 @@ mod tests;
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use embedded::{Embedded, Waker};
 use engine::Engine;
 use policy::Policy;
 use world::World;
