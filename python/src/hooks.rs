@@ -23,6 +23,10 @@ impl Hooks {
         Ok(Self(hooks.unbind()))
     }
 
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
+    }
+
     /// Whether there were any in this process.
     pub(crate) fn were_made(py: Python<'_>) -> PyResult<bool> {
         py.import("sys")?.getattr("modules")?.contains("ferricorn._hooks")

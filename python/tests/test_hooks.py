@@ -291,6 +291,18 @@ def test_hooks_hear_of_a_native_application_s_processes(tmp_path, serve):
     assert count(tmp_path, "worker_exit") == 2 and count(tmp_path, "on_exit") == 1
 
 
+def test_hooks_are_called_once_for_all_applications_that_are_mounted(tmp_path, serve):
+    (tmp_path / "index.html").write_text("a page")
+    server = serve_in(serve, project(tmp_path), COMMANDS["ferricorn"], "--mount", "/files=files://.")
+    wait_for(server, "post_worker_init", 2)
+    assert get(server, "/files/") == (200, b"a page")
+    assert get(server, "/") == (200, b"hello")
+    wait_until("the request is told of", lambda: count(tmp_path, "post_request") == 1)
+    assert server.stop() == 0
+    told = {hook: count(tmp_path, hook) for hook in ("post_fork", "post_worker_init", "worker_exit", "on_exit")}
+    assert told == {"post_fork": 2, "post_worker_init": 2, "worker_exit": 2, "on_exit": 1}
+
+
 def test_without_hooks_the_interpreter_loads_nothing_for_them(tmp_path, serve):
     (tmp_path / "site_.py").write_text(
         "import sys\ndef application(environ, start_response):\n"

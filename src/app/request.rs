@@ -106,12 +106,14 @@ pub struct Request<'a> {
     body: &'a RequestBody,
     peer: &'a Peer,
     local: &'a Address,
+    /// Bytes of the path that have led to the application.
+    mount: usize,
 }
 
 impl<'a> Request<'a> {
     /// Puts a request together (a worker does this; so may a test).
     pub fn new(head: &'a Head, body: &'a RequestBody, peer: &'a Peer, local: &'a Address) -> Self {
-        Self { head, body, peer, local }
+        Self { head, body, peer, local, mount: 0 }
     }
 
     /// The head, with all that is not repeated here.
@@ -132,6 +134,21 @@ impl<'a> Request<'a> {
     /// The path, still percent-encoded.
     pub fn path(&self) -> &'a str {
         self.head.path()
+    }
+
+    /// The beginning of the path, still percent-encoded, that has led to the application: empty if that answers for all.
+    pub fn mount(&self) -> &'a str {
+        self.path().get(..self.mount).unwrap_or_default()
+    }
+
+    /// The path behind [`mount`](Self::mount): what the application is asked for, still percent-encoded.
+    pub fn path_below(&self) -> &'a str {
+        self.path().get(self.mount..).unwrap_or_default()
+    }
+
+    /// The same request for an application that answers for what lies below the first `mount` bytes of the path.
+    pub(crate) fn mounted(&self, mount: usize) -> Self {
+        Self { head: self.head, body: self.body, peer: self.peer, local: self.local, mount }
     }
 
     /// What follows the first `?` of the target.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::app::Factory;
 use crate::host::{Assignment, HostFile};
-use crate::settings::{BindAddress, TrustedPeers};
+use crate::settings::{Bind, BindAddress, TrustedPeers};
 
 /// A directory of its own for a test's files, removed afterwards.
 struct Directory(PathBuf);
@@ -63,8 +63,8 @@ fn error(text: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Error 
         .unwrap_err()
 }
 
-fn tcp(host: &str, port: u16) -> BindAddress {
-    BindAddress::Tcp { host: host.to_owned(), port }
+fn tcp(host: &str, port: u16) -> Bind {
+    BindAddress::Tcp { host: host.to_owned(), port }.into()
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn the_options_of_gunicorn_are_read() {
     ];
     let settings = parsed(&directory, &arguments, &[]);
     assert_eq!(settings.workers, 3);
-    assert_eq!(settings.bind, [tcp("", 81), BindAddress::Unix("s".into())]);
+    assert_eq!(settings.bind, [tcp("", 81), BindAddress::Unix("s".into()).into()]);
     assert_eq!(settings.timeout, None);
     assert_eq!(settings.graceful_timeout, Duration::from_millis(500));
     assert_eq!(settings.keepalive, Duration::from_secs(5));
@@ -175,7 +175,7 @@ impl host::Host for Fake {
         Some(Ok(HostFile { path: "conf.py".into(), assignments: vec![assignment] }))
     }
 
-    fn factory(&mut self, _: &Settings, _: Option<Box<dyn Factory>>) -> Result<Box<dyn Factory>, Error> {
+    fn factory(&mut self, _: &Settings) -> Result<Box<dyn Factory>, Error> {
         unreachable!("nothing is served")
     }
 }
@@ -253,7 +253,7 @@ fn a_file_holds_every_kind_of_value() {
     );
     let settings = parsed(&directory, &[], &[]);
     assert_eq!(settings.application.as_deref(), Some("files://."));
-    assert_eq!(settings.bind, [tcp("localhost", 80), BindAddress::Unix("s".into())]);
+    assert_eq!(settings.bind, [tcp("localhost", 80), BindAddress::Unix("s".into()).into()]);
     assert_eq!(settings.timeout, Some(Duration::from_millis(250)));
     assert_eq!(settings.graceful_timeout, Duration::from_secs(120));
     assert_eq!(settings.limit_request_body, 10 << 20);

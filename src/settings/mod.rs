@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use address::{BindAddress, DEFAULT_PORT};
+pub use address::{Bind, BindAddress, DEFAULT_PORT};
 pub(crate) use hooks::hook_named;
 pub use hooks::{HOOKS, HookName};
 pub use shown::{Value, names};
@@ -26,6 +26,8 @@ pub use trust::{Network, TrustedPeers};
 pub(crate) use unsupported::Unsupported;
 pub(crate) use value::{Host, Takes};
 pub use value::{Invalid, Raw};
+
+use crate::protocol::Protocol;
 
 /// When a PROXY header is expected at the start of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub enum HeaderMap {
 pub struct Settings {
     /// The application as it was named: `files://DIR`, `module:callable`; `None` for a program that brings its own.
     pub application: Option<String>,
+    /// Applications that answer below a path: the path, and the application as it was named.
+    pub mount: Vec<(String, String)>,
     /// `ferricorn.toml`, if one is read.
     pub config: Option<PathBuf>,
     /// Only check, then exit.
@@ -66,7 +70,11 @@ pub struct Settings {
     pub print_config: bool,
 
     /// Listeners.
-    pub bind: Vec<BindAddress>,
+    pub bind: Vec<Bind>,
+    /// What is spoken on listeners whose address does not say.
+    pub protocol: Protocol,
+    /// Web servers that may speak uwsgi, FastCGI or SCGI. Unix peers always may.
+    pub gateway_allow_ips: TrustedPeers,
     /// Length of the accept queue.
     pub backlog: u32,
     /// Permission bits of unix sockets (0660).
@@ -176,6 +184,17 @@ pub struct Settings {
     pub files_cache_control: Option<String>,
     /// Send `NAME.br` and the like in place of `NAME` to clients that take it.
     pub files_precompressed: bool,
+
+    /// What runs files whose names end so.
+    pub cgi_interpreter: Vec<(String, String)>,
+    /// Programs that a worker runs at a time.
+    pub cgi_programs: usize,
+    /// Requests that wait for their turn.
+    pub cgi_backlog: usize,
+    /// How long a program may write nothing.
+    pub cgi_timeout: Duration,
+    /// Pass `Authorization` to programs.
+    pub cgi_authorization: bool,
 }
 
 /// Gunicorn's default access log format.
@@ -191,10 +210,13 @@ impl Default for Settings {
         let scheme = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         Self {
             application: None,
+            mount: Vec::new(),
             config: None,
             check_config: false,
             print_config: false,
-            bind: vec![BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 8000 }],
+            bind: vec![BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 8000 }.into()],
+            protocol: Protocol::Http,
+            gateway_allow_ips: trusted.clone(),
             backlog: 2048,
             socket_mode: 0o660,
             workers: 1,
@@ -250,6 +272,11 @@ impl Default for Settings {
             files_dotfiles: false,
             files_cache_control: None,
             files_precompressed: true,
+            cgi_interpreter: Vec::new(),
+            cgi_programs: 16,
+            cgi_backlog: 128,
+            cgi_timeout: Duration::from_secs(60),
+            cgi_authorization: false,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::listener::{self, Listener};
 use crate::logging::{self, access::AccessLog};
 use crate::scoreboard::Slot;
-use crate::settings::Settings;
+use crate::settings::{Bind, Settings};
 
 /// What the waker's descriptor is watched as.
 const BELL: usize = 0;
@@ -41,9 +41,13 @@ impl Embedded {
         let failed = |error: io::Error| Error::configuration(format!("Can't start: {error}"));
         logging::init(settings)?;
         let policy = listener::Policy { backlog: settings.backlog, socket_mode: settings.socket_mode, owner: None };
-        let bind = |address| Listener::bind(address, &policy);
+        let bind = |bind: &Bind| {
+            let listener = Listener::bind(&bind.address, &policy)?;
+            Ok::<_, Error>(listener.speaking(bind.protocol.unwrap_or(settings.protocol)))
+        };
         let listeners = settings.bind.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
-        let policy = Policy::from(settings);
+        let mut policy = Policy::from(settings);
+        policy.protocols = listeners.iter().map(Listener::protocol).collect();
         let (engine, letterbox) = Engine::new(&listeners, policy.connections).map_err(failed)?;
         let (bell, clapper) = UnixStream::pair().map_err(failed)?;
         bell.set_nonblocking(true).and_then(|()| clapper.set_nonblocking(true)).map_err(failed)?;
@@ -118,11 +122,12 @@ mod tests {
 
     use super::*;
     use crate::app::{Handler, Request, Response};
+    use crate::settings::BindAddress;
 
     #[test]
     fn a_program_serves_in_its_own_thread() {
         let settings = Settings {
-            bind: vec![crate::settings::BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 }],
+            bind: vec![BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 }.into()],
             ..Settings::default()
         };
         let hello = Handler(|request: &Request<'_>| Response::text(format!("Hello, {}!", request.path())));

@@ -10,14 +10,14 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
+use super::gateway::Copied;
 use super::mailbox::Letterbox;
 use super::output::Rest;
 use super::policy::Pace;
 use crate::app::body::Disconnected;
 use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Parts, Request, Response, Segment};
-use crate::protocol::http1::{Http1, ResponseError};
-use crate::protocol::{Length, Reuse};
+use crate::protocol::{Length, Machine, ResponseError, Reuse};
 use crate::scoreboard::Slot;
 use crate::signals::{self, Signal};
 
@@ -32,7 +32,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Where the answer of one request goes.
 pub(crate) struct Turn<'a> {
-    pub(crate) machine: &'a mut Http1,
+    pub(crate) machine: &'a mut Machine,
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) date: &'a [u8; 29],
     pub(crate) letterbox: &'a Arc<Letterbox>,
@@ -251,6 +251,9 @@ impl Turn<'_> {
     }
 
     fn segments(&mut self, segments: VecDeque<Segment>) -> Rest {
+        if !self.machine.frames_in_place() {
+            return Rest::Source(Box::new(Copied(segments)), self.letterbox.waker(self.ticket));
+        }
         let allowed = self.machine.frame(segments.iter().map(Segment::len).sum(), self.out);
         Rest::Segments(segments, allowed)
     }

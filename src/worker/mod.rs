@@ -7,6 +7,7 @@ mod embedded;
 mod engine;
 mod exchange;
 mod flusher;
+mod gateway;
 mod intake;
 mod mailbox;
 mod output;
@@ -114,7 +115,8 @@ fn boot<'a>(
         None => load_and_warm_up(factory, settings)?,
     };
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
-    let policy = Policy::from(settings);
+    let mut policy = Policy::from(settings);
+    policy.protocols = surroundings.listeners.iter().map(Listener::protocol).collect();
     let (engine, letterbox) =
         Engine::new(surroundings.listeners, policy.connections).map_err(|error| failed("event loop", &error))?;
     let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);
