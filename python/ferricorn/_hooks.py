@@ -88,7 +88,11 @@ class Worker:
         self.aborted = False
         self.timeout = cfg.timeout
         self.max_requests = cfg.max_requests or sys.maxsize
-        self.wsgi: Any = None
+        self.app = App(cfg)
+
+    @property
+    def wsgi(self) -> Any:
+        return self.app.callable
 
     @property
     def nr(self) -> int:
@@ -100,6 +104,17 @@ class Worker:
 
     def __str__(self) -> str:
         return f"<Worker {self.pid}>"
+
+
+class App:
+    """The application, as hooks see it."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.callable: Any = None
+
+    def wsgi(self) -> Any:
+        return self.callable
 
 
 class Request:
@@ -247,7 +262,7 @@ class Hooks:
     def post_fork(self, age: int) -> None:
         worker = self.booting.pop(age, None) or Worker(age, self.server, self.cfg, self.log)
         worker.pid = os.getpid()
-        worker.wsgi = self.application
+        worker.app.callable = self.application
         self.worker = worker
         self.call("post_fork", self.server, worker)
 
@@ -262,7 +277,7 @@ class Hooks:
         # In a template there is no worker yet.
         self.application = application
         if self.worker is not None:
-            self.worker.wsgi = application
+            self.worker.app.callable = application
 
     def post_worker_init(self) -> None:
         if self.worker is not None:

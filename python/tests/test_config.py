@@ -102,8 +102,8 @@ class AClass: pass
         ("raw_env = {'A': '1'}", ["raw_env", "NAME=VALUE"]),
         ("loglevel = 'loud'", ["loglevel", '"loud"', "debug, info"]),
         ("certfile = 'x.pem'", ["certfile", "not supported", "nginx"]),
-        ("def ssl_context(config, default): pass", ["ssl_context", "not supported", "TLS"]),
-        ("def on_dirty_starting(arbiter): pass", ["on_dirty_starting", "not supported"]),
+        ("def ssl_context(config, default): pass\ncertfile = 'x'", ["certfile", "not supported", "TLS"]),
+        ("dirty_workers = 1\ndef on_dirty_starting(arbiter): pass", ["dirty_workers", "not supported"]),
         ("def on_starting(): pass", ["on_starting", "gunicorn.conf.py:1", "a function of 1 argument: server"]),
         ("\ndef pre_fork(server): pass", ["pre_fork", "gunicorn.conf.py:2", "2 arguments: server, worker"]),
         ("def post_request(w): pass", ["post_request", "2 or 3 or 4 arguments: worker, req, environ, resp"]),
@@ -129,6 +129,76 @@ def test_a_name_that_looks_like_a_setting_is_mentioned_and_others_are_not(projec
     assert done.stderr == (
         "Warning: gunicorn.conf.py:1: there is no setting wokers, and it is ignored; did you mean workers?\n"
     )
+
+
+# As in the example that comes with Gunicorn: all settings at their defaults, and hooks that only log.
+EXAMPLE = """
+bind = "127.0.0.1:8000"
+backlog = 2048
+workers = 1
+worker_class = "sync"
+worker_connections = 1000
+timeout = 30
+keepalive = 2
+spew = False
+daemon = False
+raw_env = ["DJANGO_SECRET_KEY=something", "SPAM=eggs"]
+pidfile = None
+umask = 0
+user = None
+group = None
+tmp_upload_dir = None
+errorlog = "-"
+loglevel = "info"
+accesslog = "-"
+access_log_format = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+proc_name = None
+
+def post_fork(server, worker):
+    server.log.info("Worker spawned (pid: %s)", worker.pid)
+
+def pre_fork(server, worker):
+    pass
+
+def pre_exec(server):
+    server.log.info("Forked child, re-executing.")
+
+def when_ready(server):
+    server.log.info("Server is ready. Spawning workers")
+
+def worker_int(worker):
+    worker.log.info("worker received INT or QUIT signal")
+    import sys, threading, traceback
+    id2name = {th.ident: th.name for th in threading.enumerate()}
+    code = []
+    for threadId, stack in sys._current_frames().items():
+        code.append("\\n# Thread: %s(%d)" % (id2name.get(threadId, ""), threadId))
+        for filename, lineno, name, line in traceback.extract_stack(stack):
+            code.append('File: "%s", line %d, in %s' % (filename, lineno, name))
+    worker.log.debug("\\n".join(code))
+
+def worker_abort(worker):
+    worker.log.info("worker received SIGABRT signal")
+
+def ssl_context(conf, default_ssl_context_factory):
+    return default_ssl_context_factory()
+"""
+
+
+def test_an_example_of_gunicorn_s_serves_untouched(project, serve):
+    (project / "gunicorn.conf.py").write_text(EXAMPLE)
+    server = serve("hello")
+    assert server.request().body == b"hello"
+    pid = server.workers()[0]
+    lines = [line.partition("] ")[2] for line in server.log.splitlines()]
+    ready = lines.index(f"[{server.process.pid}] [INFO] Server is ready. Spawning workers")
+    booting = lines.index(f"[{pid}] [INFO] Booting worker with pid: {pid}")
+    assert ready < booting < lines.index(f"[{pid}] [INFO] Worker spawned (pid: {pid})")
+    assert re.search(r"\[WARNING\] gunicorn.conf.py:\d+: ssl_context is never called: TLS is not served", server.log)
+    server.signal(signal.SIGINT)
+    assert server.wait() == 0
+    assert "worker received INT or QUIT signal" in server.log
+    assert '"GET / HTTP/1.1" 200 5 "-" "-"' in server.out
 
 
 def test_the_file_is_found_where_gunicorn_finds_it(project):

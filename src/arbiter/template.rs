@@ -389,6 +389,7 @@ impl Template<'_> {
             Ok(false) | Err(_) => return 0,
         }
         plan.factory.after_fork_child();
+        log::info!("Booting worker with pid: {}", process::pid());
         plan.factory.hook(Hook::PostFork { age });
         plan.set_title("worker");
         let Some(slot) = scoreboard.get(nr) else { return BOOT_FAILED };

@@ -76,7 +76,6 @@ pub(crate) fn run(
     preloaded: Option<Box<dyn Application>>,
 ) -> i32 {
     let pid = std::process::id();
-    log::info!("Booting worker with pid: {pid}");
     let code = match boot(&surroundings, factory, preloaded) {
         Ok(mut worker) => {
             let code = worker.live(factory);
