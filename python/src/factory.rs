@@ -8,6 +8,7 @@ use crate::application::Wsgi;
 use crate::environ::Surroundings;
 use crate::errors;
 use crate::ffi::{self, CalledByWorker};
+use crate::reload::Reloader;
 use crate::stuck::Watch;
 
 /// Loads the application that the settings name.
@@ -16,6 +17,8 @@ pub(crate) struct PythonFactory {
     pythonpath: Option<String>,
     variables: Vec<(String, String)>,
     surroundings: Surroundings,
+    /// With `--reload`.
+    reloader: Option<Reloader>,
     watch: Option<Watch>,
     /// Of threads that the arbiter has and workers will not.
     warned: bool,
@@ -30,16 +33,31 @@ impl PythonFactory {
             pythonpath: settings.pythonpath.clone(),
             variables: settings.raw_env.clone(),
             surroundings: Surroundings { multiprocess: settings.workers > 1 },
+            reloader: (settings.reload && !settings.check_config).then(|| Reloader::new(settings)),
             watch: None,
             warned: false,
         }
     }
 
     fn load_in(&self, py: Python<'_>) -> PyResult<Wsgi> {
+        if let Some(reloader) = &self.reloader {
+            reloader.begin(py)?;
+        }
         let module = py.import("ferricorn._application")?;
         module.call_method1("prepare", (&self.pythonpath, &self.variables))?;
         let callable = module.call_method1("load", (&self.name,))?;
         Wsgi::new(py, callable.unbind(), self.surroundings)
+    }
+
+    /// What answers in place of an application that cannot be loaded, if anything does.
+    fn substitute(&self, py: Python<'_>, error: &PyErr) -> Option<Wsgi> {
+        let substitute = self.reloader.as_ref()?.failed(py, error);
+        let application = substitute
+            .and_then(|callable| callable.map(|callable| Wsgi::new(py, callable, self.surroundings)).transpose());
+        application.unwrap_or_else(|error| {
+            errors::log(py, "Exception in the reloader", &error);
+            None
+        })
     }
 
     fn failed(&self, py: Python<'_>, error: &PyErr) -> LoadError {
@@ -61,7 +79,30 @@ impl Factory for PythonFactory {
             .ok();
         match self.load_in(py) {
             Ok(application) => Ok(Box::new(application)),
-            Err(error) => Err(self.failed(py, &error)),
+            Err(error) => {
+                let failed = self.failed(py, &error);
+                match self.substitute(py, &error) {
+                    Some(application) => {
+                        log::error!("{failed}; waiting for a change");
+                        Ok(Box::new(application))
+                    }
+                    None => Err(failed),
+                }
+            }
+        }
+    }
+
+    fn ready(&mut self) {
+        let py = ffi::attached(self);
+        if let Some(reloader) = &self.reloader {
+            reloader.tell(py, "ready");
+        }
+    }
+
+    fn drain(&mut self) {
+        let py = ffi::attached(self);
+        if let Some(reloader) = &self.reloader {
+            reloader.tell(py, "drain");
         }
     }
 

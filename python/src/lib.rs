@@ -13,6 +13,8 @@ mod environ;
 mod errors;
 mod factory;
 mod ffi;
+mod inotify;
+mod reload;
 mod responder;
 mod stuck;
 
@@ -38,6 +40,22 @@ mod _core {
         ferricorn::serve_named(CommandLine { executed, arguments }, |settings| {
             Ok(Box::new(PythonFactory::new(settings)))
         })
+    }
+
+    #[pymodule_export]
+    use crate::inotify::Watches;
+
+    /// Writes to the error log, with a level of Python's `logging`.
+    #[pyfunction]
+    #[pyo3(name = "log")]
+    fn log_at(level: u32, message: &str) {
+        let level = match level {
+            0..20 => log::Level::Debug,
+            20..30 => log::Level::Info,
+            30..40 => log::Level::Warn,
+            _ => log::Level::Error,
+        };
+        log::log!(target: ferricorn::TRACEBACK, level, "{message}");
     }
 
     /// Writes to the error log.

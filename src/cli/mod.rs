@@ -68,17 +68,19 @@ pub(crate) fn parse(
     }
     given.extend(variable);
     given.extend(command_line);
-    if let Some(given) = given.iter().find(|given| given.setting.section == Section::Python)
+    let host = Host { cpus: std::thread::available_parallelism().map_or(1, usize::from) };
+    for given in &given {
+        (given.setting.assign)(&mut settings, &given.raw, host)
+            .map_err(|invalid| given.origin.error(format!("{given}: {invalid}")))?;
+    }
+    let default = Settings::default();
+    let changes = |setting: &Setting| (setting.show)(&settings) != (setting.show)(&default);
+    if let Some(given) = given.iter().find(|given| given.setting.section == Section::Python && changes(given.setting))
         && program != Program::Hosted
     {
         return Err(given
             .origin
             .error(format!("{given}: it is a setting of the Python package: pip install ferricorn")));
-    }
-    let host = Host { cpus: std::thread::available_parallelism().map_or(1, usize::from) };
-    for given in &given {
-        (given.setting.assign)(&mut settings, &given.raw, host)
-            .map_err(|invalid| given.origin.error(format!("{given}: {invalid}")))?;
     }
     let origin = |name: &str| given.iter().rev().find(|given| given.setting.name == name);
     let blame = |conflict: check::Conflict| match origin(conflict.setting) {

@@ -4,6 +4,7 @@
 
 mod address;
 mod kinds;
+mod reload;
 mod table;
 mod trust;
 mod unsupported;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use address::{BindAddress, DEFAULT_PORT};
+pub use reload::ReloadEngine;
 #[cfg(test)]
 pub(crate) use table::Gunicorn;
 pub(crate) use table::{Section, Setting, TABLE};
@@ -140,6 +142,12 @@ pub struct Settings {
 
     /// Directories that are put in front of Python's module path, with commas between them.
     pub pythonpath: Option<String>,
+    /// Reload when the application's source changes.
+    pub reload: bool,
+    /// How that is noticed.
+    pub reload_engine: ReloadEngine,
+    /// Further files, directories and patterns of files that are watched.
+    pub reload_extra_files: Vec<String>,
 
     /// Files that answer for their directory.
     pub files_index: Vec<String>,
@@ -216,6 +224,9 @@ impl Default for Settings {
             loglevel: log::LevelFilter::Info,
             capture_output: false,
             pythonpath: None,
+            reload: false,
+            reload_engine: ReloadEngine::Auto,
+            reload_extra_files: Vec::new(),
             files_index: vec!["index.html".to_owned()],
             files_listing: false,
             files_dotfiles: false,
