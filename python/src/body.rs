@@ -15,6 +15,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::errors;
 use crate::ffi::Context;
+use crate::hooks::Observed;
 use crate::responder::Responder;
 
 /// Bytes of a body that are copied behind its head, so that both leave in one write.
@@ -50,11 +51,18 @@ pub(crate) struct Returned {
     context: Context,
     /// The request, for the log.
     name: String,
+    /// Dropped when all is over, which calls a hook.
+    observed: Option<Observed>,
 }
 
 impl Returned {
     pub(crate) fn new(result: Bound<'_, PyAny>, context: Context, name: String) -> Self {
-        Self { result: Some(result.unbind()), context, name }
+        Self { result: Some(result.unbind()), context, name, observed: None }
+    }
+
+    /// Has the hook called when this is closed.
+    pub(crate) fn observe(&mut self, observed: Observed) {
+        self.observed = Some(observed);
     }
 
     fn log(&self, py: Python<'_>, error: &PyErr) {
@@ -142,6 +150,11 @@ impl Stream {
         self.left = left;
     }
 
+    /// Has the hook called when this is over.
+    pub(crate) fn observe(&mut self, observed: Observed) {
+        self.returned.observe(observed);
+    }
+
     /// Keeps the callbacks that know of this response.
     pub(crate) fn keep(&mut self, responder: Py<Responder>) {
         self.responder = Some(responder);
@@ -159,6 +172,9 @@ impl Stream {
             Ok(Piece::Bytes(bytes)) => {
                 let length = bytes.as_bytes().len();
                 // What is too much is cut off where the response is framed.
+                if let Some(observed) = &mut self.returned.observed {
+                    observed.sent(length as u64);
+                }
                 if length > COPIED {
                     self.large = Some(Bytes::from_owner(PyBackedBytes::from(bytes)));
                 } else {

@@ -16,7 +16,7 @@ use pyo3::types::{PyString, PyTuple};
 
 /// The token of a worker's own thread, inside the calls that the server makes to its application.
 ///
-/// Those come from `ferricorn::serve_named`, which was called with the interpreter attached; it is detached in [`detached`]
+/// Those come from `ferricorn::serve_hosted`, which was called with the interpreter attached; it is detached in [`detached`]
 /// only, which calls nothing of the application's.
 pub(crate) fn attached<'py>(_call: &mut impl CalledByWorker) -> Python<'py> {
     // SAFETY: see above. The argument makes sure that the caller is one of those calls.
@@ -330,15 +330,18 @@ pub(crate) fn write(fd: i32, bytes: &[u8]) {
     let _ = nix::unistd::write(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }, bytes);
 }
 
-/// Has the request written to the log by the handlers of `SIGUSR2` and `SIGABRT`, of which the latter ends the process.
-pub(crate) fn on_signals() -> std::io::Result<()> {
+/// Has the request written to the log by the handlers of `SIGUSR2` and `SIGABRT`, of which the latter ends the process unless
+/// `hooked`: then one of Python's does, which was installed before and is called first.
+pub(crate) fn on_signals(hooked: bool) -> std::io::Result<()> {
     use signal_hook::consts::{SIGABRT, SIGUSR2};
     use signal_hook::low_level::{emulate_default_handler, register};
     // SAFETY: the action reads atomics and calls write(2), which are async-signal-safe, and does not panic.
     unsafe { register(SIGUSR2, crate::stuck::write_request) }?;
-    let abort = || {
+    let abort = move || {
         crate::stuck::write_request();
-        let _ = emulate_default_handler(SIGABRT);
+        if !hooked {
+            let _ = emulate_default_handler(SIGABRT);
+        }
     };
     // SAFETY: as above; and emulating the default is made for signal handlers.
     unsafe { register(SIGABRT, abort) }?;

@@ -40,7 +40,7 @@ fn argv(arguments: &[&str]) -> Vec<OsString> {
 fn parse_in(directory: &Directory, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, Error> {
     let variable =
         |name: &str| environment.iter().find(|(other, _)| *other == name).map(|(_, value)| value.to_string());
-    parse(&argv(arguments), &variable, &directory.0, Program::Command)
+    parse(&argv(arguments), &variable, &directory.0, Program::Command, None)
 }
 
 fn parsed(directory: &Directory, arguments: &[&str], environment: &[(&str, &str)]) -> Settings {
@@ -267,7 +267,7 @@ fn an_application_must_be_named() {
 #[test]
 fn a_program_with_its_own_application_takes_none() {
     let directory = Directory::new();
-    let parse = |arguments: &[&str]| parse(&argv(arguments), &|_| None, &directory.0, Program::OwnApplication);
+    let parse = |arguments: &[&str]| parse(&argv(arguments), &|_| None, &directory.0, Program::OwnApplication, None);
     assert!(matches!(parse(&["-w", "2"]), Ok(Invocation::Serve(settings)) if settings.workers == 2));
     assert!(parse(&["files://."]).unwrap_err().to_string().contains("brings its own"));
     fs::write(directory.0.join("ferricorn.toml"), "application = 'files://.'").unwrap();

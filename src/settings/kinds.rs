@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes, quoted};
-use super::{BindAddress, ProxyProtocol, TrustedPeers};
+use super::{BindAddress, HeaderMap, ProxyProtocol, TrustedPeers};
 
 pub(super) fn array(texts: impl IntoIterator<Item = String>) -> String {
     let texts: Vec<_> = texts.into_iter().map(|text| quoted(&text)).collect();
@@ -66,6 +66,32 @@ impl Kind<Option<String>> for OptionalText {
 
     fn show(value: &Option<String>) -> Option<String> {
         value.as_deref().map(quoted)
+    }
+}
+
+/// What a request asks for: a path with or without a query. Empty for none.
+pub(crate) struct Target;
+
+impl Shape for Target {
+    const METAVAR: &'static str = "PATH";
+}
+
+impl Kind<Option<String>> for Target {
+    fn read(raw: &Raw, host: Host) -> Result<Option<String>, Invalid> {
+        let target = OptionalText::read(raw, host)?;
+        let fits = |target: &String| {
+            target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        };
+        match target {
+            Some(target) if !fits(&target) => {
+                Err(Invalid::new("a path that begins with / and has no blanks, as `/health`"))
+            }
+            target => Ok(target),
+        }
+    }
+
+    fn show(value: &Option<String>) -> Option<String> {
+        OptionalText::show(value)
     }
 }
 
@@ -199,6 +225,11 @@ impl Shape for Mode {
 
 impl Kind<u32> for Mode {
     fn read(raw: &Raw, _: Host) -> Result<u32, Invalid> {
+        if let Raw::Number(number) = raw
+            && let Some(mode) = u32::try_from(*number).ok().filter(|mode| *mode <= 0o777)
+        {
+            return Ok(mode);
+        }
         let expected = || Invalid::new("permission bits in octal, from 0 to 0777, such as 022 or 0o022");
         let text = text(raw, expected)?;
         let octal = text.strip_prefix("0o").unwrap_or(text);
@@ -495,6 +526,51 @@ impl Kind<Vec<(String, String)>> for FieldValues {
         let entries: Vec<_> =
             value.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
         Some(format!("{{ {} }}", entries.join(", ")))
+    }
+}
+
+/// Names of header fields with commas between them, in capitals.
+pub(crate) struct FieldNames;
+
+impl Shape for FieldNames {
+    const METAVAR: &'static str = "NAMES";
+}
+
+impl Kind<Vec<String>> for FieldNames {
+    fn read(raw: &Raw, _: Host) -> Result<Vec<String>, Invalid> {
+        let expected = || Invalid::new("names of header fields with commas between them, or *");
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let name = |text: &str| match text.bytes().all(token) {
+            true => Ok(text.to_ascii_uppercase()),
+            false => Err(expected().about(text)),
+        };
+        texts(raw, expected)?.into_iter().map(name).collect()
+    }
+
+    fn show(value: &Vec<String>) -> Option<String> {
+        Some(quoted(&value.join(",")))
+    }
+}
+
+const HEADER_MAPS: [(&str, HeaderMap); 3] =
+    [("drop", HeaderMap::Drop), ("refuse", HeaderMap::Refuse), ("dangerous", HeaderMap::Dangerous)];
+
+/// What becomes of ambiguous names.
+pub(crate) struct Mapping;
+
+impl Shape for Mapping {
+    const METAVAR: &'static str = "MODE";
+}
+
+impl Kind<HeaderMap> for Mapping {
+    fn read(raw: &Raw, _: Host) -> Result<HeaderMap, Invalid> {
+        let expected = || Invalid::new("drop, refuse or dangerous");
+        let text = text(raw, expected)?;
+        HEADER_MAPS.iter().find(|(name, _)| text.eq_ignore_ascii_case(name)).map(|(_, map)| *map).ok_or_else(expected)
+    }
+
+    fn show(value: &HeaderMap) -> Option<String> {
+        HEADER_MAPS.iter().find(|(_, map)| map == value).map(|(name, _)| quoted(name))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::Settings;
 use super::kinds::{
-    Addresses, Bytes, BytesOrAny, Count, FieldValues, Level, Log, Mode, Names, OptionalPath, OptionalText, Peers,
-    ProxyMode, Seconds, SomeSeconds, Switch, Text, Variables, Workers,
+    Addresses, Bytes, BytesOrAny, Count, FieldNames, FieldValues, Level, Log, Mapping, Mode, Names, OptionalPath,
+    OptionalText, Peers, ProxyMode, Seconds, SomeSeconds, Switch, Target, Text, Variables, Workers,
 };
 use super::reload::{Engine, Patterns};
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
@@ -97,6 +97,11 @@ impl Setting {
     /// The first sentence of the documentation.
     pub(crate) fn summary(&self) -> &'static str {
         self.doc.split_once(". ").map_or(self.doc.trim_end_matches('.'), |(sentence, _)| sentence)
+    }
+
+    /// Whether a number may be given for it as such, other than permission bits.
+    pub(crate) fn takes_numbers(&self) -> bool {
+        ["INT", "INT|auto", "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar)
     }
 
     const fn alias(mut self, name: &'static str) -> Self {
@@ -208,6 +213,28 @@ pub(crate) static TABLE: &[Setting] = &[
         "The number of worker processes. `auto` is one for each processor that the server may use."
     )
     .variable("WEB_CONCURRENCY"),
+    setting!(
+        preload_app: Switch,
+        Workers,
+        ["--preload"],
+        Differs(
+            "A process of its own loads the application, not the arbiter: HUP loads new code, and code that cannot be \
+             loaded leaves the old in service."
+        ),
+        "Load the application once, in a template process from which workers are forked: they share its memory, and \
+         start within milliseconds. Threads and connections that the application opens while it is loaded are not the \
+         workers' to use."
+    ),
+    setting!(
+        warmup: Target,
+        Workers,
+        ["--warmup"],
+        Lacks,
+        "A path that the application is asked for (with GET, before it serves anybody) where it is loaded: in the template \
+         with `preload_app`, else in each worker before it is ready. What the first request loads or fills is shared, \
+         or at least not waited for. An answer of 500 or more is logged and changes nothing."
+    )
+    .metavar("PATH"),
     setting!(
         worker_connections: Count<1, { M }>,
         Workers,
@@ -527,6 +554,23 @@ pub(crate) static TABLE: &[Setting] = &[
         ["--reload-extra-file"],
         Differs("A directory may be named, too, and stands for all that is in it."),
         "A file to watch besides; may be given several times. It may be a directory or a pattern such as `data/*.json`."
+    ),
+    setting!(
+        header_map: Mapping,
+        Python,
+        ["--header-map"],
+        Same,
+        "What becomes of a header field with an underscore in its name, which an environ cannot tell from one with a \
+         hyphen. `drop` hides it from the application, `refuse` answers with 400, and with `dangerous` the application \
+         sees it, whatever a proxy in front has checked."
+    ),
+    setting!(
+        forwarder_headers: FieldNames,
+        Python,
+        ["--forwarder-headers"],
+        Same,
+        "Header fields with an underscore in their name that a believed proxy may send all the same, with commas between \
+         them; `*` is all. `SCRIPT_NAME` is the application's place in the site."
     ),
     setting!(
         files_index: Names,

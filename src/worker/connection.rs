@@ -26,7 +26,7 @@ use crate::clock::Moment;
 use crate::logging::access::{AccessLog, Entry};
 use crate::protocol::http1::{Error, Http1};
 use crate::protocol::proxy_protocol;
-use crate::protocol::{Event, Head, Reuse, forwarded};
+use crate::protocol::{Event, Head, Reuse};
 
 /// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -381,7 +381,7 @@ impl Connection {
 
     /// Believes what a trusted peer says of its client; answers by itself if that contradicts itself.
     fn forwarded(&mut self, world: &mut World) -> bool {
-        match forwarded::is_secure(&world.head, &world.policy.secure_scheme_headers) {
+        match world.policy.secure_schemes.is_secure(&world.head) {
             Ok(secure) => {
                 self.peer.secure = secure;
                 true

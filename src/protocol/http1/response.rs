@@ -4,7 +4,6 @@ use super::ResponseError;
 use crate::html;
 use crate::protocol::grammar;
 
-const CONTENT_TYPE: &[u8] = b"Content-Type";
 const SERVER: &[u8] = b"\r\nServer: ferricorn\r\nDate: ";
 
 /// How the end of a response body is told (RFC 9112 §6.3).
@@ -109,24 +108,27 @@ pub(super) fn content_length(length: u64, out: &mut Vec<u8>) {
 /// What is wrong with it.
 #[inline]
 pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
-    // The commonest name need not be looked at byte by byte.
-    if name != CONTENT_TYPE && !grammar::is_token_text(name) {
+    if !grammar::is_token_text(name) {
         return Err(ResponseError::FieldName);
     }
-    if !grammar::is_value_text(grammar::trim_blanks(value)) {
-        return Err(ResponseError::FieldValue);
-    }
-    Ok(())
+    check_value(grammar::trim_blanks(value))
+}
+
+#[inline]
+fn check_value(value: &[u8]) -> Result<(), ResponseError> {
+    if grammar::is_value_text(value) { Ok(()) } else { Err(ResponseError::FieldValue) }
 }
 
 /// CRLF and `name: value`, if they may be sent.
 #[inline]
 fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
     let value = grammar::trim_blanks(value);
-    check_field(name, value)?;
-    if name == CONTENT_TYPE {
+    // The commonest name need not be looked at byte by byte.
+    if name == b"Content-Type" {
+        check_value(value)?;
         out.extend_from_slice(b"\r\nContent-Type: ");
     } else {
+        check_field(name, value)?;
         out.reserve(name.len() + value.len() + 4);
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(name);
