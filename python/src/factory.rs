@@ -106,8 +106,11 @@ impl Factory for PythonFactory {
         if let Loader::Native(native) = &mut self.loader {
             return native.load();
         }
-        let hooked = self.hooks.as_ref().is_some_and(|hooks| hooks.watch_abort(py));
-        self.watch = Watch::install(py, hooked)
+        // Its handler must be there before the other.
+        if let Some(hooks) = &self.hooks {
+            hooks.watch_abort(py);
+        }
+        self.watch = Watch::install(py)
             .inspect_err(|error| log::warn!("Stacks cannot be logged: {}", errors::summarize(py, error)))
             .ok();
         match self.load_in(py) {

@@ -4,7 +4,8 @@
 //! in Python and [`factory`] for `module:callable`; [`hooks`] calls the functions of such settings. In a worker, [`application`] is called for each request: it makes an environ ([`environ`]), calls the
 //! application with a `start_response` ([`responder`]), and passes on what it returns ([`body`]).
 //!
-//! Architecture invariants: nothing here knows of sockets, protocols or signals. Unsafe code is in [`ffi`] only. What a
+//! Architecture invariants: nothing here knows of sockets, protocols or signals. Unsafe code is in [`ffi`] and
+//! [`ffi_signals`] only. What a
 //! callback reaches ([`responder`]) is never behind a `&mut` across a call into Python, nor is a lock held across one.
 
 mod application;
@@ -14,6 +15,7 @@ mod environ;
 mod errors;
 mod factory;
 mod ffi;
+mod ffi_signals;
 mod hooks;
 mod inotify;
 mod reload;
