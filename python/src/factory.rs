@@ -182,6 +182,10 @@ impl Factory for PythonFactory {
         }
     }
 
+    fn host(&self) -> Option<&'static str> {
+        Some("python")
+    }
+
     fn has_threads(&self) -> bool {
         true
     }

@@ -8,7 +8,11 @@
 //! inside of a protocol.
 
 pub mod body;
+pub mod cgi;
 pub mod files;
+pub mod mounts;
+mod percent;
+mod pump;
 pub mod reply;
 pub mod request;
 pub mod response;
@@ -17,6 +21,7 @@ use std::fmt;
 
 pub use body::{Body, BodySender, Disconnected, FileRange, Pull, Segment, Source};
 pub use reply::{Later, Parts, Reply};
+pub(crate) use request::queue_time;
 pub use request::{Address, Peer, Request, RequestBody};
 pub use response::Response;
 
@@ -79,6 +84,12 @@ pub trait Factory {
 
     /// The worker's process is about to end.
     fn exit(&mut self) {}
+
+    /// What applications of this kind share in a process, such as an interpreter. Where several are mounted in one server,
+    /// the hooks of the first of them are called for all, and so is its application's [`idle`](Application::idle).
+    fn host(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Whether the arbiter's process or the template's may have threads that are not this crate's (an interpreter's), and is
     /// to be forked all the same. They must not run code of this crate, and workers do not have them.

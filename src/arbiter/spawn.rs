@@ -82,7 +82,7 @@ impl Arbiter<'_> {
             plan.factory.after_fork_child();
             self.forget();
             plan.factory.hook(Hook::PostFork { age: self.age });
-            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
+            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation, &plan.settings);
             match self.settle(generation, plan, "worker") {
                 Ok(()) => {
                     let surroundings =

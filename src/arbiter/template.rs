@@ -101,7 +101,7 @@ impl Arbiter<'_> {
         let life = AssertUnwindSafe(|| {
             plan.factory.after_fork_child();
             self.forget();
-            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
+            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation, &plan.settings);
             let pid = process::pid();
             let booted = self
                 .settle(generation, plan, "template")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::settings::{BindAddress, TrustedPeers};
+use crate::settings::{Bind, BindAddress, TrustedPeers};
 
 /// A directory of its own for a test's files, removed afterwards.
 struct Directory(PathBuf);
@@ -61,8 +61,8 @@ fn error(text: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Error 
         .unwrap_err()
 }
 
-fn tcp(host: &str, port: u16) -> BindAddress {
-    BindAddress::Tcp { host: host.to_owned(), port }
+fn tcp(host: &str, port: u16) -> Bind {
+    BindAddress::Tcp { host: host.to_owned(), port }.into()
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn the_options_of_gunicorn_are_read() {
     ];
     let settings = parsed(&directory, &arguments, &[]);
     assert_eq!(settings.workers, 3);
-    assert_eq!(settings.bind, [tcp("", 81), BindAddress::Unix("s".into())]);
+    assert_eq!(settings.bind, [tcp("", 81), BindAddress::Unix("s".into()).into()]);
     assert_eq!(settings.timeout, None);
     assert_eq!(settings.graceful_timeout, Duration::from_millis(500));
     assert_eq!(settings.keepalive, Duration::from_secs(5));
@@ -190,7 +190,7 @@ fn a_file_holds_every_kind_of_value() {
     );
     let settings = parsed(&directory, &[], &[]);
     assert_eq!(settings.application.as_deref(), Some("files://."));
-    assert_eq!(settings.bind, [tcp("localhost", 80), BindAddress::Unix("s".into())]);
+    assert_eq!(settings.bind, [tcp("localhost", 80), BindAddress::Unix("s".into()).into()]);
     assert_eq!(settings.timeout, Some(Duration::from_millis(250)));
     assert_eq!(settings.graceful_timeout, Duration::from_secs(120));
     assert_eq!(settings.limit_request_body, 10 << 20);

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes, quoted};
-use super::{BindAddress, HeaderMap, ProxyProtocol, TrustedPeers};
+use super::{Bind, HeaderMap, ProxyProtocol, TrustedPeers};
+use crate::protocol::Protocol;
 
 pub(super) fn array(texts: impl IntoIterator<Item = String>) -> String {
     let texts: Vec<_> = texts.into_iter().map(|text| quoted(&text)).collect();
@@ -408,17 +409,17 @@ impl Shape for Addresses {
     const TAKES: Takes = Takes::Values;
 }
 
-impl Kind<Vec<BindAddress>> for Addresses {
-    fn read(raw: &Raw, _: Host) -> Result<Vec<BindAddress>, Invalid> {
+impl Kind<Vec<Bind>> for Addresses {
+    fn read(raw: &Raw, _: Host) -> Result<Vec<Bind>, Invalid> {
         let expected = || Invalid::new("HOST, HOST:PORT, :PORT, unix:PATH or fd://N, or a list of these");
         let texts = texts(raw, expected)?;
         if texts.is_empty() {
             return Err(expected());
         }
-        let mut addresses: Vec<BindAddress> = Vec::with_capacity(texts.len());
+        let mut addresses: Vec<Bind> = Vec::with_capacity(texts.len());
         for text in texts {
-            let address = text.parse().map_err(|error: Invalid| error.about(text))?;
-            if addresses.contains(&address) {
+            let address: Bind = text.parse().map_err(|error: Invalid| error.about(text))?;
+            if addresses.iter().any(|other| other.address == address.address) {
                 return Err(Invalid::new("each address only once").about(text));
             }
             addresses.push(address);
@@ -426,8 +427,28 @@ impl Kind<Vec<BindAddress>> for Addresses {
         Ok(addresses)
     }
 
-    fn show(value: &Vec<BindAddress>) -> Option<String> {
+    fn show(value: &Vec<Bind>) -> Option<String> {
         Some(array(value.iter().map(ToString::to_string)))
+    }
+}
+
+/// A protocol, by its name.
+pub(crate) struct Speech;
+
+impl Shape for Speech {
+    const METAVAR: &'static str = "PROTOCOL";
+    const TAKES: Takes = Takes::Value;
+}
+
+impl Kind<Protocol> for Speech {
+    fn read(raw: &Raw, _: Host) -> Result<Protocol, Invalid> {
+        let expected = || Invalid::new("http, uwsgi, fastcgi or scgi");
+        let Raw::Text(text) = raw else { return Err(expected()) };
+        Protocol::ALL.into_iter().find(|protocol| text.eq_ignore_ascii_case(protocol.name())).ok_or_else(expected)
+    }
+
+    fn show(value: &Protocol) -> Option<String> {
+        Some(quoted(value.name()))
     }
 }
 
@@ -496,6 +517,42 @@ impl Kind<Vec<(String, String)>> for Variables {
 
     fn show(value: &Vec<(String, String)>) -> Option<String> {
         Some(array(value.iter().map(|(name, value)| format!("{name}={value}"))))
+    }
+}
+
+/// Paths and the applications that answer below them.
+pub(crate) struct Mounts;
+
+impl Shape for Mounts {
+    const METAVAR: &'static str = "/PREFIX=APP";
+    const TAKES: Takes = Takes::Values;
+}
+
+impl Kind<Vec<(String, String)>> for Mounts {
+    fn read(raw: &Raw, host: Host) -> Result<Vec<(String, String)>, Invalid> {
+        let expected = || Invalid::new("/PREFIX=APPLICATION, or a list of these");
+        let entries = match raw {
+            Raw::Table(entries) => entries.clone(),
+            _ => <Variables as Kind<Vec<(String, String)>>>::read(raw, host).map_err(|_| expected())?,
+        };
+        let read = |(prefix, application): (String, String)| {
+            let prefix = prefix.trim().trim_end_matches('/');
+            let segments = prefix.strip_prefix('/').ok_or_else(|| expected().about(prefix))?;
+            if segments.split('/').any(|segment| matches!(segment, "" | "." | "..")) || application.trim().is_empty() {
+                return Err(expected().about(prefix));
+            }
+            Ok((prefix.to_owned(), application.trim().to_owned()))
+        };
+        let mounts = entries.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let twice = |at: usize, prefix: &str| mounts.iter().take(at).any(|(other, _)| other == prefix);
+        match mounts.iter().enumerate().find(|(at, (prefix, _))| twice(*at, prefix)) {
+            Some((_, (prefix, _))) => Err(Invalid::new("each prefix once").about(prefix)),
+            None => Ok(mounts),
+        }
+    }
+
+    fn show(value: &Vec<(String, String)>) -> Option<String> {
+        Some(array(value.iter().map(|(prefix, application)| format!("{prefix}={application}"))))
     }
 }
 

@@ -6,11 +6,17 @@ mod date;
 mod engine;
 mod exchange;
 mod flusher;
+mod gateway;
 mod intake;
 mod mailbox;
 mod output;
+mod pace;
+mod peers;
 mod policy;
+mod pressure;
+mod queue;
 mod refusal;
+mod storage;
 mod timers;
 mod warmup;
 mod world;
@@ -112,7 +118,8 @@ fn boot<'a>(
         None => load_and_warm_up(factory, settings)?,
     };
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
-    let policy = Policy::from(settings);
+    let mut policy = Policy::from(settings);
+    policy.protocols = surroundings.listeners.iter().map(Listener::protocol).collect();
     let (engine, letterbox) =
         Engine::new(surroundings.listeners, policy.connections).map_err(|error| failed("event loop", &error))?;
     let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);

@@ -10,7 +10,7 @@ use nix::sys::socket::{MsgFlags, send};
 
 use super::flusher::Flusher;
 use crate::app::{Pull, Segment, Source};
-use crate::protocol::http1::Http1;
+use crate::protocol::Machine;
 
 /// Segments that one writev takes.
 const VECTORS: usize = 16;
@@ -85,7 +85,7 @@ impl Output {
     pub(crate) fn flush(
         &mut self,
         socket: BorrowedFd<'_>,
-        machine: &mut Http1,
+        machine: &mut Machine,
         scratch: &mut Vec<u8>,
         flusher: &mut Flusher,
         sendfile: bool,
@@ -111,7 +111,7 @@ impl Output {
     fn step(
         &mut self,
         socket: BorrowedFd<'_>,
-        machine: &mut Http1,
+        machine: &mut Machine,
         scratch: &mut Vec<u8>,
         flusher: &mut Flusher,
         sendfile: bool,
@@ -247,7 +247,7 @@ impl Output {
     }
 
     /// Sends the framed bytes and the piece behind them.
-    fn send_piece(&mut self, socket: BorrowedFd<'_>, machine: &mut Http1) -> io::Result<Step> {
+    fn send_piece(&mut self, socket: BorrowedFd<'_>, machine: &mut Machine) -> io::Result<Step> {
         let framed = self.bytes.get(self.sent..).unwrap_or_default();
         let count = nix::sys::uio::writev(socket, &[IoSlice::new(framed), IoSlice::new(&self.piece)])?;
         let of_frame = count.min(framed.len());

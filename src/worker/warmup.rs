@@ -52,7 +52,7 @@ fn answer(application: &mut dyn Application, target: &str, settings: &Settings) 
 
 /// A head as a client would send it.
 fn head(target: &str, settings: &Settings) -> Option<Head> {
-    let host = match settings.bind.first() {
+    let host = match settings.bind.first().map(|bind| &bind.address) {
         Some(BindAddress::Tcp { port, .. }) => format!("localhost:{port}"),
         _ => "localhost".to_owned(),
     };
@@ -63,7 +63,7 @@ fn head(target: &str, settings: &Settings) -> Option<Head> {
 }
 
 fn port(settings: &Settings) -> u16 {
-    match settings.bind.first() {
+    match settings.bind.first().map(|bind| &bind.address) {
         Some(BindAddress::Tcp { port, .. }) => *port,
         _ => 0,
     }
@@ -131,5 +131,9 @@ impl Mailbox for Letter {
     fn answer(&self, _: Ticket, response: Response) {
         // Nobody waits any more if it comes too late.
         let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).send(response);
+    }
+
+    fn redirect(&self, ticket: Ticket, target: String) {
+        self.answer(ticket, Response::new(302).with_field("Location", target));
     }
 }
