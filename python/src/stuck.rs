@@ -69,7 +69,11 @@ fn write_request(signal: i32) {
     let _ = line.start(level).and_then(|()| line.write_str(what));
     for word in REQUEST.iter().take(words) {
         // Zeros fill the last word of each part up.
-        word.load(Ordering::Relaxed).to_ne_bytes().into_iter().filter(|byte| *byte != 0).for_each(|byte| line.put(byte));
+        word.load(Ordering::Relaxed)
+            .to_ne_bytes()
+            .into_iter()
+            .filter(|byte| *byte != 0)
+            .for_each(|byte| line.put(byte));
     }
     line.put(b'\n');
     ffi_signals::write(LOG.load(Ordering::Relaxed), line.bytes.get(..line.length).unwrap_or_default());

@@ -60,7 +60,7 @@ def hello(environ, start_response):
 
 @path
 def environ(environ, start_response):
-    text = {key: value for key, value in environ.items() if isinstance(value, (str, int, bool, tuple))}
+    text = {key: value for key, value in environ.items() if isinstance(value, (str, int, float, bool, tuple))}
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(text).encode()]
 
@@ -389,6 +389,13 @@ def endless(environ, start_response):
             yield b"x" * 65536
 
     return Closing("endless", pieces())
+
+
+@path
+def endless_small(environ, start_response):
+    start_response("200 OK", [])
+    while True:
+        yield b"x" * 1000
 
 
 @path
