@@ -8,6 +8,8 @@ import sys
 import tempfile
 import threading
 import time
+import wsgiref.util
+import wsgiref.validate
 
 closed = []
 kept = []
@@ -23,6 +25,13 @@ def application(environ, start_response):
         closed.clear()
         return [names]
     return APPLICATIONS.get(name, APPLICATIONS["hello"])(environ, start_response)
+
+
+def validated(environ, start_response):
+    """Passes the rest of the path's application through PEP 3333's validator."""
+    wsgiref.util.shift_path_info(environ)
+    name = environ["PATH_INFO"].removeprefix("/")
+    return wsgiref.validate.validator(APPLICATIONS[name])(environ, start_response)
 
 
 def path(function):
@@ -50,6 +59,48 @@ class Closing:
         closed.append(self.name)
         if self.close_fails:
             raise RuntimeError("close failed")
+
+
+path(validated)
+
+
+@path
+def valid_lazy(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "yes")])
+    yield b"one"
+    yield b"two"
+
+
+@path
+def valid_list(environ, start_response):
+    environ["wsgi.input"].read(10)
+    environ["wsgi.errors"].write("")
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "no")])
+    return [b"one", b"two"]
+
+
+@path
+def valid_empty(environ, start_response):
+    start_response("204 No Content", [("X-Lazy", "no")])
+    return []
+
+
+@path
+def valid_lazy_empty(environ, start_response):
+    start_response("304 Not Modified", [("X-Lazy", "yes")])
+    yield from ()
+
+
+@path
+def valid_written(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "no")])(b"one")
+    return [b"two"]
+
+
+@path
+def valid_file(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "no")])
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"onetwo"), 3)
 
 
 @path

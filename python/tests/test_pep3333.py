@@ -449,6 +449,30 @@ def test_head_has_the_head_and_no_body(pep3333, name, length):
         assert client.request().body == b"Hello, World!"
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "name, status, body",
+    [
+        ("valid_lazy", 200, b"onetwo"),
+        ("valid_list", 200, b"onetwo"),
+        ("valid_written", 200, b"onetwo"),
+        ("valid_file", 200, b"onetwo"),
+        ("valid_empty", 204, b""),
+        ("valid_lazy_empty", 304, b""),
+    ],
+)
+def test_the_validator_has_no_objections(pep3333, name, status, body, method):
+    with pep3333.client() as client:
+        for _ in range(3):
+            response = client.request(method, f"/validated/{name}")
+            assert (response.status, response.body) == (status, body if method == "GET" else b"")
+            # Also where it is only said when the first piece is asked for.
+            assert response.value("X-Lazy") == (b"yes" if "lazy" in name else b"no")
+    # Whatever the validator says while objects are let go.
+    pep3333.request(target="/errors")
+    assert "garbage collected" not in pep3333.log and f"validated/{name}" not in pep3333.log
+
+
 def test_headers_are_what_they_were_at_the_call(pep3333):
     response = pep3333.request(target="/odd_headers")
     assert response.value("X-List") == b"a list instead of a tuple"
