@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::app::cgi::{self, CgiFactory};
+use crate::app::fastcgi::{self, FastCgiFactory};
 use crate::app::files::{self, FilesFactory};
 use crate::app::mounts::MountsFactory;
 use crate::app::{Application, Factory, Handler, LoadError, Request, Response};
@@ -68,9 +69,11 @@ type Factories<'a> = &'a mut dyn FnMut(&Settings) -> Result<Box<dyn Factory>, Er
 type Kind = fn(&str, &Settings) -> Box<dyn Factory>;
 
 /// Those kinds.
-const KINDS: [(&str, Kind); 2] = [
+const KINDS: [(&str, Kind); 4] = [
     ("files", |rest, settings| Box::new(FilesFactory::new(rest.into(), files_options(settings)))),
     ("cgi", |rest, settings| Box::new(CgiFactory::new(rest.into(), cgi_options(settings)))),
+    ("fastcgi", |rest, settings| Box::new(FastCgiFactory::at(rest, fastcgi_options(settings)))),
+    ("fastcgi-exec", |rest, settings| Box::new(FastCgiFactory::of_command(rest, fastcgi_options(settings)))),
 ];
 
 fn named_application(settings: &Settings) -> Result<Box<dyn Factory>, Error> {
@@ -100,6 +103,22 @@ fn cgi_options(settings: &Settings) -> cgi::Options {
         timeout: settings.cgi_timeout,
         interpreters: settings.cgi_interpreter.iter().map(|(name, program)| (name.clone(), program.into())).collect(),
         authorization: settings.cgi_authorization,
+        variables: settings.raw_env.clone(),
+    }
+}
+
+fn fastcgi_options(settings: &Settings) -> fastcgi::Options {
+    fastcgi::Options {
+        root: settings.document_root.clone(),
+        extension: settings.script_extension.clone(),
+        index: settings.script_index.clone(),
+        fallback: settings.script_fallback.clone(),
+        files: files_options(settings),
+        programs: settings.fastcgi_programs,
+        connections: settings.fastcgi_connections,
+        backlog: settings.fastcgi_backlog,
+        timeout: settings.fastcgi_timeout,
+        keepalive: settings.fastcgi_keepalive,
         variables: settings.raw_env.clone(),
     }
 }

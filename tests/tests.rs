@@ -1,6 +1,6 @@
 //! Black-box tests: the command and its processes as an operator, a front-end and a client see them.
 //!
-//! Needed beside cargo: nginx, supervisord, curl, wrk, a C compiler. `make test` installs them.
+//! Needed beside cargo: nginx, supervisord, php-cgi, php-fpm, curl, wrk, a C compiler. `make test` installs them.
 #![allow(clippy::print_stderr)]
 
 mod support;
@@ -15,6 +15,7 @@ mod files;
 mod front_ends;
 mod logs;
 mod mounts;
+mod php;
 mod process;
 mod reload;
 mod requests;

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
 
 # Commands and the Debian packages that have them.
-needed='nginx=nginx supervisord=supervisor curl=curl wrk=wrk prlimit=util-linux'
+needed='nginx=nginx supervisord=supervisor curl=curl wrk=wrk prlimit=util-linux php-cgi=php-cgi'
 
 missing() {
     packages=

@@ -9,6 +9,7 @@
 
 pub mod body;
 pub mod cgi;
+pub mod fastcgi;
 pub mod files;
 pub mod mounts;
 mod percent;

@@ -26,6 +26,11 @@ impl Lines {
         Self { name, line: Vec::new(), window: now, written: 0, dropped: 0 }
     }
 
+    /// Who writes them.
+    pub(in crate::app) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Logs the lines that end in `bytes`.
     pub(in crate::app) fn push(&mut self, bytes: &[u8], now: Instant) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {

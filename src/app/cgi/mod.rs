@@ -13,7 +13,7 @@
 pub mod head;
 pub(super) mod lines;
 pub(super) mod locate;
-mod output;
+pub(super) mod output;
 mod run;
 pub(super) mod variables;
 
@@ -136,10 +136,10 @@ impl Factory for CgiFactory {
     fn exit(&mut self) {
         let orders = self.pump.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(orders) = orders {
-            let (done, told) = mpsc::channel();
-            orders.send(Order::Stop(done));
-            // Their parent's end is told to them by the kernel, too; this reaches their children.
-            let _ = told.recv_timeout(Duration::from_millis(500));
+            let (gone, all_gone) = mpsc::channel();
+            orders.send(Order::Stop(gone));
+            // The kernel tells them of their parent's end, too; this reaches their children.
+            let _ = all_gone.recv_timeout(Duration::from_millis(500));
         }
     }
 }
