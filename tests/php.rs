@@ -113,7 +113,7 @@ fn check_site(server: &Server, site: &Directory) {
     let head = client.ask("HEAD", "/large.php", "").expect("an answer");
     assert_eq!((head.status, head.body.len()), (200, 0));
     let large = client.get("/large.php");
-    assert!(large.body.len() == 3_000_000 && large.body.ends_with(&[b'A' + 2999 % 26]), "{}", large.body.len());
+    assert!(large.body.len() == 3_000_000 && large.body.ends_with(b"JJJ"), "{}", large.body.len());
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn php_fpm_answers_behind_one_address_or_several() {
         .find(|name| crate::support::programs::find(name).is_some())
         .unwrap_or("php-fpm");
     let root = ["-R"].into_iter().filter(|_| nix::unistd::geteuid().is_root());
-    let arguments: Vec<&str> = ["-n", "-F", "-y", &conf].into_iter().chain(root).collect();
+    let arguments: Vec<&str> = ["-F", "-y", &conf].into_iter().chain(root).collect();
     let fpm = Program::start(&require(fpm), &arguments, Directory::new());
     poll_until("php-fpm", SOON, || one.connect(SOON).ok().filter(|_| two.exists()));
     for addresses in
