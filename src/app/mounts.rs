@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Application, Factory, LoadError, Reply, Request, Response, percent};
+use super::{Application, Factory, Hook, LoadError, Reply, Request, Response, percent};
 
 /// Makes [`Mounts`].
 pub struct MountsFactory {
@@ -60,6 +60,10 @@ impl Factory for MountsFactory {
         Ok(Box::new(Mounts { mounts: self.mounts.iter_mut().map(load).collect::<Result<_, LoadError>>()? }))
     }
 
+    fn freeze(&mut self) {
+        self.hosts().for_each(|factory| factory.freeze());
+    }
+
     fn ready(&mut self) {
         self.mounts.iter_mut().for_each(|(_, factory)| factory.ready());
     }
@@ -90,6 +94,14 @@ impl Factory for MountsFactory {
 
     fn after_fork_child(&mut self) {
         self.hosts().for_each(|factory| factory.after_fork_child());
+    }
+
+    fn hook(&mut self, hook: Hook) {
+        self.mounts.iter_mut().for_each(|(_, factory)| factory.hook(hook));
+    }
+
+    fn hooks_exec(&self) -> bool {
+        self.mounts.iter().any(|(_, factory)| factory.hooks_exec())
     }
 }
 

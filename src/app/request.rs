@@ -113,7 +113,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Puts a request together (a worker does this; so may a test).
     pub fn new(head: &'a Head, body: &'a RequestBody, peer: &'a Peer, local: &'a Address) -> Self {
-        Self { head, body, peer, local, mount: 0 }
+        Self { head, body, peer, local, mount: head.script_name().len() }
     }
 
     /// The head, with all that is not repeated here.
@@ -136,7 +136,8 @@ impl<'a> Request<'a> {
         self.head.path()
     }
 
-    /// The beginning of the path, still percent-encoded, that has led to the application: empty if that answers for all.
+    /// The beginning of the path, still percent-encoded, that has led to the application: what a web server said, and the
+    /// mount. Empty if the application answers for all.
     pub fn mount(&self) -> &'a str {
         self.path().get(..self.mount).unwrap_or_default()
     }

@@ -16,6 +16,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use super::buffers::{Buffer, Filled};
 use super::exchange::{Outcome, Summary, Turn};
+use super::gateway;
 use super::intake::Intake;
 use super::output::{Flushed, Output, Rest};
 use super::refusal::Refusal;
@@ -24,9 +25,7 @@ use crate::app::reply::Ticket;
 use crate::app::{Address, Peer, Request, RequestBody, Response};
 use crate::clock::Moment;
 use crate::logging::access::{AccessLog, Entry};
-use crate::protocol::http1::{Error, Http1};
-use crate::protocol::proxy_protocol;
-use crate::protocol::{Event, Head, Reuse};
+use crate::protocol::{Error, Event, Head, Machine, Protocol, Reuse, proxy_protocol};
 
 /// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -77,7 +76,7 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: OwnedFd,
-    machine: Http1,
+    machine: Machine,
     peer: Peer,
     listener: u16,
     stage: Stage,
@@ -136,16 +135,18 @@ impl Connection {
             Some(peer) => (Address::Ip(peer), policy.forwarders.contains(peer.ip())),
             None => (Address::Unix(None), true),
         };
+        let protocol = policy.protocols.get(usize::from(listener)).copied().unwrap_or(Protocol::Http);
+        let closing = if gateway::admits(policy, protocol, peer) { None } else { Some(Ending::Agreed) };
         let stage = if policy.proxy_protocol.is_some() { Stage::Proxy } else { Stage::Idle };
         Self {
             socket,
-            machine: Http1::new(),
+            machine: Machine::new(protocol),
             peer: Peer { address, trusted, secure: false },
             listener,
             stage,
             readable: true,
             read_closed: false,
-            closing: None,
+            closing,
             registered: false,
             requests: 0,
             ticket: Ticket { key, serial: 0 },
@@ -265,6 +266,13 @@ impl Connection {
                         input.consume(progress.consumed);
                         true
                     }
+                    Event::Reply | Event::Aborted => {
+                        input.consume(progress.consumed);
+                        if !self.reply(world) || world.out.len() >= COLLECTED {
+                            return Served::Some;
+                        }
+                        false
+                    }
                 };
                 if complete {
                     answered += 1;
@@ -343,6 +351,17 @@ impl Connection {
         self.deadline = Some(world.now + world.policy.body.window);
     }
 
+    /// Answers what is no request, or one that the web server has given up. Returns whether anything more may be parsed.
+    fn reply(&mut self, world: &mut World) -> bool {
+        if self.intake.take().is_some() {
+            self.stage = Stage::Idle;
+        }
+        if self.machine.reply(world.policy.gateway_connections, &mut world.out) == Reuse::Close {
+            self.closing = Some(Ending::Agreed);
+        }
+        self.closing.is_none()
+    }
+
     /// Answers a request that has arrived whole. Returns whether the next one may be parsed at once.
     fn answer(&mut self, world: &mut World) -> bool {
         let body = match self.intake.take() {
@@ -360,6 +379,9 @@ impl Connection {
         if world.draining || last || world.policy.keepalive.is_zero() {
             self.machine.close_after_response();
         }
+        if self.machine.is_gateway() {
+            self.peer = gateway::client(&world.head, || address_of(&self.socket), &world.policy);
+        }
         if self.peer.trusted && !self.forwarded(world) {
             return false;
         }
@@ -373,6 +395,8 @@ impl Connection {
             ticket: self.ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         world.slot.begin_call(crate::sys::now_coarse());
@@ -386,7 +410,7 @@ impl Connection {
     fn forwarded(&mut self, world: &mut World) -> bool {
         match world.policy.secure_schemes.is_secure(&world.head) {
             Ok(secure) => {
-                self.peer.secure = secure;
+                self.peer.secure = secure || world.head.is_secure();
                 true
             }
             Err(error) => {
@@ -472,6 +496,8 @@ impl Connection {
             ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         turn.answer(&mut response);
@@ -501,6 +527,8 @@ impl Connection {
             ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         world.slot.begin_call(crate::sys::now_coarse());
@@ -547,11 +575,12 @@ impl Connection {
             }
         }
         while let Some(output) = &mut self.output {
+            let World { scratch, flusher, policy, .. } = &mut *world;
             let (flushed, count) =
-                output.flush(self.socket.as_fd(), &mut self.machine, &mut world.scratch, world.policy.sendfile);
+                output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, policy.sendfile);
             self.moved += count;
             match flushed {
-                Flushed::Everything => self.output_done(world),
+                Flushed::Everything | Flushed::Ended => self.output_done(world),
                 Flushed::Blocked => return Sent::Stop(Next::Wait),
                 Flushed::Starved => {
                     self.deadline = None;
@@ -575,7 +604,7 @@ impl Connection {
         self.deadline = Some(world.now + world.policy.send.window);
     }
 
-    /// Everything that was ready has been sent; ends the response if one was being streamed.
+    /// Everything that was ready has been sent, or the body has ended; ends the response if one was being streamed.
     fn output_done(&mut self, world: &mut World) {
         if self.stage == Stage::Sending
             && let Some(output) = &mut self.output
@@ -746,6 +775,14 @@ enum Served {
 enum Sent {
     GoOn,
     Stop(Next),
+}
+
+/// The address at the other end of a socket.
+fn address_of(socket: &OwnedFd) -> Address {
+    match crate::sys::peer_address(socket.as_fd()) {
+        Some(address) => Address::Ip(address),
+        None => Address::Unix(None),
+    }
 }
 
 fn idle_time(world: &World) -> Duration {

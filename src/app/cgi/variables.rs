@@ -127,8 +127,12 @@ fn describe_server(request: &Request<'_>, variables: &mut Variables) {
         Address::Unix(_) => ("localhost".to_owned(), port.unwrap_or(if secure { "443" } else { "80" }).to_owned()),
     };
     let name = if name.is_empty() { &local_name } else { name };
-    variables.set(b"SERVER_NAME", name.as_bytes());
-    variables.set(b"SERVER_PORT", local_port.as_bytes());
+    variables.set(b"SERVER_NAME", request.head().server_name().unwrap_or(name).as_bytes());
+    variables.set(b"SERVER_PORT", request.head().server_port().unwrap_or(&local_port).as_bytes());
+    // Who the client is, a web server in front may know.
+    for (name, value) in request.head().params().filter(|(name, _)| matches!(*name, "REMOTE_USER" | "AUTH_TYPE")) {
+        variables.set(name.as_bytes(), value);
+    }
     if let Address::Ip(address) = request.local() {
         variables.set(b"SERVER_ADDR", address.ip().to_string().as_bytes());
     }

@@ -99,7 +99,14 @@ pub struct FastCgiFactory {
 }
 
 /// The pump of a worker, once there is one.
-type Pump = Arc<Mutex<Option<Arc<Orders<Order>>>>>;
+type Pump = Arc<Mutex<Option<Owned>>>;
+
+/// A pump, and the process whose it is: a fork leaves it behind.
+#[derive(Debug)]
+struct Owned {
+    process: u32,
+    orders: Arc<Orders<Order>>,
+}
 
 impl FastCgiFactory {
     /// Has the programs at `addresses` answer: `HOST:PORT` or `unix:PATH`, with commas between them.
@@ -225,8 +232,8 @@ impl Factory for FastCgiFactory {
     }
 
     fn exit(&mut self) {
-        let orders = self.pump.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(orders) = orders {
+        let owned = self.pump.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Owned { orders, .. }) = owned.filter(|owned| owned.process == std::process::id()) {
             let (gone, all_gone) = mpsc::channel();
             orders.send(Order::Stop(gone));
             // The kernel tells them of their parent's end, too.
@@ -237,9 +244,10 @@ impl Factory for FastCgiFactory {
 
 /// The worker's pump, which begins here.
 fn orders(pump: &Pump, targets: &Targets, options: &Options) -> io::Result<Arc<Orders<Order>>> {
+    let process = std::process::id();
     let mut pump = pump.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(orders) = &*pump {
-        return Ok(Arc::clone(orders));
+    if let Some(owned) = pump.as_ref().filter(|owned| owned.process == process) {
+        return Ok(Arc::clone(&owned.orders));
     }
     let upstreams = match targets {
         Targets::Addresses(addresses) => addresses.iter().cloned().map(Upstream::at).collect(),
@@ -253,7 +261,8 @@ fn orders(pump: &Pump, targets: &Targets, options: &Options) -> io::Result<Arc<O
         timeout: options.timeout,
         keepalive: Some(options.keepalive),
     };
-    Ok(Arc::clone(pump.insert(Orders::start("fastcgi", |orders| Pool::new(orders, upstreams, limits))?)))
+    let orders = Orders::start("fastcgi", |orders| Pool::new(orders, upstreams, limits))?;
+    Ok(Arc::clone(&pump.insert(Owned { process, orders }).orders))
 }
 
 /// Has FastCGI programs answer.

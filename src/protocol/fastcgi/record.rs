@@ -359,6 +359,11 @@ pub const fn pairs(bytes: &[u8]) -> Pairs<'_> {
 }
 
 impl<'a> Pairs<'a> {
+    /// The bytes of the pairs that have not been read.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     fn length(&mut self) -> Option<usize> {
         let (&first, rest) = self.rest.split_first()?;
         self.rest = rest;
