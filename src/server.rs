@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::app::cgi::{self, CgiFactory};
+use crate::app::exec::ExecFactory;
 use crate::app::fastcgi::{self, FastCgiFactory};
 use crate::app::files::{self, FilesFactory};
 use crate::app::mounts::MountsFactory;
-use crate::app::{Application, Factory, Handler, Hook, LoadError, Request, Response};
+use crate::app::{Application, Command, Factory, Handler, Hook, LoadError, Request, Response};
 use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets, pidfile_path};
 use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
@@ -100,10 +101,11 @@ impl Source<'_> {
 type Kind = fn(&str, &Settings) -> Box<dyn Factory>;
 
 /// Those kinds.
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 5] = [
     ("files", |rest, settings| Box::new(FilesFactory::new(rest.into(), files_options(settings)))),
     ("cgi", |rest, settings| Box::new(CgiFactory::new(rest.into(), cgi_options(settings)))),
     ("fastcgi", |rest, settings| Box::new(FastCgiFactory::at(rest, fastcgi_options(settings)))),
+    ("exec", |rest, _| Box::new(ExecFactory::new(rest.to_owned()))),
     ("fastcgi-exec", |rest, settings| Box::new(FastCgiFactory::of_command(rest, fastcgi_options(settings)))),
 ];
 
@@ -185,7 +187,7 @@ fn main(command_line: CommandLine, source: &mut Source<'_>) -> Result<u8, Error>
         }
         let checks = settings.check_config;
         let mut plan = plan(settings, &launch, source)?;
-        if checks {
+        if checks && plan.factory.program().is_none() {
             plan.factory.load().map_err(|error| Error::configuration(error.to_string()))?;
         }
         return Ok(0);
@@ -259,6 +261,9 @@ fn plan(settings: Settings, launch: &Launch, source: &mut Source<'_>) -> Result<
     let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref(), settings.initgroups)?;
     let mut factory = mounted(&settings, source)?;
     factory.check().map_err(|error| Error::configuration(error.to_string()))?;
+    if factory.program().is_some() && settings.bind.len() > 1 {
+        return Err(Error::configuration("exec:// gives its programs one socket: --bind can be there once"));
+    }
     Ok(Plan { settings, directory, identity, factory })
 }
 
@@ -327,6 +332,14 @@ impl<F> Clone for Shared<F> {
 impl<F: Factory> Factory for Shared<F> {
     fn check(&mut self) -> Result<(), LoadError> {
         self.0.borrow_mut().check()
+    }
+
+    fn program(&self) -> Option<Result<Command, LoadError>> {
+        self.0.borrow().program()
+    }
+
+    fn host(&self) -> Option<&'static str> {
+        self.0.borrow().host()
     }
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {

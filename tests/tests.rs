@@ -10,6 +10,7 @@ mod binds;
 mod cgi;
 mod command_line;
 mod crash;
+mod exec;
 mod faults;
 mod files;
 mod front_ends;

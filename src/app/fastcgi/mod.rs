@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use super::cgi::search_path;
 use super::cgi::variables::{Place, Variables, describe};
-use super::cgi::{find_program, search_path};
 use super::files::root::Root;
 use super::files::{self, FilesFactory};
 use super::pump::Orders;
@@ -173,14 +173,8 @@ impl FastCgiFactory {
     }
 
     fn command(&self, text: &str) -> Result<Command, LoadError> {
-        let mut words = text.split_ascii_whitespace();
-        let program = words.next().ok_or_else(|| LoadError::application("fastcgi-exec:// names no program"))?;
-        let path = find_program(Path::new(program))?;
-        let nul = |_| LoadError::application("a command has no NUL in it");
-        let mut arguments = vec![path.clone()];
-        for word in words {
-            arguments.push(CString::new(word).map_err(nul)?);
-        }
+        let program = super::Command::parse(text)?;
+        let nul = |_| LoadError::application("an environment variable has no NUL in it");
         let mut environment = Vec::new();
         let given = |name: &str| self.options.variables.iter().any(|(other, _)| other == name);
         // php-cgi exits after 500 requests otherwise, and whatever is sent to it at that moment is lost.
@@ -192,9 +186,7 @@ impl FastCgiFactory {
         for (name, value) in &self.options.variables {
             environment.push(CString::new(format!("{name}={value}")).map_err(nul)?);
         }
-        let directory = std::env::current_dir().map_err(|error| LoadError::boot(error.to_string()))?;
-        let directory = CString::new(directory.into_os_string().into_encoded_bytes()).map_err(nul)?;
-        Ok(Command { path, arguments, environment, directory })
+        Ok(Command { program, environment })
     }
 }
 

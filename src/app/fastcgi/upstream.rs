@@ -35,11 +35,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// What programs of the worker's own are started with.
 #[derive(Clone, Debug)]
 pub(super) struct Command {
-    pub(super) path: CString,
-    pub(super) arguments: Vec<CString>,
+    pub(super) program: crate::app::Command,
     /// `NAME=value`.
     pub(super) environment: Vec<CString>,
-    pub(super) directory: CString,
 }
 
 /// One address, and what is known of it.
@@ -86,7 +84,7 @@ impl fmt::Display for Upstream {
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.command.path.to_string_lossy())?;
+        f.write_str(&self.command.program.path.to_string_lossy())?;
         match &self.running {
             Some(running) => write!(f, " (pid:{})", running.pid),
             None => Ok(()),
@@ -161,18 +159,18 @@ impl Program {
     pub(super) fn start(&mut self, now: Instant) -> io::Result<()> {
         let (stderr, theirs) = pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&stderr, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let arguments: Vec<&CStr> = self.command.arguments.iter().map(CString::as_c_str).collect();
+        let arguments: Vec<&CStr> = self.command.program.arguments.iter().map(CString::as_c_str).collect();
         let environment: Vec<&CStr> = self.command.environment.iter().map(CString::as_c_str).collect();
         let (pid, pidfd) = sys::spawn(&sys::Program {
-            path: &self.command.path,
+            path: &self.command.program.path,
             arguments: &arguments,
             environment: &environment,
-            directory: &self.command.directory,
+            directory: &self.command.program.directory,
             standard: [self.listener.as_fd(), theirs.as_fd(), theirs.as_fd()],
             // FastCGI 1.0 §2.1.2: it asks a program to exit.
             death: Signal::SIGTERM,
         })?;
-        let name = format!("{} (pid:{pid})", self.command.path.to_string_lossy());
+        let name = format!("{} (pid:{pid})", self.command.program.path.to_string_lossy());
         log::info!("{name} runs");
         self.running = Some(Running {
             pid: Pid::from_raw(pid),
