@@ -159,7 +159,8 @@ pub(crate) static TABLE: &[Setting] = &[
         [],
         Differs("Gunicorn's name for it, `wsgi_app`, is read as well."),
         "The application, if the command line does not name one. `files://DIR` serves the files in a directory, \
-         `cgi://PATH` runs a program for each request."
+         `cgi://PATH` runs a program for each request, `fastcgi-exec://php-cgi` runs PHP, and \
+         `fastcgi://ADDRESS` and `exec://COMMAND` are for other FastCGI programs."
     )
     .alias("wsgi_app"),
     setting!(
