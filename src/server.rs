@@ -92,7 +92,10 @@ impl Source<'_> {
                 let native = native.then(|| named_application(settings)).transpose()?;
                 host.factory(settings, native)
             }
-            Self::Own(factory) => Ok(factory()),
+            Self::Own(factory) => match settings.application {
+                Some(_) => named_application(settings),
+                None => Ok(factory()),
+            },
         }
     }
 }
