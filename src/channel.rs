@@ -21,10 +21,15 @@ pub(crate) enum Message {
     Stop = b'S',
     /// Worker: it may have been woken for a connection that it will not accept. Arbiter: look into the accept queues.
     Look = b'L',
+    /// Worker: it has served its time, and serves on until a successor is there.
+    Spent = b'E',
+    /// Arbiter: the server is about to stop, and serves on for a while.
+    Leaving = b'B',
 }
 
 impl Message {
-    const ALL: [Self; 5] = [Self::Ready, Self::Drain, Self::DrainQueue, Self::Stop, Self::Look];
+    const ALL: [Self; 7] =
+        [Self::Ready, Self::Drain, Self::DrainQueue, Self::Stop, Self::Look, Self::Spent, Self::Leaving];
 }
 
 /// What came in.

@@ -29,7 +29,7 @@ impl PythonFactory {
             name: settings.application.clone().unwrap_or_default(),
             pythonpath: settings.pythonpath.clone(),
             variables: settings.raw_env.clone(),
-            surroundings: Surroundings { multiprocess: settings.workers > 1 },
+            surroundings: Surroundings { multiprocess: settings.workers.max(settings.workers_most) > 1 },
             watch: None,
             warned: false,
         }

@@ -11,8 +11,11 @@
 //! Architecture invariant: nothing in here calls the system, reads a clock or writes a log, so that a simulator can drive
 //! it through schedules that no kernel would give twice.
 
+mod farewell;
 mod reconcile;
+mod recycle;
 mod reload;
+mod scaling;
 #[cfg(test)]
 mod tests;
 mod workers;
@@ -25,6 +28,7 @@ use super::backoff::{Limiter, Random, exponential, jittered};
 use super::children::{Cause, Child, Children, Generation, Phase, Status};
 use super::decision::{Action, Event, Notification, Policy, Sent};
 use super::notice::{Master, Notice};
+use super::scale::{Bounds, Reading, Scaler};
 use crate::clock::Moment;
 use crate::signals::Signal;
 
@@ -68,6 +72,14 @@ pub(crate) struct State {
 
     predecessor: bool,
     upgrade: Upgrade,
+
+    /// When the pause ends in which the server still serves though it was told to stop.
+    farewell: Option<Moment>,
+    /// When workers are weighed next.
+    weighing: Option<Moment>,
+    /// When the load is looked at next.
+    reading: Option<Moment>,
+    scaler: Scaler,
 
     /// When the next tick is due, as of the last step.
     armed: Option<Moment>,
@@ -174,6 +186,10 @@ impl State {
             exited: false,
             predecessor,
             upgrade: Upgrade::None,
+            farewell: None,
+            weighing: None,
+            reading: None,
+            scaler: Scaler::default(),
             armed: None,
             excused: Moment::default(),
         }
@@ -203,6 +219,9 @@ impl State {
                 }
             }
             Event::Inspected { pid, in_call_since } => self.inspected(now, pid, in_call_since, out),
+            Event::Spent { pid } => self.spent(pid),
+            Event::Weighed { pid, resident } => self.weighed(now, pid, resident, out),
+            Event::Measured { queued } => self.measured(now, queued, out),
             Event::SettingsLoaded { generation, policy, rebound } => self.loaded(generation, policy, rebound),
             Event::SettingsFailed => {
                 if self.loading.take().is_some() {
@@ -231,6 +250,8 @@ impl State {
         }
         self.reconcile(now, out);
         self.reload_if_due(now, out);
+        self.begin_weighing(now);
+        self.begin_reading(now);
         self.armed = self.next_deadline();
     }
 
@@ -249,7 +270,9 @@ impl State {
             _ => None,
         };
         let fork = self.next_fork().filter(|_| self.forking.is_none()).map(|(at, _)| at);
-        [child, upgrade, fork, self.queued_reload.filter(|_| self.loading.is_none())].into_iter().flatten().min()
+        let reload = self.queued_reload.filter(|_| self.loading.is_none());
+        let farewell = self.farewell.filter(|_| self.stopping.is_none());
+        [child, upgrade, fork, reload, farewell, self.weighing, self.reading].into_iter().flatten().min()
     }
 
     fn master(&self) -> Master {
@@ -292,9 +315,9 @@ impl State {
                 let living = self.children.iter().filter(|child| !child.killed);
                 out.extend(living.map(|child| Action::Send { pid: child.pid, signal: Sent::Reopen }));
             }
-            Signal::Term if self.stopping.is_none() => self.stop_gracefully(now, out),
+            Signal::Term if self.stopping.is_none() => self.say_farewell(now, out),
             Signal::Term | Signal::Int | Signal::Quit => self.stop_quickly(now, 0, out),
-            _ if self.stopping.is_some() => {}
+            _ if self.stopping.is_some() || self.farewell.is_some() => {}
             Signal::Hup => {
                 let earliest = self.last_reload.map_or(now, |last| last + RELOAD_GAP);
                 self.queued_reload = Some(earliest.max(now));
@@ -325,6 +348,10 @@ impl State {
     fn scale(&mut self, change: impl Fn(usize) -> usize) {
         for cohort in std::iter::once(&mut self.current).chain(&mut self.fallback) {
             cohort.target = change(cohort.target).min(MAX_WORKERS);
+            let policy = &mut cohort.policy;
+            if policy.most > policy.workers {
+                (policy.workers, policy.most) = (change(policy.workers), change(policy.most).min(MAX_WORKERS));
+            }
         }
         self.surge = change(self.surge).min(self.surge);
     }
@@ -376,6 +403,9 @@ impl State {
         self.queued_reload = None;
         self.loading = None;
         self.retries.clear();
+        if self.farewell.is_some() {
+            return;
+        }
         out.push(Action::Notify(match self.upgrade {
             Upgrade::Ready { pid } => Notification::Successor(pid),
             _ => Notification::Stopping,

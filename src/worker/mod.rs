@@ -16,6 +16,7 @@ mod queue;
 mod refusal;
 mod storage;
 mod timers;
+mod wear;
 mod world;
 
 #[cfg(test)]
@@ -27,12 +28,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::Engine;
 use policy::Policy;
+use wear::{Spent, Wear};
 use world::World;
 
 use crate::app::{Application, Factory, LoadError};
 use crate::channel::{Channel, Message, Received};
 use crate::listener::Listener;
 use crate::logging::{self, access::AccessLog};
+use crate::process;
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
@@ -95,6 +98,7 @@ struct Worker<'a> {
     world: World,
     signals: Signals,
     channel: &'a Channel,
+    wear: Wear,
 }
 
 fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Result<Worker<'a>, LoadError> {
@@ -117,7 +121,7 @@ fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Re
     // A channel that cannot be written to belongs to an arbiter that is gone; the loop will notice.
     let _ = surroundings.channel.send(Message::Ready);
     log::debug!("Worker {} is ready", surroundings.nr);
-    Ok(Worker { engine, world, signals, channel: &surroundings.channel })
+    Ok(Worker { engine, world, signals, channel: &surroundings.channel, wear: Wear::new(settings) })
 }
 
 fn load(factory: &mut dyn Factory) -> Result<Box<dyn Application>, LoadError> {
@@ -148,6 +152,7 @@ impl Worker<'_> {
             if self.world.draining && self.engine.connections() == 0 {
                 return 0;
             }
+            self.look_for_wear();
         }
     }
 
@@ -158,7 +163,8 @@ impl Worker<'_> {
                 Received::Message(Message::DrainQueue) => self.drain(factory, true),
                 Received::Message(Message::Stop) => return Life::Ended,
                 Received::Message(Message::Look) => self.engine.look(),
-                Received::Message(Message::Ready) => {}
+                Received::Message(Message::Leaving) => self.world.leaving = true,
+                Received::Message(Message::Ready | Message::Spent) => {}
                 Received::Nothing => return Life::GoOn,
                 Received::Closed => {
                     log::info!("The arbiter is gone, shutting down");
@@ -188,6 +194,20 @@ impl Worker<'_> {
             }
         }
         Life::GoOn
+    }
+
+    /// Asks for a successor when the time has come.
+    fn look_for_wear(&mut self) {
+        let resident = || process::resident(process::pid());
+        match self.wear.check(self.world.requests, self.world.now, resident) {
+            None => return,
+            Some(Spent::Requests) => log::info!("Autorestarting worker after current request."),
+            Some(Spent::Memory(bytes)) => {
+                log::info!("Autorestarting worker after current request: it occupies {} MiB.", bytes >> 20);
+            }
+        }
+        // An arbiter that does not listen has other worries.
+        let _ = self.channel.send(Message::Spent);
     }
 
     fn drain(&mut self, factory: &mut dyn Factory, queue: bool) {
