@@ -7,6 +7,7 @@ mod support;
 
 mod application;
 mod binds;
+mod capacity;
 mod command_line;
 mod crash;
 mod faults;
