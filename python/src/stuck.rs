@@ -22,10 +22,20 @@ static REQUEST: [AtomicU64; SHOWN / 8] = [const { AtomicU64::new(0) }; SHOWN / 8
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
 static LOG: AtomicI32 = AtomicI32::new(2);
 
+/// How many times [`begin`] was called, which one thread does.
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+
+/// How many requests there were.
+pub(crate) fn requests() -> u64 {
+    REQUESTS.load(Ordering::Relaxed)
+}
+
 /// Takes note of the request that is about to be handled.
 #[inline]
 pub(crate) fn begin(request: &Request<'_>) {
     LENGTH.store(0, Ordering::Relaxed);
+    // No other thread writes it: a load and a store are enough.
+    REQUESTS.store(REQUESTS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     let (method, target) = (request.method().as_bytes(), request.target().as_bytes());
     let mut words = REQUEST.iter();
     for (chunk, word) in method.chunks(8).chain([b" ".as_slice()]).chain(target.chunks(8)).zip(&mut words) {
@@ -70,8 +80,10 @@ pub(crate) struct Watch(#[expect(dead_code, reason = "for its drop")] OwnedFd);
 
 impl Watch {
     /// Has signals answered from now on, into the error log.
-    pub(crate) fn install(py: Python<'_>) -> PyResult<Self> {
-        ffi::on_signals()?;
+    ///
+    /// If `hooked`, a handler of Python's ends the process that is sent `SIGABRT`.
+    pub(crate) fn install(py: Python<'_>, hooked: bool) -> PyResult<Self> {
+        ffi::on_signals(hooked)?;
         Self::renew(py)
     }
 

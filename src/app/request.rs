@@ -107,6 +107,8 @@ pub struct Request<'a> {
     body: &'a RequestBody,
     peer: &'a Peer,
     local: &'a Address,
+    /// Bytes of the path that have led to the application.
+    mount: usize,
     waited: Duration,
 }
 
@@ -126,7 +128,7 @@ impl<'a> Request<'a> {
     /// Puts a request together (a worker does this; so may a test).
     #[inline]
     pub fn new(head: &'a Head, body: &'a RequestBody, peer: &'a Peer, local: &'a Address) -> Self {
-        Self { head, body, peer, local, waited: Duration::ZERO }
+        Self { head, body, peer, local, mount: 0, waited: Duration::ZERO }
     }
 
     /// The same after it has waited in the server.
@@ -161,6 +163,21 @@ impl<'a> Request<'a> {
     /// The path, still percent-encoded.
     pub fn path(&self) -> &'a str {
         self.head.path()
+    }
+
+    /// The beginning of the path, still percent-encoded, that has led to the application: empty if that answers for all.
+    pub fn mount(&self) -> &'a str {
+        self.path().get(..self.mount).unwrap_or_default()
+    }
+
+    /// The path behind [`mount`](Self::mount): what the application is asked for, still percent-encoded.
+    pub fn path_below(&self) -> &'a str {
+        self.path().get(self.mount..).unwrap_or_default()
+    }
+
+    /// The same request for an application that answers for what lies below the first `mount` bytes of the path.
+    pub(crate) fn mounted(&self, mount: usize) -> Self {
+        Self { mount, ..*self }
     }
 
     /// What follows the first `?` of the target.

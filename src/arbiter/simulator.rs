@@ -7,12 +7,15 @@
 //! `FERRICORN_SIM_SCHEDULES` sets how many schedules are run, `FERRICORN_SIM_SEED` replays one and prints what happened.
 
 mod kernel;
+mod templates;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::env;
 use std::fmt::Write;
 use std::time::Duration;
+
+use templates::{Order, Template};
 
 use super::backoff::Random;
 use super::children::{Generation, Status};
@@ -41,6 +44,14 @@ enum Happening {
     Continues(i32),
     HaltArrives(i32),
     ContinueArrives(i32),
+    TemplateIsReady(i32),
+    TemplateCloses(i32),
+    TemplateDies(i32, Death),
+    TemplateReap(i32, Death),
+    /// The worker with that number, which that template was asked for.
+    Born(usize, i32),
+    StillBorn(usize, i32),
+    OrderFails(usize, i32),
     UpgradeIsReady,
     UpgradeIsLost,
     UpgradeDies(i32, Death),
@@ -131,6 +142,8 @@ struct World {
     now: Moment,
     state: State,
     processes: Vec<Process>,
+    templates: Vec<Template>,
+    orders: Vec<Order>,
     queue: BinaryHeap<Reverse<(Moment, u64, Happening)>>,
     serial: u64,
     next_pid: i32,
@@ -171,6 +184,8 @@ impl World {
             state: State::new(policy, predecessor, random.next()),
             random,
             processes: Vec::new(),
+            templates: Vec::new(),
+            orders: Vec::new(),
             queue: BinaryHeap::new(),
             serial: 0,
             next_pid: 100,
@@ -243,22 +258,24 @@ impl World {
                 self.note(|world| format!("forks fail: {}", world.forks_fail));
                 Ok(())
             }
-            48..60 => {
+            48..52 => self.template_fault(),
+            52..60 => {
                 let deaths = [Death::Signal(9), Death::Signal(11), Death::Code(1), Death::Code(0), Death::Signal(15)];
                 let death = self.one_of(&deaths);
                 self.some_process(|pid| Happening::Dies(pid, death))
             }
             60..66 => self.some_process(Happening::Halts),
             66..70 => self.some_process(Happening::Continues),
-            70..75 => self.some_process(Happening::CallBegins),
-            75..77 => self.some_process(Happening::SpentArrives),
-            77 => {
+            70..74 => self.some_process(Happening::CallBegins),
+            74..76 => self.some_process(Happening::SpentArrives),
+            76 => {
                 let position = self.random.below(self.processes.len() as u64) as usize;
                 if let Some(process) = self.processes.get_mut(position) {
                     process.bloated = true;
                 }
                 Ok(())
             }
+            77 => self.template_fault(),
             78..82 => self.some_process(Happening::CloseArrives),
             82..86 => self.some_process(Happening::ReadyArrives),
             86..90 => {
@@ -266,7 +283,8 @@ impl World {
                 let pid = 90 + self.random.below(40) as i32;
                 let status = Status::Code(3);
                 let event = self.one_of(&[Event::Ready { pid }, Event::Halted { pid }, Event::Exited { pid, status }]);
-                if self.find(pid).is_some() || self.upgrade == Some(pid) { Ok(()) } else { self.deliver(event) }
+                let known = self.find(pid).is_some() || self.find_template(pid).is_some();
+                if known || self.upgrade == Some(pid) { Ok(()) } else { self.deliver(event) }
             }
             90..94 => {
                 let length = Duration::from_nanos(self.random.below(100 * SECOND));
@@ -313,6 +331,7 @@ impl World {
             self.check(serving >= target, "too few workers")?;
             return self.check(self.processes.len() <= 2 * target + 2, "workers are left over");
         }
+        self.check_settled_templates()?;
         self.check(serving == target, "not the right number of workers")?;
         self.check(self.processes.len() == serving, "a worker is left over")
     }
@@ -457,6 +476,7 @@ impl World {
                 self.deliver(Event::PredecessorGone)
             }
             Happening::UpgradeIsReady | Happening::UpgradeIsLost | Happening::UpgradeDies(..) => Ok(()),
+            of_templates => self.happen_to_templates(of_templates),
         }
     }
 
@@ -557,7 +577,8 @@ impl World {
 
     /// What was due is done.
     fn check_deadlines(&self) -> Verdict {
-        let past = |due: Option<Moment>| due.is_some_and(|due| self.now > due.max(self.excused) + SLACK);
+        self.check_templates()?;
+        let past = |due: Option<Moment>| self.is_past(due);
         for process in self.processes.iter().filter(|process| !process.killed && !self.exited) {
             self.check(!past(process.kill_by), "a worker outlives its deadline")?;
             let after =
@@ -572,6 +593,10 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn is_past(&self, due: Option<Moment>) -> bool {
+        due.is_some_and(|due| self.now > due.max(self.excused) + SLACK)
     }
 
     fn check(&self, holds: bool, otherwise: &str) -> Verdict {
@@ -663,6 +688,7 @@ fn some_policy(random: &mut Random, daemon: bool) -> Policy {
         memory_limit,
         recycle_share,
         daemon,
+        preload: random.below(3) == 0,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::Settings;
 use super::kinds::{
-    Addresses, Bytes, BytesOrAny, Count, FieldValues, Level, Log, Mode, Names, OptionalPath, OptionalText, Peers,
-    ProxyMode, Seconds, SomeSeconds, Switch, Text, Variables, Workers,
+    Addresses, Bytes, BytesOrAny, Count, FieldNames, FieldValues, Level, Log, Mapping, Mode, Mounts, Names,
+    OptionalPath, OptionalText, Peers, ProxyMode, Seconds, SomeSeconds, Speech, Switch, Target, Text, Variables,
+    Workers,
 };
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
 
@@ -20,10 +21,11 @@ pub(crate) enum Section {
     Logging,
     Python,
     Files,
+    Programs,
 }
 
 impl Section {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Config,
         Self::Socket,
         Self::Workers,
@@ -34,6 +36,7 @@ impl Section {
         Self::Logging,
         Self::Python,
         Self::Files,
+        Self::Programs,
     ];
 
     pub(crate) const fn title(self) -> &'static str {
@@ -48,6 +51,7 @@ impl Section {
             Self::Logging => "Logging",
             Self::Python => "Python applications (the Python package)",
             Self::Files => "Files application",
+            Self::Programs => "CGI and FastCGI applications",
         }
     }
 }
@@ -96,6 +100,11 @@ impl Setting {
     /// The first sentence of the documentation.
     pub(crate) fn summary(&self) -> &'static str {
         self.doc.split_once(". ").map_or(self.doc.trim_end_matches('.'), |(sentence, _)| sentence)
+    }
+
+    /// Whether a number may be given for it as such, other than permission bits.
+    pub(crate) fn takes_numbers(&self) -> bool {
+        ["INT", "INT|auto", "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar)
     }
 
     const fn alias(mut self, name: &'static str) -> Self {
@@ -149,9 +158,19 @@ pub(crate) static TABLE: &[Setting] = &[
         Config,
         [],
         Differs("Gunicorn's name for it, `wsgi_app`, is read as well."),
-        "The application, if the command line does not name one. `files://DIR` serves the files in a directory."
+        "The application, if the command line does not name one. `files://DIR` serves the files in a directory, \
+         `cgi://PATH` runs a program for each request."
     )
     .alias("wsgi_app"),
+    setting!(
+        mount: Mounts,
+        Config,
+        ["--mount"],
+        Lacks,
+        "An application of any kind that answers below a path; may be given several times. The longest prefix that ends \
+         where a segment of the path does counts; what it has matched is the application's `SCRIPT_NAME`. The application \
+         that is named otherwise answers for everything else, and 404 is answered if there is none."
+    ),
     setting!(
         config: OptionalPath,
         Config,
@@ -182,9 +201,29 @@ pub(crate) static TABLE: &[Setting] = &[
         Differs("`fd://N` and other addresses go together; Gunicorn drops the others."),
         "An address to listen on; may be given several times. One of `HOST`, `HOST:PORT`, `:PORT` (every address), \
          `[::1]:PORT`, `unix:PATH` and `fd://N`, which is a listening socket that was inherited as descriptor N. The \
-         port is 8000 if none is given. With `PORT` in the environment the default is `0.0.0.0:$PORT`."
+         port is 8000 if none is given. `http://`, `uwsgi://`, `fastcgi://` or `scgi://` in front of it says what is \
+         spoken there, `protocol` if none does: `uwsgi://unix:/run/app.sock`. If standard input is a listening socket, \
+         as for a program that spawn-fcgi or mod_fcgid starts, the default is `fastcgi://fd://0`. With `PORT` in the environment the default is `0.0.0.0:$PORT`."
     )
     .variable("PORT"),
+    setting!(
+        protocol: Speech,
+        Socket,
+        ["--protocol"],
+        Differs("`fastcgi` and `scgi` are new."),
+        "What is spoken on every `bind` that does not say. `http`, `uwsgi`, `fastcgi` or `scgi`."
+    ),
+    setting!(
+        gateway_allow_ips: Peers,
+        Socket,
+        ["--gateway-allow-from", "--uwsgi-allow-from"],
+        Differs("It is called `uwsgi_allow_ips` there, which is read as well, and knows no networks; here it counts for FastCGI and SCGI, too."),
+        "Addresses and networks of the web servers that may speak uwsgi, FastCGI or SCGI, with commas between them; the \
+         connections of others are closed. What such a web server says about its client is believed. Peers on unix \
+         sockets always may."
+    )
+    .alias("uwsgi_allow_ips")
+    .variable("FCGI_WEB_SERVER_ADDRS"),
     setting!(
         backlog: Count<1, { i32::MAX as u64 }>,
         Socket,
@@ -270,6 +309,28 @@ pub(crate) static TABLE: &[Setting] = &[
         "How many of a hundred workers are replaced at a time at most, when they have reached `max_requests`, \
          `worker_lifetime` or `worker_memory`. It is always one at least."
     ),
+    setting!(
+        preload_app: Switch,
+        Workers,
+        ["--preload"],
+        Differs(
+            "A process of its own loads the application, not the arbiter: HUP loads new code, and code that cannot be \
+             loaded leaves the old in service."
+        ),
+        "Load the application once, in a template process from which workers are forked: they share its memory, and \
+         start within milliseconds. Threads and connections that the application opens while it is loaded are not the \
+         workers' to use."
+    ),
+    setting!(
+        warmup: Target,
+        Workers,
+        ["--warmup"],
+        Lacks,
+        "A path that the application is asked for (with GET, before it serves anybody) where it is loaded: in the template \
+         with `preload_app`, else in each worker before it is ready. What the first request loads or fills is shared, \
+         or at least not waited for. An answer of 500 or more is logged and changes nothing."
+    )
+    .metavar("PATH"),
     setting!(
         worker_connections: Count<1, { M }>,
         Workers,
@@ -635,6 +696,23 @@ pub(crate) static TABLE: &[Setting] = &[
     )
     .metavar("DIRS"),
     setting!(
+        header_map: Mapping,
+        Python,
+        ["--header-map"],
+        Same,
+        "What becomes of a header field with an underscore in its name, which an environ cannot tell from one with a \
+         hyphen. `drop` hides it from the application, `refuse` answers with 400, and with `dangerous` the application \
+         sees it, whatever a proxy in front has checked."
+    ),
+    setting!(
+        forwarder_headers: FieldNames,
+        Python,
+        ["--forwarder-headers"],
+        Same,
+        "Header fields with an underscore in their name that a believed proxy may send all the same, with commas between \
+         them; `*` is all. `SCRIPT_NAME` is the application's place in the site."
+    ),
+    setting!(
         files_index: Names,
         Files,
         ["--files-index"],
@@ -670,5 +748,43 @@ pub(crate) static TABLE: &[Setting] = &[
         Lacks,
         "Do not send `NAME.br`, `NAME.zst` or `NAME.gz` in place of `NAME` to clients that take it. In a file it says \
          whether to."
+    ),
+    setting!(
+        cgi_interpreter: Variables,
+        Programs,
+        ["--cgi-interpreter"],
+        Lacks,
+        "What runs files that are no programs of their own, by how their names end: `.py=python3`. May be given several \
+         times."
+    )
+    .metavar(".EXT=PROGRAM"),
+    setting!(
+        cgi_programs: Count<1, 65535>,
+        Programs,
+        ["--cgi-programs"],
+        Lacks,
+        "How many CGI programs a worker runs at a time. Other requests wait for their turn."
+    ),
+    setting!(
+        cgi_backlog: Count<0, 65535>,
+        Programs,
+        ["--cgi-backlog"],
+        Lacks,
+        "How many requests wait for their turn in a worker. Others are answered with 503."
+    ),
+    setting!(
+        cgi_timeout: SomeSeconds,
+        Programs,
+        ["--cgi-timeout"],
+        Lacks,
+        "How many seconds a CGI program may write nothing before it is ended, with all that it has started: SIGTERM first, \
+         and SIGKILL two seconds later. Its request is answered with 504. As long a request waits for its turn."
+    ),
+    setting!(
+        cgi_authorization: Switch,
+        Programs,
+        ["--cgi-authorization"],
+        Lacks,
+        "Pass the field `Authorization` to CGI programs. Other users may be able to see the environment of a program."
     ),
 ];

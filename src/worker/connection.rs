@@ -22,6 +22,7 @@ pub(crate) use deadlines::Burden;
 
 use super::buffers::{Buffer, Filled};
 use super::exchange::{Outcome, Summary, Turn};
+use super::gateway;
 use super::intake::Intake;
 use super::output::{Flushed, Output, Rest};
 use super::peers::Seat;
@@ -32,12 +33,13 @@ use crate::app::reply::Ticket;
 use crate::app::{Address, Peer, Request, RequestBody, Response};
 use crate::clock::Moment;
 use crate::logging::access::{AccessLog, Entry};
-use crate::protocol::http1::Http1;
-use crate::protocol::proxy_protocol;
-use crate::protocol::{Event, Head, Reuse};
+use crate::protocol::{Event, Head, Machine, Protocol, Reuse, proxy_protocol};
 
 /// Pipelined requests that are answered before other connections get their turn.
 const PIPELINE: usize = 64;
+
+/// How often one request may be redirected before it is answered.
+const REDIRECTS: u8 = 10;
 
 /// Responses are collected up to so many bytes before they are sent.
 const COLLECTED: usize = 64 * 1024;
@@ -76,7 +78,7 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: OwnedFd,
-    machine: Http1,
+    machine: Machine,
     peer: Peer,
     listener: u16,
     stage: Stage,
@@ -125,6 +127,8 @@ struct Logged {
     head: Head,
     began: Moment,
     summary: Option<Summary>,
+    /// How often the application was called again for another target.
+    redirects: u8,
 }
 
 impl Connection {
@@ -142,16 +146,18 @@ impl Connection {
             Some(peer) => (Address::Ip(peer), policy.forwarders.contains(peer.ip())),
             None => (Address::Unix(None), true),
         };
+        let protocol = policy.protocols.get(usize::from(listener)).copied().unwrap_or(Protocol::Http);
+        let closing = if gateway::admits(policy, protocol, peer) { None } else { Some(Ending::Agreed) };
         let stage = if policy.proxy_protocol.is_some() { Stage::Proxy } else { Stage::Idle };
         Self {
             socket,
-            machine: Http1::new(),
+            machine: Machine::new(protocol),
             peer: Peer { address, trusted, secure: false },
             listener,
             stage,
             readable: true,
             read_closed: false,
-            closing: None,
+            closing,
             registered: false,
             requests: 0,
             ticket: Ticket { key, serial: 0 },
@@ -261,6 +267,13 @@ impl Connection {
                         input.consume(progress.consumed);
                         true
                     }
+                    Event::Reply | Event::Aborted => {
+                        input.consume(progress.consumed);
+                        if !self.reply(world) || world.out.len() >= COLLECTED {
+                            return Served::Some;
+                        }
+                        false
+                    }
                 };
                 if complete {
                     answered += 1;
@@ -338,6 +351,17 @@ impl Connection {
         self.deadline = Some(world.now + world.policy.body.patience);
     }
 
+    /// Answers what is no request, or one that the web server has given up. Returns whether anything more may be parsed.
+    fn reply(&mut self, world: &mut World) -> bool {
+        if self.intake.take().is_some() {
+            self.stage = Stage::Idle;
+        }
+        if self.machine.reply(world.policy.gateway_connections, &mut world.out) == Reuse::Close {
+            self.closing = Some(Ending::Agreed);
+        }
+        self.closing.is_none()
+    }
+
     /// Answers a request that has arrived whole. Returns whether the next one may be parsed at once.
     fn answer(&mut self, world: &mut World) -> bool {
         let (body, _share) = match self.intake.take() {
@@ -354,6 +378,9 @@ impl Connection {
         let last = world.policy.requests > 0 && u64::from(self.requests) >= world.policy.requests;
         if world.draining || last || world.policy.keepalive.is_zero() {
             self.machine.close_after_response();
+        }
+        if self.machine.is_gateway() {
+            self.peer = gateway::client(&world.head, || address_of(&self.socket), &world.policy);
         }
         if self.peer.trusted && !self.forwarded(world) {
             return false;
@@ -373,6 +400,8 @@ impl Connection {
             ticket: self.ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         world.slot.begin_call(start);
@@ -387,7 +416,7 @@ impl Connection {
     fn forwarded(&mut self, world: &mut World) -> bool {
         match world.policy.secure_schemes.is_secure(&world.head) {
             Ok(secure) => {
-                self.peer.secure = secure;
+                self.peer.secure = secure || world.head.is_secure();
                 true
             }
             Err(error) => {
@@ -425,7 +454,7 @@ impl Connection {
                 None
             }
         };
-        self.log = Some(Box::new(Logged { head, began, summary }));
+        self.log = Some(Box::new(Logged { head, began, summary, redirects: 0 }));
     }
 
     fn finished(&mut self, world: &World, reuse: Reuse) -> bool {
@@ -479,11 +508,51 @@ impl Connection {
             ticket: self.ticket,
             logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
             socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         turn.answer(response);
         let outcome = turn.outcome;
         self.take_outcome(world, outcome, began)
+    }
+
+    /// The application, which had deferred its answer, wants to be called for another target of this server instead.
+    pub(crate) fn go_elsewhere(&mut self, world: &mut World, ticket: Ticket, target: &str) {
+        if self.stage != Stage::Waiting || ticket != self.ticket {
+            return;
+        }
+        let Some(log) = &self.log else { return };
+        let redirects = log.redirects + 1;
+        let head = log.head.redirected(target);
+        let (Some(head), false) = (head, redirects > REDIRECTS) else {
+            log::error!("Error handling request {}: it cannot be redirected to {target:?}", log.head.target());
+            return self.answer_later(world, ticket, Response::error(502));
+        };
+        let Some(local) = world.locals.get(usize::from(self.listener)) else { return };
+        let Some(log) = self.log.take() else { return };
+        let mut turn = Turn {
+            machine: &mut self.machine,
+            out: &mut world.out,
+            date: world.date.text(),
+            letterbox: &world.letterbox,
+            ticket,
+            logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            socket: self.socket.as_fd(),
+            slot: world.slot,
+            pace: world.policy.send,
+            outcome: Outcome::Unanswered,
+        };
+        world.slot.begin_call(crate::sys::now_coarse());
+        turn.call(world.application.as_mut(), &Request::new(&head, &RequestBody::Empty, &self.peer, local));
+        world.slot.end_call();
+        let outcome = turn.outcome;
+        // The access log shows what the client has asked for.
+        world.head = log.head;
+        self.take_outcome(world, outcome, log.began);
+        if let Some(log) = &mut self.log {
+            log.redirects = redirects;
+        }
     }
 
     /// Answers a request that breaks the rules, and stops listening to its sender.
@@ -518,11 +587,12 @@ impl Connection {
             }
         }
         while let Some(output) = &mut self.output {
+            let World { scratch, flusher, policy, .. } = &mut *world;
             let (flushed, count) =
-                output.flush(self.socket.as_fd(), &mut self.machine, &mut world.scratch, world.policy.sendfile);
+                output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, policy.sendfile);
             self.moved += count;
             match flushed {
-                Flushed::Everything => self.output_done(world),
+                Flushed::Everything | Flushed::Ended => self.output_done(world),
                 Flushed::Blocked => {
                     self.begin_blocked(world);
                     return Sent::Stop(Next::Wait);
@@ -545,7 +615,7 @@ impl Connection {
         self.moved = sent as u64;
     }
 
-    /// Everything that was ready has been sent; ends the response if one was being streamed.
+    /// Everything that was ready has been sent, or the body has ended; ends the response if one was being streamed.
     fn output_done(&mut self, world: &mut World) {
         if self.stage == Stage::Sending
             && let Some(output) = &mut self.output
@@ -622,4 +692,12 @@ enum Served {
 enum Sent {
     GoOn,
     Stop(Next),
+}
+
+/// The address at the other end of a socket.
+fn address_of(socket: &OwnedFd) -> Address {
+    match crate::sys::peer_address(socket.as_fd()) {
+        Some(address) => Address::Ip(address),
+        None => Address::Unix(None),
+    }
 }

@@ -20,7 +20,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use slab::Slab;
 
 use super::connection::{Connection, Next};
-use super::mailbox::Letterbox;
+use super::mailbox::{Content, Letterbox};
 use super::peers::Crowded;
 use super::pressure;
 use super::timers::Wheel;
@@ -454,8 +454,10 @@ impl Engine {
             let Some(mut connection) = self.check_out(key) else { continue };
             let mut next = Next::Wait;
             if connection.awaits(letter.ticket) {
-                if let Some(response) = letter.answer {
-                    connection.answer_later(world, letter.ticket, response);
+                match letter.content {
+                    Content::Answer(response) => connection.answer_later(world, letter.ticket, response),
+                    Content::Elsewhere(target) => connection.go_elsewhere(world, letter.ticket, &target),
+                    Content::More => {}
                 }
                 next = connection.drive(world);
             }

@@ -5,6 +5,8 @@ mod connection;
 mod date;
 mod engine;
 mod exchange;
+mod flusher;
+mod gateway;
 mod intake;
 mod mailbox;
 mod output;
@@ -16,6 +18,7 @@ mod queue;
 mod refusal;
 mod storage;
 mod timers;
+mod warmup;
 mod wear;
 mod world;
 
@@ -31,7 +34,7 @@ use policy::Policy;
 use wear::{Spent, Wear};
 use world::World;
 
-use crate::app::{Application, Factory, LoadError};
+use crate::app::{Application, Factory, Hook, LoadError};
 use crate::channel::{Channel, Message, Received};
 use crate::listener::Listener;
 use crate::logging::{self, access::AccessLog};
@@ -71,11 +74,16 @@ enum Life {
 
 /// Runs a worker in the process that was forked for it, and returns its exit code.
 ///
-/// All signals are blocked when this is called, and the arbiter's handlers are no longer in place.
-pub(crate) fn run(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> i32 {
+/// All signals are blocked when this is called, and the arbiter's handlers are no longer in place. `preloaded` is the
+/// application if a template has loaded it.
+pub(crate) fn run(
+    surroundings: Surroundings<'_>,
+    factory: &mut dyn Factory,
+    preloaded: Option<Box<dyn Application>>,
+) -> i32 {
     let pid = std::process::id();
     log::info!("Booting worker with pid: {pid}");
-    let code = match boot(&surroundings, factory) {
+    let code = match boot(&surroundings, factory, preloaded) {
         Ok(mut worker) => {
             let code = worker.live(factory);
             if let Some(access) = &mut worker.world.access {
@@ -101,13 +109,21 @@ struct Worker<'a> {
     wear: Wear,
 }
 
-fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Result<Worker<'a>, LoadError> {
+fn boot<'a>(
+    surroundings: &'a Surroundings<'_>,
+    factory: &mut dyn Factory,
+    preloaded: Option<Box<dyn Application>>,
+) -> Result<Worker<'a>, LoadError> {
     let settings = surroundings.settings;
     let failed = |what: &str, error: &dyn std::fmt::Display| LoadError::boot(format!("{what}: {error}"));
     let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
-    let application = load(factory)?;
+    let application = match preloaded {
+        Some(application) => load(|| factory.adopt(application))?,
+        None => load_and_warm_up(factory, settings)?,
+    };
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
-    let policy = Policy::from(settings);
+    let mut policy = Policy::from(settings);
+    policy.protocols = surroundings.listeners.iter().map(Listener::protocol).collect();
     let (engine, letterbox) =
         Engine::new(surroundings.listeners, policy.connections).map_err(|error| failed("event loop", &error))?;
     let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);
@@ -124,10 +140,27 @@ fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Re
     Ok(Worker { engine, world, signals, channel: &surroundings.channel, wear: Wear::new(settings) })
 }
 
-fn load(factory: &mut dyn Factory) -> Result<Box<dyn Application>, LoadError> {
+/// Loads the application, and has it answer the first request if the settings say so.
+pub(crate) fn load_and_warm_up(
+    factory: &mut dyn Factory,
+    settings: &Settings,
+) -> Result<Box<dyn Application>, LoadError> {
+    let mut application = load(|| factory.load())?;
+    if let Some(target) = &settings.warmup {
+        warmup::warm_up(application.as_mut(), target, settings);
+    }
+    Ok(application)
+}
+
+fn load(load: impl FnOnce() -> Result<Box<dyn Application>, LoadError>) -> Result<Box<dyn Application>, LoadError> {
     // The panic's message has been printed by the panic hook.
-    catch_unwind(AssertUnwindSafe(|| factory.load()))
+    catch_unwind(AssertUnwindSafe(load))
         .unwrap_or_else(|_| Err(LoadError::boot("the application panicked while it was loaded")))
+}
+
+fn interrupt(factory: &mut dyn Factory) -> Life {
+    factory.hook(Hook::WorkerInt);
+    Life::Ended
 }
 
 impl Worker<'_> {
@@ -161,10 +194,12 @@ impl Worker<'_> {
             match self.channel.receive() {
                 Received::Message(Message::Drain) => self.drain(factory, false),
                 Received::Message(Message::DrainQueue) => self.drain(factory, true),
-                Received::Message(Message::Stop) => return Life::Ended,
+                Received::Message(Message::Stop) => return interrupt(factory),
                 Received::Message(Message::Look) => self.engine.look(),
                 Received::Message(Message::Leaving) => self.world.leaving = true,
-                Received::Message(Message::Ready | Message::Spent) => {}
+                Received::Message(
+                    Message::Ready | Message::Born | Message::Begin | Message::Failed | Message::Spent,
+                ) => {}
                 Received::Nothing => return Life::GoOn,
                 Received::Closed => {
                     log::info!("The arbiter is gone, shutting down");
@@ -178,7 +213,7 @@ impl Worker<'_> {
         for (signal, _) in self.signals.take() {
             match signal {
                 Signal::Term => self.drain(factory, false),
-                Signal::Int | Signal::Quit => return Life::Ended,
+                Signal::Int | Signal::Quit => return interrupt(factory),
                 Signal::Usr1 => {
                     self.reopen_logs();
                     factory.reopened();

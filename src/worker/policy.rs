@@ -7,9 +7,9 @@ use super::pace::Pace;
 use super::peers::{Crowded, Peers, Seat};
 use super::storage::Storage;
 use crate::clock::Moment;
-use crate::protocol::Limits;
 use crate::protocol::forwarded::SecureSchemes;
 use crate::protocol::proxy_protocol::Versions;
+use crate::protocol::{Limits, Protocol};
 use crate::settings::{ProxyProtocol, Settings, TrustedPeers};
 
 /// How long and how large things may be, and who is believed.
@@ -46,6 +46,12 @@ pub(crate) struct Policy {
     pub(crate) secure_schemes: SecureSchemes,
     pub(crate) proxy_protocol: Option<Versions>,
     pub(crate) proxies: TrustedPeers,
+    /// Web servers that may speak for others.
+    pub(crate) gateways: TrustedPeers,
+    /// Connections that web servers may make, to all workers.
+    pub(crate) gateway_connections: usize,
+    /// What each listener speaks; HTTP beyond that.
+    pub(crate) protocols: Vec<Protocol>,
 }
 
 impl Policy {
@@ -108,6 +114,9 @@ impl From<&Settings> for Policy {
                 ProxyProtocol::Auto => Some(Versions::Either),
             },
             proxies: settings.proxy_allow_ips.clone(),
+            gateways: settings.gateway_allow_ips.clone(),
+            gateway_connections: settings.worker_connections.max(1).saturating_mul(settings.workers),
+            protocols: Vec::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::buffers::Buffers;
 use super::date::Date;
+use super::flusher::Flusher;
 use super::mailbox::Letterbox;
 use super::policy::Policy;
 use super::queue::TurnedAway;
@@ -39,6 +40,7 @@ pub(crate) struct World {
     pub(crate) out: Vec<u8>,
     pub(crate) scratch: Vec<u8>,
     pub(crate) buffers: Buffers,
+    pub(crate) flusher: Flusher,
     /// Requests answered.
     pub(crate) requests: u64,
     /// Numbers the requests.
@@ -71,6 +73,7 @@ impl World {
             out: Vec::with_capacity(16 * 1024),
             scratch: Vec::new(),
             buffers: Buffers::default(),
+            flusher: Flusher::default(),
             requests: 0,
             serial: 0,
         }

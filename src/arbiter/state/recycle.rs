@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::workers::{abort, drain};
+use super::workers::{drain, end};
 use super::{Action, Cause, Child, Moment, Notice, Phase, Sent, State};
 
 /// How often workers are weighed.
@@ -53,7 +53,7 @@ impl State {
         }
         out.push(Action::Log(Notice::TooLarge { pid, resident, limit }));
         if child.is_staying() {
-            abort(child, Cause::TooLarge, now, out);
+            end(child, Cause::TooLarge, now, out);
         } else {
             // It was given its time already.
             out.push(Action::Send { pid, signal: Sent::Kill });

@@ -20,6 +20,7 @@ fn policy(workers: usize) -> Policy {
         memory_limit: None,
         recycle_share: 25,
         daemon: true,
+        preload: false,
     }
 }
 

@@ -25,18 +25,23 @@ const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// How long a head may take when its connection is needed for others.
 const PRESSED: Duration = Duration::from_secs(1);
 
+/// How long a connection that was served is in use, as far as can be guessed: its client may just be about to ask again.
+const RESTING: Duration = Duration::from_secs(5);
+
 /// How far a body or a response may be behind its minimum rate then.
 const PRESSED_BEHIND: Duration = Duration::from_secs(5);
 
 /// Why a connection is one of the first to go when there are too many, the best reason first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Burden {
-    /// It has been served, and is idle.
+    /// It has been served, and has been idle for a while.
     Idle,
     /// It has not come to a request yet, and could have.
     Unfinished,
     /// What it sends or takes is behind the minimum rate.
     Slow,
+    /// It has been served just now.
+    Resting,
 }
 
 impl Connection {
@@ -61,7 +66,10 @@ impl Connection {
                 (policy.send.arrears(deadline, now) > PRESSED_BEHIND).then_some((Burden::Slow, deadline))
             }
             Stage::Body => (policy.body.arrears(deadline, now) > PRESSED_BEHIND).then_some((Burden::Slow, deadline)),
-            _ if self.is_idle() && self.requests > 0 => Some((Burden::Idle, deadline)),
+            _ if self.is_idle() && self.requests > 0 => {
+                let resting = (now + policy.keepalive).since(deadline) < RESTING;
+                Some((if resting { Burden::Resting } else { Burden::Idle }, deadline))
+            }
             _ => (now.since(self.since) > PRESSED).then_some((Burden::Unfinished, self.since)),
         }
     }
