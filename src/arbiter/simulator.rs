@@ -666,14 +666,14 @@ fn some_policy(random: &mut Random, daemon: bool) -> Policy {
     let mut some = |duration| (random.below(4) != 0).then_some(duration);
     let (timeout, boot_timeout) = (some(timeout), some(boot_timeout));
     let workers = 1 + random.below(5) as usize;
-    let most = workers + if random.below(16) == 0 { 1 + random.below(5) as usize } else { 0 };
+    let most = workers + if random.below(32) == 0 { 1 + random.below(5) as usize } else { 0 };
     let mut seldom = |least: u64, most: u64| {
         let duration = Duration::from_millis(least + random.below(most - least));
         (random.below(8) == 0).then_some(duration)
     };
     let lifetime = seldom(20_000, 120_000);
     let shutdown_delay = seldom(1, 20_000).unwrap_or_default();
-    let memory_limit = seldom(1, 2).filter(|_| random.below(2) == 0).map(|_| 1000);
+    let memory_limit = seldom(1, 2).filter(|_| random.below(8) == 0).map(|_| 1000);
     let idle = Duration::from_secs(5);
     let recycle_share = [1, 25, 100][random.below(3) as usize];
     Policy {
