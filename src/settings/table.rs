@@ -338,7 +338,7 @@ pub(crate) static TABLE: &[Setting] = &[
         Differs("It counts every open connection, whatever the worker does with it."),
         "How many connections a worker holds at most. Others wait in the accept queue, or are taken by other workers. A \
          worker that is nearly full ends idle connections, then those whose heads take more than a second, then those \
-         that are far behind the minimum rates."
+         that are far behind the minimum rates, then those that were served just now."
     ),
     setting!(
         timeout: Seconds,

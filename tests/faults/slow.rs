@@ -1,10 +1,11 @@
 //! Thousands of clients that take their time, and one that does not.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
@@ -73,34 +74,28 @@ impl Attacker {
         Ok(Self { kind, socket: Some(socket), began: now, next: now + DRIP, lived: Duration::ZERO })
     }
 
-    /// Whether it is still connected after its next drop.
-    fn drip(&mut self, now: Instant) -> bool {
-        let Some(mut socket) = self.socket.as_ref() else { return false };
-        let drop = match self.kind {
+    /// Sends its next drop, or takes it.
+    fn drip(&mut self, now: Instant) {
+        let Some(mut socket) = self.socket.as_ref() else { return };
+        self.next = now + DRIP;
+        // What is wrong is told by the poll.
+        let _ = match self.kind {
             Kind::Head | Kind::LargeHead => socket.write(b"X: y\r\n"),
             Kind::Body => socket.write(b"x"),
-            Kind::Reader => Ok(0),
+            Kind::Reader => socket.read(&mut [0; 16]),
         };
-        let mut bytes = [0; 16];
-        let read = socket.read(&mut bytes);
-        let closed =
-            |result: &std::io::Result<usize>| matches!(result, Err(error) if error.kind() != ErrorKind::WouldBlock);
-        // An answer to one that has asked nothing whole is the end; a reader has much to read before it meets its own.
-        let over = matches!(read, Ok(count) if count == 0 || self.kind != Kind::Reader);
-        let cut = self.kind == Kind::Reader && !is_connected(socket);
-        if closed(&drop) || closed(&read) || over || cut {
-            self.lived = now - self.began;
-            self.socket = None;
-            return false;
-        }
-        self.next = now + DRIP;
-        true
     }
-}
 
-/// Whether it was not reset: a reader would find any other end behind megabytes only.
-fn is_connected(socket: &Socket) -> bool {
-    socket.take_error().is_ok_and(|error| error.is_none()) && socket.peer_addr().is_ok()
+    /// What the poll is to tell of: that the server has closed, or has answered one that has asked nothing whole.
+    fn end(&self) -> EpollFlags {
+        let closed = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+        if self.kind == Kind::Reader { closed } else { closed | EpollFlags::EPOLLIN }
+    }
+
+    fn is_over(&mut self, now: Instant) {
+        self.lived = now - self.began;
+        self.socket = None;
+    }
 }
 
 /// What the client that does not take its time has met.
@@ -196,8 +191,11 @@ pub(crate) fn slow_clients(attack: Attack) -> Outcome {
     order.sort_by_key(|(at, _)| *at);
     let (mut seen, (attackers, peak)) = during(&server.address, || {
         let mut attackers: Vec<Attacker> = Vec::new();
-        let mut peak = 0;
+        let (mut alive, mut peak) = (0, 0);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("a poll");
+        let mut events = vec![EpollEvent::empty(); 256];
         let began = Instant::now();
+        let mut sampled = began;
         let mut left = order.iter().enumerate();
         let end = began + Duration::from_secs_f64(order.len() as f64 / attack.rate as f64) + attack.patience * 4;
         loop {
@@ -205,22 +203,30 @@ pub(crate) fn slow_clients(attack: Attack) -> Outcome {
             let due = ((now - began).as_secs_f64() * attack.rate as f64) as usize;
             while attackers.len() < due.min(order.len()) {
                 let Some((number, (_, kind))) = left.next() else { break };
-                match Attacker::connect(*kind, address, number) {
-                    Ok(attacker) => attackers.push(attacker),
-                    Err(error) => panic!("attacker {number} cannot connect: {error}"),
+                let attacker = Attacker::connect(*kind, address, number)
+                    .unwrap_or_else(|error| panic!("attacker {number} cannot connect: {error}"));
+                if let Some(socket) = &attacker.socket {
+                    epoll.add(socket, EpollEvent::new(attacker.end(), number as u64)).expect("polled");
                 }
+                attackers.push(attacker);
+                alive += 1;
             }
-            let mut alive = 0;
-            for attacker in &mut attackers {
-                if attacker.socket.is_some() && (attacker.next > now || attacker.drip(now)) {
-                    alive += 1;
-                }
+            for attacker in attackers.iter_mut().filter(|attacker| attacker.socket.is_some() && attacker.next <= now) {
+                attacker.drip(now);
             }
-            peak = peak.max(resident(&workers));
+            let count = epoll.wait(&mut events, EpollTimeout::from(2_u8)).unwrap_or(0);
+            let now = Instant::now();
+            for event in &events[..count] {
+                attackers[event.data() as usize].is_over(now);
+                alive -= 1;
+            }
+            if sampled.elapsed() > Duration::from_millis(50) {
+                sampled = Instant::now();
+                peak = peak.max(resident(&workers));
+            }
             if (alive == 0 && attackers.len() == order.len()) || now > end {
                 return (attackers, peak);
             }
-            std::thread::sleep(Duration::from_millis(2));
         }
     });
     let name = format!("{} slow clients, {connections} connections a worker", order.len());
