@@ -8,6 +8,7 @@ mod support;
 
 mod application;
 mod binds;
+mod capacity;
 mod cgi;
 mod command_line;
 mod crash;
