@@ -213,6 +213,20 @@ class Server:
         wait_until(f"the server answers; {self.log}", answers)
         return self
 
+    def wait_until_connected(self):
+        """Waits until somebody listens, whatever is spoken there."""
+
+        def listens():
+            assert self.process.poll() is None, self.log
+            try:
+                self.client().close()
+                return True
+            except OSError:
+                return False
+
+        wait_until(f"the server listens; {self.log}", listens)
+        return self
+
     def client(self):
         return Client(self.address, self.family)
 
@@ -261,8 +275,8 @@ def serve(tmp_path):
     """Starts servers that are stopped after the test."""
     servers = []
 
-    def start(application, *arguments, ready=True, **named):
-        directory = tmp_path / f"server{len(servers)}" if servers else tmp_path
+    def start(application, *arguments, ready=True, directory=None, **named):
+        directory = directory or (tmp_path / f"server{len(servers)}" if servers else tmp_path)
         directory.mkdir(exist_ok=True)
         server = Server(directory, application, *arguments, **named)
         servers.append(server)

@@ -17,7 +17,9 @@ use crate::crash::with_failing_forks;
 use crate::support::address::free_port;
 use crate::support::ledger::{Cause, Ledger, Plan};
 use crate::support::server::{example, link_program};
-use crate::support::{Address, Client, Directory, SOON, Server, client, poll_until, process, programs, sockets};
+use crate::support::{
+    Address, Client, Directory, SOON, Server, client, gateways, poll_until, process, programs, sockets,
+};
 use crate::upgrade::{upgradable, upgrade};
 
 /// Two hundred clients at work on a server.
@@ -95,6 +97,23 @@ pub(crate) fn reloads_behind_nginx(times: u32, every: Duration, unix: bool) -> O
     settle(&server, 2);
     let name = if unix { "a unix socket" } else { "TCP" };
     outcome.nothing_lost(&format!("{times} reloads behind nginx over {name}"), ledger, &server);
+    outcome
+}
+
+/// The same with nginx in between that speaks another protocol.
+pub(crate) fn reloads_behind_a_gateway(protocol: &str, times: u32, every: Duration) -> Outcome {
+    let mut outcome = Outcome::default();
+    let builder = Server::probe().ledger().speaking(protocol).args(&["-w", "2"]);
+    let path = builder.directory().join("socket");
+    let server = builder.bind(Address::unix(&path)).start();
+    let (_nginx, address) = gateways::nginx(protocol, &server.address);
+    let ledger = crowd_at(&address);
+    for _ in 0..times {
+        server.signal(Signal::SIGHUP);
+        std::thread::sleep(every);
+    }
+    settle(&server, 2);
+    outcome.nothing_lost(&format!("{times} reloads behind nginx over {protocol}"), ledger, &server);
     outcome
 }
 

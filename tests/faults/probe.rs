@@ -68,7 +68,7 @@ impl Factory for Probe {
 
 impl Application for Probe {
     fn call(&mut self, request: &Request<'_>, mut reply: Reply<'_>) {
-        let path = request.path().trim_start_matches('/');
+        let path = request.head().path_info().trim_start_matches('/');
         let (route, argument) = path.split_once('/').unwrap_or((path, ""));
         match route {
             "early-hints" => {
@@ -155,6 +155,7 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
             };
             Response::text(request.fields().map(line).collect::<String>())
         }
+        "view" => Response::text(view(request)),
         "peer" => {
             let peer = request.peer();
             Response::text(format!("{} trusted={} secure={}", peer.address, peer.trusted, peer.secure))
@@ -162,6 +163,34 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
         "bad" => broken(argument),
         _ => Response::text("no such route").with_status(404),
     }
+}
+
+/// What an application sees of a request, one thing a line.
+fn view(request: &Request<'_>) -> String {
+    let head = request.head();
+    let mut lines = vec![
+        format!("method {}", request.method()),
+        format!("target {}", request.target()),
+        format!("path {}", request.path()),
+        format!("query {:?}", request.query()),
+        format!("script name {:?}", head.script_name()),
+        format!("path info {:?}", head.path_info()),
+        format!("protocol {}", head.protocol().name()),
+        format!("server {:?} {:?}", head.server_name(), head.server_port()),
+        format!("peer {} trusted={} secure={}", request.peer().address, request.peer().trusted, request.peer().secure),
+        format!("body {} {}", request.body().len(), checksum(&body(request))),
+    ];
+    lines.extend(head.params().map(|(name, value)| format!("param {name}={}", String::from_utf8_lossy(value))));
+    let mut fields = std::collections::BTreeMap::<String, String>::new();
+    for field in request.fields() {
+        let (name, value) = (field.name.to_lowercase(), String::from_utf8_lossy(field.value));
+        match fields.get_mut(&name) {
+            Some(values) => *values += &format!("{} {value}", if name == "cookie" { ";" } else { "," }),
+            None => drop(fields.insert(name, value.into_owned())),
+        }
+    }
+    lines.extend(fields.iter().map(|(name, value)| format!("field {name}: {value}")));
+    lines.join("\n") + "\n"
 }
 
 /// Responses that must not reach the wire as they are.

@@ -49,6 +49,7 @@ pub(crate) struct Builder {
     application: Option<OsString>,
     env: Vec<(OsString, OsString)>,
     address: Option<Address>,
+    protocol: Option<String>,
     directory: Directory,
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
@@ -70,6 +71,7 @@ impl Builder {
             stdout: None,
             stderr: None,
             binds: true,
+            protocol: None,
         }
     }
 
@@ -98,6 +100,12 @@ impl Builder {
     pub(crate) fn bound_to(mut self, address: Address) -> Self {
         self.binds = false;
         self.bind(address)
+    }
+
+    /// With that protocol in front of the address.
+    pub(crate) fn speaking(mut self, protocol: &str) -> Self {
+        self.protocol = Some(protocol.to_owned());
+        self
     }
 
     pub(crate) fn program(mut self, program: PathBuf) -> Self {
@@ -159,7 +167,8 @@ impl Builder {
         let mut words =
             self.wrapper.iter().chain([self.program.as_os_str().to_owned()].iter()).cloned().collect::<Vec<_>>();
         if self.binds {
-            words.extend(["-b".into(), address.bind().into()]);
+            let scheme = self.protocol.map(|protocol| format!("{protocol}://")).unwrap_or_default();
+            words.extend(["-b".into(), format!("{scheme}{}", address.bind()).into()]);
         }
         words.extend(self.args.iter().cloned());
         words.extend(self.application.iter().cloned());
