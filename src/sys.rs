@@ -7,6 +7,7 @@ use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -319,6 +320,26 @@ pub(crate) fn refuse_incoming(listener: BorrowedFd<'_>) -> io::Result<()> {
         )
     })
     .map(drop)
+}
+
+/// How long ago a TCP socket has received data last (or was connected, if it has received none). `None` for others.
+pub(crate) fn since_last_data(socket: BorrowedFd<'_>) -> Option<Duration> {
+    // SAFETY: all-zero is a valid `tcp_info`, a structure of integers.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut length = mem::size_of_val(&info) as libc::socklen_t;
+    // SAFETY: at most `length` bytes are written to `info`, and both live through the call.
+    let got = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length)
+    };
+    (got == 0).then(|| Duration::from_millis(info.tcpi_last_data_recv.into()))
+}
+
+/// Bytes that a socket has taken and its peer has not (`SIOCOUTQ`); 0 if it cannot say.
+pub(crate) fn unsent(socket: BorrowedFd<'_>) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, which lives through the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if done < 0 { 0 } else { u64::try_from(bytes).unwrap_or(0) }
 }
 
 /// Keeps the handshakes of a listening TCP socket half open until data comes (`TCP_DEFER_ACCEPT`).

@@ -228,6 +228,10 @@ impl Environs {
         }
         self.set_fields(py, request, &environ)?;
         self.set_peer(py, request, &environ)?;
+        let queued = request.queue_time();
+        if !queued.is_zero() {
+            environ.set_item(intern!(py, "ferricorn.queue_time"), queued.as_secs_f64())?;
+        }
         if !request.body().is_empty() {
             self.set_body(py, request, &environ)?;
         }

@@ -21,6 +21,7 @@ use std::fmt;
 
 pub use body::{Body, BodySender, Disconnected, FileRange, Pull, Segment, Source};
 pub use reply::{Later, Parts, Reply};
+pub(crate) use request::queue_time;
 pub use request::{Address, Peer, Request, RequestBody};
 pub use response::Response;
 

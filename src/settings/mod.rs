@@ -90,6 +90,8 @@ pub struct Settings {
     pub worker_connections: usize,
     /// How long one call of the application may take; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// How long a request may wait before it is started; `None` is for ever.
+    pub queue_timeout: Option<Duration>,
     /// How long a worker may take from its fork to ready; `None` is for ever.
     pub boot_timeout: Option<Duration>,
     /// How long a stopping worker may take.
@@ -113,9 +115,19 @@ pub struct Settings {
     pub limit_request_body: u64,
     /// Bytes of a request body that are kept in memory; a larger one goes to an unlinked file.
     pub body_memory: usize,
-    /// How long a head may take from its first byte.
+    /// Bytes of request bodies that a worker keeps in such files at once.
+    pub body_disk: u64,
+    /// Connections that one address may have in a worker; 0 is no limit.
+    pub peer_connections: u32,
+    /// How long a new connection may stay silent.
+    pub first_byte_timeout: Duration,
+    /// How long a head may take from its first byte, before what has come of it buys more time.
     pub header_timeout: Duration,
-    /// How long a body may stand still, and the time in which `body_min_rate` is measured.
+    /// Bytes of a head that buy it a second more; 0: nothing does.
+    pub header_min_rate: u64,
+    /// How long a head may take, however fast it comes.
+    pub header_longest: Duration,
+    /// How long a body may stand still, and the time by which it may fall behind `body_min_rate`.
     pub body_timeout: Duration,
     /// Bytes a second that a body must arrive with, on average; 0 is no minimum.
     pub body_min_rate: u64,
@@ -224,6 +236,7 @@ impl Default for Settings {
             warmup: None,
             worker_connections: 1000,
             timeout: Some(Duration::from_secs(30)),
+            queue_timeout: None,
             boot_timeout: Some(Duration::from_secs(300)),
             graceful_timeout: Duration::from_secs(30),
             keepalive: Duration::from_secs(75),
@@ -235,7 +248,12 @@ impl Default for Settings {
             limit_request_head: 64 * 1024,
             limit_request_body: 1 << 30,
             body_memory: 64 * 1024,
+            body_disk: 2 << 30,
+            peer_connections: 0,
+            first_byte_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
+            header_min_rate: 500,
+            header_longest: Duration::from_secs(40),
             body_timeout: Duration::from_secs(30),
             body_min_rate: 500,
             send_timeout: Duration::from_secs(60),

@@ -274,7 +274,9 @@ pub(crate) static TABLE: &[Setting] = &[
         Workers,
         ["--worker-connections"],
         Differs("It counts every open connection, whatever the worker does with it."),
-        "How many connections a worker holds at most. Others wait in the accept queue, or are taken by other workers."
+        "How many connections a worker holds at most. Others wait in the accept queue, or are taken by other workers. A \
+         worker that is nearly full ends idle connections, then those whose heads take more than a second, then those \
+         that are far behind the minimum rates."
     ),
     setting!(
         timeout: Seconds,
@@ -284,6 +286,15 @@ pub(crate) static TABLE: &[Setting] = &[
             "It bounds one call of the application: a slow client does not use it up, and booting has `boot_timeout`."
         ),
         "How long the application may take for one request before its worker is killed and replaced. 0 is for ever."
+    ),
+    setting!(
+        queue_timeout: Seconds,
+        Timeouts,
+        ["--queue-timeout"],
+        Lacks,
+        "How long a request may wait before the application is called. What has waited for longer is answered with 503 and \
+         `Retry-After` instead of being run: its client has given up as a rule. It counts from the moment that the request \
+         was there, or from the one that a believed proxy names in `X-Request-Start`. 0 is for ever."
     ),
     setting!(
         boot_timeout: Seconds,
@@ -318,39 +329,63 @@ pub(crate) static TABLE: &[Setting] = &[
          `Connection: close`."
     ),
     setting!(
+        first_byte_timeout: SomeSeconds,
+        Timeouts,
+        ["--first-byte-timeout"],
+        Lacks,
+        "How long a new connection may stay silent before it is closed. Proxies open connections ahead, so peers in \
+         `forwarded_allow_ips` and on unix sockets have as long as `keepalive`."
+    ),
+    setting!(
         header_timeout: SomeSeconds,
         Timeouts,
         ["--header-timeout"],
         Lacks,
-        "How long a request's head may take from its first byte to its last. Over it the answer is 408."
+        "How long a request's head may take from its first byte. What has come of it by then buys more time, by \
+         `header_min_rate`; over that the answer is 408."
+    ),
+    setting!(
+        header_min_rate: Bytes<0, { G }>,
+        Timeouts,
+        ["--header-min-rate"],
+        Lacks,
+        "Bytes of a head that buy it one second more. 0 buys nothing: `header_timeout` is all there is."
+    ),
+    setting!(
+        header_longest: SomeSeconds,
+        Timeouts,
+        ["--header-longest"],
+        Lacks,
+        "How long a request's head may take at most, whatever its rate."
     ),
     setting!(
         body_timeout: SomeSeconds,
         Timeouts,
         ["--body-timeout"],
         Lacks,
-        "How long a request's body may stand still. It is also the time over which `body_min_rate` is measured."
+        "How long a request's body may stand still, and how far it may fall behind `body_min_rate`. Over it the answer \
+         is 408."
     ),
     setting!(
         body_min_rate: Bytes<0, { G }>,
         Timeouts,
         ["--body-min-rate"],
         Lacks,
-        "Bytes a second with which a request's body must arrive, on average. 0 is no minimum."
+        "Bytes a second with which a request's body must arrive. 0 is no minimum."
     ),
     setting!(
         send_timeout: SomeSeconds,
         Timeouts,
         ["--send-timeout"],
         Lacks,
-        "How long a client may take no byte of a response."
+        "How long a client may take no byte of a response, and how far it may fall behind `send_min_rate`."
     ),
     setting!(
         send_min_rate: Bytes<0, { G }>,
         Timeouts,
         ["--send-min-rate"],
         Lacks,
-        "Bytes a second with which a response must be taken, on average. 0 is no minimum."
+        "Bytes a second with which a response must be taken. 0 is no minimum."
     ),
     setting!(
         limit_request_line: BytesOrAny,
@@ -394,6 +429,23 @@ pub(crate) static TABLE: &[Setting] = &[
         ["--body-memory"],
         Lacks,
         "Bytes of a request's body that are kept in memory. A larger one goes to an unlinked file in `worker_tmp_dir`."
+    ),
+    setting!(
+        body_disk: Bytes<0, { i64::MAX as u64 }>,
+        Limits,
+        ["--body-disk"],
+        Lacks,
+        "Bytes of request bodies that a worker keeps in files at once. Over it the answer is 503. The files are in \
+         `worker_tmp_dir`; where that is in memory, this is memory, too."
+    ),
+    setting!(
+        peer_connections: Count<0, { M }>,
+        Limits,
+        ["--peer-connections"],
+        Lacks,
+        "How many connections one address may have in a worker; more are closed. 0 is no limit. A /64 of IPv6 is one \
+         address. Loopback addresses and the proxies in `forwarded_allow_ips` and `proxy_allow_ips` have no limit, and \
+         unix sockets have no addresses."
     ),
     setting!(
         keepalive_requests: Count<0, { i64::MAX as u64 }>,

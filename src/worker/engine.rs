@@ -21,6 +21,8 @@ use slab::Slab;
 
 use super::connection::{Connection, Next};
 use super::mailbox::{Content, Letterbox};
+use super::peers::Crowded;
+use super::pressure;
 use super::timers::Wheel;
 use super::world::World;
 use crate::clock::Moment;
@@ -49,7 +51,7 @@ const REENTER: u32 = 64;
 /// How long accepting pauses when the process has no descriptors left.
 const STARVED: Duration = Duration::from_millis(250);
 
-/// How often a full worker looks for idle connections.
+/// How often a full worker looks for connections that can be spared.
 const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
 
 /// How often it is said that a worker is full.
@@ -286,6 +288,7 @@ impl Engine {
             let now = crate::sys::now_coarse();
             let starved = match core.accepting {
                 Accepting::Starved(until) => Some(until.since(now)),
+                Accepting::Full => Some(BETWEEN_SHEDS),
                 _ => None,
             };
             let log = world.access.as_ref().filter(|access| access.is_waiting()).map(|_| LOG_RETRY);
@@ -349,24 +352,33 @@ impl Engine {
                 };
             }
         };
+        let seat = match world.policy.seat(peer, world.now) {
+            Ok(seat) => seat,
+            Err(Crowded { limit, worth_telling }) => {
+                if let (true, Some(peer)) = (worth_telling, peer) {
+                    log::warn!("{} has all of its {limit} peer_connections: others are closed", peer.ip());
+                }
+                return Ok(true);
+            }
+        };
         let key = {
             let mut core = self.core();
             core.accepted += 1;
             core.connections.insert(Place::default())
         };
-        let mut connection = Box::new(Connection::new(socket, peer, index as u16, key, world));
+        let mut connection = Box::new(Connection::new(socket, peer, seat, index as u16, key, world));
         let next = connection.drive(world);
         self.check_in(key, connection, next);
         self.stay_below_limit(world);
         Ok(true)
     }
 
-    /// Lets the longest idle connections go when there are nearly too many, and accepts no more when there are.
+    /// Lets connections go that can be spared when there are nearly too many, and accepts no more when there are.
     fn stay_below_limit(&self, world: &mut World) {
         let spare = (self.limit / 16).max(1);
         let count = self.core().serving();
         if count + spare > self.limit || count >= self.limit {
-            self.shed_idle(world, spare);
+            self.shed(world, spare);
         }
         let mut core = self.core();
         if core.serving() >= self.limit && core.accepting == Accepting::Yes {
@@ -380,17 +392,17 @@ impl Engine {
         }
     }
 
-    /// Ends idle connections, the longest idle first.
-    fn shed_idle(&self, world: &mut World, count: usize) {
-        let mut idle: Vec<(Moment, usize)> = {
-            let core = self.core();
-            let all = core.connections.iter();
-            all.filter_map(|(key, place)| Some((place.connection.as_ref()?.idle_until()?, key))).collect()
+    /// Ends connections that do nothing or too little, as [`pressure`] chooses.
+    fn shed(&self, world: &mut World, count: usize) {
+        let victims = {
+            let mut core = self.core();
+            let all = core.connections.iter_mut();
+            let there = all.filter_map(|(key, place)| Some((key, place.connection.as_deref_mut()?)));
+            pressure::victims(there, &world.policy, world.now, count)
         };
-        idle.sort_unstable();
-        for (_, key) in idle.into_iter().take(count) {
+        for key in victims {
             let Some(mut connection) = self.check_out(key) else { continue };
-            let next = connection.expire(world);
+            let next = connection.give_way(world);
             self.check_in(key, connection, next);
         }
     }
@@ -420,7 +432,7 @@ impl Engine {
             Accepting::Full if world.now.since(core.shed) > BETWEEN_SHEDS => {
                 core.shed = world.now;
                 drop(core);
-                self.shed_idle(world, (self.limit / 16).max(1));
+                self.shed(world, (self.limit / 8).max(1));
                 core = self.core();
                 core.serving() < self.limit
             }

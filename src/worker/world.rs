@@ -7,6 +7,7 @@ use super::date::Date;
 use super::flusher::Flusher;
 use super::mailbox::Letterbox;
 use super::policy::Policy;
+use super::queue::TurnedAway;
 use crate::app::{Address, Application};
 use crate::clock::Moment;
 use crate::logging::access::AccessLog;
@@ -26,6 +27,10 @@ pub(crate) struct World {
     pub(crate) draining: bool,
     /// As of the last wait.
     pub(crate) now: Moment,
+    /// As of the wait before.
+    pub(crate) earlier: Moment,
+    /// Requests that had waited too long.
+    pub(crate) turned_away: TurnedAway,
     pub(crate) date: Date,
     /// The head of the request being read; lent to [`super::intake::Intake`] when a body follows.
     pub(crate) head: Head,
@@ -58,6 +63,8 @@ impl World {
             letterbox,
             draining: false,
             now: crate::sys::now(),
+            earlier: crate::sys::now(),
+            turned_away: TurnedAway::default(),
             date: Date::default(),
             head: Head::default(),
             out: Vec::with_capacity(16 * 1024),
@@ -71,6 +78,7 @@ impl World {
 
     /// Reads the clocks; called after each wait.
     pub(crate) fn tick(&mut self) {
+        self.earlier = self.now;
         self.now = crate::sys::now_coarse();
         self.date.at(crate::sys::unix_time_coarse());
     }
