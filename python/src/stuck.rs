@@ -22,7 +22,7 @@ static REQUEST: [AtomicU64; SHOWN / 8] = [const { AtomicU64::new(0) }; SHOWN / 8
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
 static LOG: AtomicI32 = AtomicI32::new(2);
 
-/// How many times [`begin`] was called, which one thread does.
+/// How many times [`begin`] was called.
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 /// How many requests there were.
@@ -34,7 +34,7 @@ pub(crate) fn requests() -> u64 {
 #[inline]
 pub(crate) fn begin(request: &Request<'_>) {
     LENGTH.store(0, Ordering::Relaxed);
-    // No other thread writes it: a load and a store are enough.
+    // Under the interpreter's lock a load and a store are enough.
     REQUESTS.store(REQUESTS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     let (method, target) = (request.method().as_bytes(), request.target().as_bytes());
     let mut words = REQUEST.iter();
