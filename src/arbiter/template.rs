@@ -49,9 +49,9 @@ pub(super) struct Nursery {
 #[derive(Debug)]
 struct Expected {
     nr: usize,
+    generation: Generation,
     age: u64,
     template: i32,
-    generation: Generation,
     channel: Channel,
 }
 
@@ -127,28 +127,35 @@ impl Arbiter<'_> {
     pub(super) fn ask(&mut self, template: i32, nr: usize, generation: Generation) -> Option<Event> {
         self.age += 1;
         let age = self.age;
-        self.hook_for(generation, Hook::PreFork { age });
-        match self.try_ask(template, nr, age) {
+        self.hook_of(generation, Hook::PreFork { age });
+        match self.try_ask(template, nr) {
             Ok(channel) => {
-                self.nursery.expected.push(Expected { nr, age, template, generation, channel });
+                self.nursery.expected.push(Expected { nr, generation, age, template, channel });
                 None
             }
             Err(error) => {
-                self.hook_for(generation, Hook::Forked { age, pid: None });
+                self.hook_of(generation, Hook::Forked { age, pid: None });
                 Some(Event::ForkFailed { nr, errno: error.raw_os_error().unwrap_or_default() })
             }
         }
     }
 
-    /// Tells a generation's factory.
-    fn hook_for(&self, generation: Generation, hook: Hook) {
+    /// Tells the factory of a generation, while there is one.
+    fn hook_of(&self, generation: Generation, hook: Hook) {
         if let Some(plan) = self.plans.get(&generation) {
             plan.borrow_mut().factory.hook(hook);
         }
     }
 
-    fn try_ask(&mut self, template: i32, nr: usize, age: u64) -> io::Result<Channel> {
-        let (Some(slot), Ok(number)) = (self.scoreboard.get(nr), u32::try_from(nr)) else {
+    /// Takes a worker out of those that are waited for: it has come to be, or it never will.
+    fn settle_expected(&mut self, nr: usize, pid: Option<i32>) -> Option<Expected> {
+        let expected = self.nursery.take(nr)?;
+        self.hook_of(expected.generation, Hook::Forked { age: expected.age, pid });
+        Some(expected)
+    }
+
+    fn try_ask(&mut self, template: i32, nr: usize) -> io::Result<Channel> {
+        let Some(slot) = self.scoreboard.get(nr) else {
             debug_assert!(false, "no slot {nr}");
             return Err(io::ErrorKind::InvalidInput.into());
         };
@@ -156,7 +163,7 @@ impl Arbiter<'_> {
         let (ours, theirs) = Channel::pair()?;
         ours.ask_credentials()?;
         slot.clear();
-        channel.order(number, age, &theirs)?;
+        channel.order(nr as u64, self.age, &theirs)?;
         Ok(ours)
     }
 
@@ -171,8 +178,7 @@ impl Arbiter<'_> {
                 Received::Message(Message::Failed) => {
                     let expected = self.nursery.expected.iter().find(|expected| expected.template == pid);
                     let nr = expected.map(|expected| expected.nr);
-                    if let Some(Expected { nr, age, generation, .. }) = nr.and_then(|nr| self.nursery.take(nr)) {
-                        self.hook_for(generation, Hook::Forked { age, pid: None });
+                    if let Some(Expected { nr, .. }) = nr.and_then(|nr| self.settle_expected(nr, None)) {
                         // The template has logged which error it was.
                         let code = self.handle(Event::ForkFailed { nr, errno: libc::EAGAIN });
                         if code.is_some() {
@@ -198,21 +204,17 @@ impl Arbiter<'_> {
         if birth == Birth::Awaited {
             return None;
         }
-        let Expected { channel, age, generation, .. } = self.nursery.take(nr)?;
         let known = |pid: &i32| self.workers.contains_key(pid) || self.nursery.templates.contains_key(pid);
-        match birth {
-            Birth::Of(pid) if !known(&pid) && (Some(pid) == reaped || sys::is_child(pid)) => {
-                // If it cannot be told, it is about to be reaped.
-                let _ = channel.send(Message::Begin);
-                self.workers.insert(pid, Some(channel));
-                self.hook_for(generation, Hook::Forked { age, pid: Some(pid) });
-                self.handle(Event::Forked { nr, pid })
-            }
-            _ => {
-                self.hook_for(generation, Hook::Forked { age, pid: None });
-                self.handle(Event::Unborn { nr })
-            }
-        }
+        let pid = match birth {
+            Birth::Of(pid) if !known(&pid) && (Some(pid) == reaped || sys::is_child(pid)) => Some(pid),
+            _ => None,
+        };
+        let Expected { channel, .. } = self.settle_expected(nr, pid)?;
+        let Some(pid) = pid else { return self.handle(Event::Unborn { nr }) };
+        // If it cannot be told, it is about to be reaped.
+        let _ = channel.send(Message::Begin);
+        self.workers.insert(pid, Some(channel));
+        self.handle(Event::Forked { nr, pid })
     }
 
     /// Takes note of the end of a process that may be a template's, or a worker of which nothing has been heard.
@@ -237,8 +239,7 @@ impl Arbiter<'_> {
             if code.is_some() {
                 return code;
             }
-            if let Some(Expected { age, generation, .. }) = self.nursery.take(nr) {
-                self.hook_for(generation, Hook::Forked { age, pid: None });
+            if self.settle_expected(nr, None).is_some() {
                 let code = self.handle(Event::Unborn { nr });
                 if code.is_some() {
                     return code;
@@ -278,12 +279,13 @@ impl<'a> Template<'a> {
             Signals::install(&LISTENED).map_err(|error| LoadError::boot(format!("signal handlers: {error}")))?;
         let application = worker::load_and_warm_up(plan.factory.as_mut(), &plan.settings)?;
         plan.factory.freeze();
+        // What was needed for loading only would be copied whenever a worker uses it again.
+        sys::trim_memory();
         if !plan.factory.has_threads() && sys::has_other_threads() {
             return Err(LoadError::boot(
                 "the application has started threads, which its workers would not have: it cannot be preloaded",
             ));
         }
-        sys::trim_memory();
         // A channel that cannot be written to belongs to an arbiter that is gone.
         let _ = channel.send(Message::Ready);
         Ok(Self { plan, application, listeners, scoreboard, arbiter, channel, signals })
@@ -362,6 +364,7 @@ impl Template<'_> {
             Ok(Fork::Parent(_)) => sys::exit_now(0),
             Err(error) => sys::exit_now(error.raw_os_error().unwrap_or(libc::EAGAIN)),
             Ok(Fork::Child) => {
+                self.plan.set_title("worker");
                 while getppid() == between {
                     sleep(LOOK);
                 }
