@@ -16,11 +16,12 @@ use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
 use crate::host::Host;
 use crate::launch::CommandLine;
-use crate::listener::Listener;
+use crate::listener::{self, Listener};
 use crate::logging;
 use crate::pidfile::Pidfile;
 use crate::process::{self, Identity};
-use crate::settings::Settings;
+use crate::protocol::Protocol;
+use crate::settings::{Bind, BindAddress, Settings};
 use crate::systemd::{self, Notifier};
 
 /// The command `ferricorn`: serves the application that the command line names.
@@ -157,12 +158,20 @@ fn finish(result: Result<u8, Error>) -> u8 {
 }
 
 fn main(command_line: CommandLine, source: &mut Source<'_>) -> Result<u8, Error> {
-    let launch =
+    let mut launch =
         Launch::capture(command_line).map_err(|error| Error::configuration(format!("working directory: {error}")))?;
-    let settings = match source.parse(&launch)? {
+    let mut settings = match source.parse(&launch)? {
         Invocation::Serve(settings) => *settings,
         Invocation::Print(text) => return print(&text),
     };
+    if settings.bind == Settings::default().bind && listener::stdin_listens() {
+        // Started as a FastCGI program. It is put down where a reload and a successor find it, too: they have another
+        // standard input.
+        let protocol = if settings.protocol.is_gateway() { settings.protocol } else { Protocol::FastCgi };
+        let address = Bind { protocol: Some(protocol), address: BindAddress::Fd(0) };
+        launch.add(&["--bind", &address.to_string()]);
+        settings.bind = vec![address];
+    }
     if settings.check_config || settings.print_config {
         if settings.print_config {
             print(&cli::print_config(&settings))?;

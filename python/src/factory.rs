@@ -1,5 +1,7 @@
 //! The life of a process that serves a Python application.
 
+use std::sync::Once;
+
 use ferricorn::Hook;
 use ferricorn::app::{Application, Factory, LoadError};
 use ferricorn::settings::Settings;
@@ -29,6 +31,8 @@ pub(crate) struct PythonFactory {
     hooks: Option<Hooks>,
     pythonpath: Option<String>,
     variables: Vec<(String, String)>,
+    /// What was loaded, if there are hooks that are to be given it.
+    callable: Option<Py<PyAny>>,
     surroundings: Surroundings,
     /// With `--reload`.
     reloader: Option<Reloader>,
@@ -53,12 +57,13 @@ impl PythonFactory {
                 header_map: settings.header_map,
                 forwarder_headers: settings.forwarder_headers.clone(),
             },
+            callable: None,
             watch: None,
             threads: None,
         }
     }
 
-    fn load_in(&self, py: Python<'_>) -> PyResult<Wsgi> {
+    fn load_in(&mut self, py: Python<'_>) -> PyResult<Wsgi> {
         if let Some(reloader) = &self.reloader {
             reloader.begin(py)?;
         }
@@ -69,12 +74,18 @@ impl PythonFactory {
             Loader::Named(name) => module.call_method1("load", (name,))?,
             Loader::Native(_) => py.None().into_bound(py),
         };
+        self.callable = self.hooks.is_some().then(|| callable.clone().unbind());
+        self.hooked(py, callable.unbind())
+    }
+
+    /// The application with the hooks for its requests.
+    fn hooked(&self, py: Python<'_>, callable: Py<PyAny>) -> PyResult<Wsgi> {
         let mut hooks = None;
         if let Some(all) = &self.hooks {
-            all.loaded(py, &callable);
+            all.loaded(py, callable.bind(py));
             hooks = all.for_requests(py)?;
         }
-        Wsgi::new(py, callable.unbind(), self.surroundings.clone(), hooks)
+        Wsgi::new(py, callable, self.surroundings.clone(), hooks)
     }
 
     /// What answers in place of an application that cannot be loaded, if anything does.
@@ -98,6 +109,15 @@ impl PythonFactory {
         errors::log(py, "Exception in worker process", error);
         LoadError::boot(errors::summarize(py, error))
     }
+}
+
+/// Makes the memory of this process fit to be shared.
+fn freeze(py: Python<'_>) {
+    let frozen = py.import("ferricorn._forks").and_then(|module| module.call_method0("freeze"));
+    if let Err(error) = frozen {
+        errors::log(py, "Exception before a fork", &error);
+    }
+    ffi::fill_gaps(py);
 }
 
 impl Factory for PythonFactory {
@@ -143,10 +163,24 @@ impl Factory for PythonFactory {
     }
 
     fn freeze(&mut self) {
+        if let Loader::Native(native) = &mut self.loader {
+            native.freeze();
+        }
+        freeze(ffi::attached(self));
+    }
+
+    fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
         let py = ffi::attached(self);
-        let frozen = py.import("ferricorn._application").and_then(|module| module.call_method0("freeze"));
-        if let Err(error) = frozen {
-            errors::log(py, "Exception after loading the application", &error);
+        if let Loader::Native(native) = &mut self.loader {
+            return native.adopt(application);
+        }
+        // The hooks of the template's know nothing of this worker.
+        match self.callable.take() {
+            None => Ok(application),
+            Some(callable) => match self.hooked(py, callable) {
+                Ok(hooked) => Ok(Box::new(hooked)),
+                Err(error) => Err(self.failed(py, &error)),
+            },
         }
     }
 
@@ -192,7 +226,10 @@ impl Factory for PythonFactory {
 
     fn before_fork(&mut self) {
         let py = ffi::attached(self);
-        let names = py.import("ferricorn._application").and_then(|module| module.call_method0("other_threads"));
+        // The arbiter's interpreter, too, is shared by all that it forks.
+        static ARBITER: Once = Once::new();
+        ARBITER.call_once(|| freeze(py));
+        let names = py.import("ferricorn._forks").and_then(|module| module.call_method0("other_threads"));
         if let Ok(names) = names.and_then(|names| names.extract::<Option<String>>())
             && names != self.threads
         {

@@ -27,7 +27,7 @@ def application(environ, start_response):
     return APPLICATIONS.get(name, APPLICATIONS["hello"])(environ, start_response)
 
 
-def validated(environ, start_response):
+def checked(environ, start_response):
     """Passes the rest of the path's application through PEP 3333's validator."""
     wsgiref.util.shift_path_info(environ)
     name = environ["PATH_INFO"].removeprefix("/")
@@ -61,7 +61,7 @@ class Closing:
             raise RuntimeError("close failed")
 
 
-path(validated)
+path(checked)
 
 
 @path
@@ -688,3 +688,20 @@ def sees_context(environ, start_response):
 def pid(environ, start_response):
     start_response("200 OK", [])
     return [str(os.getpid()).encode()]
+
+
+@wsgiref.validate.validator
+def validated(environ, start_response):
+    """Reads the body, tells its length, and answers as the first part of the path says."""
+    what = environ["PATH_INFO"].split("/")[1]
+    stream, length = environ["wsgi.input"], 0
+    while piece := stream.read(65536):
+        length += len(piece)
+    assert environ["CONTENT_LENGTH"] == str(length) if length else environ.get("CONTENT_LENGTH", "0") == "0"
+    assert environ["PATH_INFO"] == f"/{what}/x y" and environ["QUERY_STRING"] == "q"
+    text = b"%d bytes" % length
+    if what in ("204", "304"):
+        start_response(f"{what} Whatever", [])
+        return [b""]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return iter([text[:1], text[1:]]) if what == "streamed" else [text]
