@@ -283,6 +283,23 @@ impl LentReply {
     }
 }
 
+/// A server that may be taken from one thread to another.
+pub(crate) struct Parcel(ferricorn::Embedded);
+
+// SAFETY: nothing in it belongs to a thread: applications are this crate's, and hold objects of Python's and plain data. It
+// is opened by whoever has it for itself and is attached to the interpreter, which orders what different threads do.
+unsafe impl Send for Parcel {}
+
+impl Parcel {
+    pub(crate) fn new(server: ferricorn::Embedded) -> Self {
+        Self(server)
+    }
+
+    pub(crate) fn open(&mut self, _py: Python<'_>) -> &mut ferricorn::Embedded {
+        &mut self.0
+    }
+}
+
 /// Tells threads apart.
 #[inline]
 fn thread_mark() -> usize {
