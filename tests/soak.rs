@@ -10,7 +10,9 @@ fn soak() {
     let seconds = Duration::from_secs;
     let wanted = std::env::var("SOAK").unwrap_or_default();
     let scenarios: &[(&str, &dyn Fn() -> Outcome)] = &[
-        ("reloads", &|| faults::reloads(100, Duration::from_millis(600))),
+        ("reloads", &|| faults::reloads(100, Duration::from_millis(600), &[])),
+        ("preload", &|| faults::reloads(100, Duration::from_millis(600), &["--preload"])),
+        ("templates", &|| faults::templates(seconds(30))),
         ("nginx", &|| faults::reloads_behind_nginx(30, seconds(1), false)),
         ("nginx-unix", &|| faults::reloads_behind_nginx(30, seconds(1), true)),
         ("uwsgi", &|| faults::reloads_behind_a_gateway("uwsgi", 100, Duration::from_millis(600))),

@@ -16,6 +16,7 @@ mod front_ends;
 mod gateways;
 mod logs;
 mod mounts;
+mod preload;
 mod process;
 mod reload;
 mod requests;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from load import Load
-from measures import OURS, Paired, Target, over_best_peer, ratio
+from measures import OURS, Paired, Syscalls, Target, over_best_peer, ratio
 from servers import CALLS, Role
 
 OURS_WSGI = f"{OURS} wsgi"
@@ -111,7 +111,7 @@ def framework(name: str, title: str) -> Paired:
     return paired(name, title, Load(), (CALLS, OURS_WSGI, *PEERS), (overhead, below_every_peer(1.0)), role=role)
 
 
-SCENARIOS = (
+MEASURED = (
     beside_the_floor(
         "wsgi",
         "A WSGI hello over 64 keep-alive connections",
@@ -170,3 +170,5 @@ SCENARIOS = (
     framework("flask", "Flask's hello, against calling it without a server"),
     framework("django", "Django's hello, against calling it without a server"),
 )
+
+SCENARIOS = MEASURED + tuple(Syscalls.of(scenario) for scenario in MEASURED)

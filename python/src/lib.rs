@@ -10,6 +10,7 @@
 mod application;
 mod body;
 mod config;
+mod embedded;
 mod environ;
 mod errors;
 mod factory;
@@ -30,6 +31,8 @@ mod _core {
     use pyo3::types::PyDict;
 
     use crate::config::{self, PythonHost};
+    #[pymodule_export]
+    use crate::embedded::Engine;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -175,9 +175,10 @@ pub(crate) static TABLE: &[Setting] = &[
         config: OptionalPath,
         Config,
         ["-c", "--config"],
-        Differs("The file is TOML instead of Python, and a name in it that is no setting is an error."),
-        "The settings file, in TOML. `ferricorn.toml` in the current directory is read if there is one and no other is \
-         named. It is read again on HUP."
+        Differs("TOML is new, and in it a name that is no setting is an error. The file may have any other name."),
+        "The settings file. One whose name ends in `.toml` is TOML; `FILE`, `file:FILE` and `python:MODULE` are Python, as \
+         Gunicorn has it, for which the Python package is needed. If none is named, the first of `ferricorn.toml`, \
+         `ferricorn.conf.py` and `gunicorn.conf.py` is read that is in the current directory. It is read again on HUP."
     )
     .metavar("FILE"),
     setting!(

@@ -22,7 +22,7 @@ fn variable(name: &str) -> Option<String> {
 
 impl Factory for Probe {
     /// Notes the boot in the file that `BOOT_LOG` names, sleeps for `BOOT_SLEEP` milliseconds, and fails as `BOOT_FAIL`
-    /// says: `exitN`, `panic`, `hang`, `error`, `application`, or `WHAT:PATH` for as long as PATH exists.
+    /// says: `exitN`, `panic`, `hang`, `error`, `application`, `threads`, or `WHAT:PATH` for as long as PATH exists.
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         if let Some(path) = variable("BOOT_LOG") {
             append(&path, &format!("{}\n", std::process::id()));
@@ -49,8 +49,20 @@ impl Factory for Probe {
             "hang" => loop {
                 std::thread::park();
             },
+            "threads" => {
+                std::thread::spawn(|| std::thread::sleep(Duration::from_secs(600)));
+                Ok(Box::new(Self))
+            }
             _ => std::process::exit(what.trim_start_matches("exit").parse().unwrap_or(1)),
         }
+    }
+
+    /// Notes the workers that go on with what a template has loaded in the file that `ADOPT_LOG` names.
+    fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+        if let Some(path) = variable("ADOPT_LOG") {
+            append(&path, &format!("{}\n", std::process::id()));
+        }
+        Ok(application)
     }
 }
 
@@ -128,6 +140,11 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
             println!("printed to standard output");
             eprintln!("printed to standard error");
             Response::text("printed")
+        }
+        // Leaves a process behind whose parent is gone.
+        "orphan" => {
+            let done = std::process::Command::new("sh").args(["-c", "sleep 0.2 & sleep 0.1 & exit 0"]).status();
+            Response::text(format!("{done:?}"))
         }
         "threads" => Response::text(std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count).to_string()),
         "directory" => Response::text(std::env::current_dir().unwrap_or_default().display().to_string()),

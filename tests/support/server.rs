@@ -320,7 +320,24 @@ impl Server {
 
     /// Its workers that run, oldest first.
     pub(crate) fn workers(&self) -> Vec<i32> {
-        process::children(self.pid)
+        let mut pids = process::children(self.pid);
+        pids.retain(|pid| !process::title(*pid).contains(": template"));
+        pids
+    }
+
+    /// Its templates that run, oldest first.
+    pub(crate) fn templates(&self) -> Vec<i32> {
+        let mut pids = process::children(self.pid);
+        pids.retain(|pid| process::title(*pid).contains(": template"));
+        pids
+    }
+
+    /// Waits until there is one template, which is none of `old`.
+    #[track_caller]
+    pub(crate) fn wait_template(&self, old: &[i32]) -> i32 {
+        poll_until(&format!("a template in place of {old:?}"), SOON, || {
+            Some(self.templates()).filter(|pids| pids.len() == 1 && !old.contains(&pids[0])).map(|pids| pids[0])
+        })
     }
 
     /// Waits until there are that many workers.

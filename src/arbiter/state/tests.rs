@@ -1,6 +1,8 @@
 //! What is promised of the arbiter, one promise a test.
 #![allow(clippy::unwrap_used)]
 
+mod templates;
+
 use std::collections::VecDeque;
 
 use super::*;
@@ -33,6 +35,10 @@ struct Rig {
     settings: VecDeque<Option<Policy>>,
     policy: Policy,
     in_call_since: Option<Moment>,
+    /// Living templates: pid and generation.
+    templates: Vec<(i32, Generation)>,
+    /// Workers that templates were asked for.
+    orders: Vec<(usize, Generation)>,
 }
 
 impl Rig {
@@ -47,6 +53,8 @@ impl Rig {
             settings: VecDeque::new(),
             policy,
             in_call_since: None,
+            templates: Vec::new(),
+            orders: Vec::new(),
         }
     }
 
@@ -83,6 +91,21 @@ impl Rig {
                 self.workers.push((pid, generation));
                 self.boots.push(self.now);
                 Some(Event::Forked { nr, pid })
+            }
+            Action::ForkTemplate { .. } if self.failing_forks > 0 => {
+                self.failing_forks -= 1;
+                Some(Event::TemplateForkFailed { errno: libc::EAGAIN })
+            }
+            Action::ForkTemplate { generation } => {
+                let pid = self.next_pid;
+                self.next_pid += 1;
+                self.templates.push((pid, generation));
+                self.boots.push(self.now);
+                Some(Event::TemplateForked { generation, pid })
+            }
+            Action::Ask { nr, generation, .. } => {
+                self.orders.push((nr, generation));
+                None
             }
             Action::Inspect { pid, .. } => Some(Event::Inspected { pid, in_call_since: self.in_call_since }),
             Action::LoadSettings { generation } => match self.settings.pop_front().unwrap_or(Some(self.policy)) {
