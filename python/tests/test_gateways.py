@@ -14,7 +14,7 @@ BODIES = {"none": b"", "sized": b"sized", "chunked": b"in chunks", "empty": b"",
 @pytest.fixture(params=PROTOCOLS)
 def validated(request, serve):
     protocol = request.param
-    server = serve("applications:validated", "--protocol", protocol, ready=False)
+    server = serve("applications:body_reader", "--protocol", protocol, ready=False)
     server.wait_for_log("Booting worker")
     server.wait_until_connected()
     return protocol, server
