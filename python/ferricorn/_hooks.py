@@ -266,12 +266,10 @@ class Hooks:
         self.worker = worker
         self.call("post_fork", self.server, worker)
 
-    def watch_abort(self) -> bool:
+    def watch_abort(self) -> None:
         """Has the hook for ABRT called in that case, if there is one. To be called before other handlers are set."""
-        if "worker_abort" not in self.functions:
-            return False
-        signal.signal(signal.SIGABRT, self.worker_abort)
-        return True
+        if "worker_abort" in self.functions:
+            signal.signal(signal.SIGABRT, self.worker_abort)
 
     def loaded(self, application: Any) -> None:
         # In a template there is no worker yet.

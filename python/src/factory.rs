@@ -12,6 +12,7 @@ use crate::environ::Surroundings;
 use crate::errors;
 use crate::ffi::{self, CalledByWorker};
 use crate::hooks::Hooks;
+use crate::reload::Reloader;
 use crate::stuck::Watch;
 
 /// Where the application comes from.
@@ -32,6 +33,8 @@ pub(crate) struct PythonFactory {
     /// What was loaded, if there are hooks that are to be given it.
     callable: Option<Py<PyAny>>,
     surroundings: Surroundings,
+    /// With `--reload`.
+    reloader: Option<Reloader>,
     watch: Option<Watch>,
     forks: Forks,
 }
@@ -41,10 +44,11 @@ impl CalledByWorker for PythonFactory {}
 impl PythonFactory {
     pub(crate) fn new(settings: &Settings, loader: Loader, hooks: Option<Hooks>) -> Self {
         Self {
-            loader,
             hooks,
             pythonpath: settings.pythonpath.clone(),
             variables: settings.raw_env.clone(),
+            reloader: (settings.reload && !settings.check_config).then(|| Reloader::new(settings)),
+            loader,
             surroundings: Surroundings {
                 multiprocess: settings.workers > 1,
                 header_map: settings.header_map,
@@ -57,6 +61,9 @@ impl PythonFactory {
     }
 
     fn load_in(&mut self, py: Python<'_>) -> PyResult<Wsgi> {
+        if let Some(reloader) = &self.reloader {
+            reloader.begin(py)?;
+        }
         let module = py.import("ferricorn._application")?;
         module.call_method1("prepare", (&self.pythonpath, &self.variables, log::max_level().as_str()))?;
         let callable = match &self.loader {
@@ -75,6 +82,18 @@ impl PythonFactory {
             hooks = all.for_requests(py)?;
         }
         Wsgi::new(py, callable, self.surroundings.clone(), hooks)
+    }
+
+    /// What answers in place of an application that cannot be loaded, if anything does.
+    fn substitute(&self, py: Python<'_>, error: &PyErr) -> Option<Wsgi> {
+        let substitute = self.reloader.as_ref()?.failed(py, error);
+        let application = substitute.and_then(|callable| {
+            callable.map(|callable| Wsgi::new(py, callable, self.surroundings.clone(), None)).transpose()
+        });
+        application.unwrap_or_else(|error| {
+            errors::log(py, "Exception in the reloader", &error);
+            None
+        })
     }
 
     fn failed(&self, py: Python<'_>, error: &PyErr) -> LoadError {
@@ -100,13 +119,32 @@ fn freeze(py: Python<'_>) {
 impl Factory for PythonFactory {
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         let py = ffi::attached(self);
-        let hooked = self.hooks.as_ref().is_some_and(|hooks| hooks.watch_abort(py));
-        self.watch = Watch::install(py, hooked)
+        // Its handler must be there before the other.
+        if let Some(hooks) = &self.hooks {
+            hooks.watch_abort(py);
+        }
+        self.watch = Watch::install(py)
             .inspect_err(|error| log::warn!("Stacks cannot be logged: {}", errors::summarize(py, error)))
             .ok();
         match self.load_in(py) {
             Ok(application) => Ok(Box::new(application)),
-            Err(error) => Err(self.failed(py, &error)),
+            Err(error) => {
+                let failed = self.failed(py, &error);
+                match self.substitute(py, &error) {
+                    Some(application) => {
+                        log::error!("{failed}; waiting for a change");
+                        Ok(Box::new(application))
+                    }
+                    None => Err(failed),
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let py = ffi::attached(self);
+        if let Some(reloader) = &self.reloader {
+            reloader.tell(py, "drain");
         }
     }
 
@@ -123,6 +161,13 @@ impl Factory for PythonFactory {
                 Ok(hooked) => Ok(Box::new(hooked)),
                 Err(error) => Err(self.failed(py, &error)),
             },
+        }
+    }
+
+    fn ready(&mut self) {
+        let py = ffi::attached(self);
+        if let Some(reloader) = &self.reloader {
+            reloader.tell(py, "ready");
         }
     }
 

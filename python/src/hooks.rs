@@ -75,13 +75,9 @@ impl Hooks {
         self.call(py, "worker_exit", ());
     }
 
-    /// Whether the hook for ABRT is going to end the process.
-    pub(crate) fn watch_abort(&self, py: Python<'_>) -> bool {
-        let watched = self.0.bind(py).call_method0("watch_abort").and_then(|watched| watched.extract());
-        watched.unwrap_or_else(|error| {
-            errors::log(py, "worker_abort cannot be called", &error);
-            false
-        })
+    /// Has the hook for ABRT called, which ends the process.
+    pub(crate) fn watch_abort(&self, py: Python<'_>) {
+        self.call(py, "watch_abort", ());
     }
 
     /// What is to be called for each request.

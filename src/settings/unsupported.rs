@@ -92,9 +92,6 @@ const ALL: &[Unsupported] = &[
     refused("asgi_disconnect_grace_period", &["--asgi-disconnect-grace-period"], Value, &[], PYTHON),
     refused("websocket_max_message_size", &["--websocket-max-message-size"], Value, &[], PYTHON),
     refused("http_parser", &["--http-parser"], Value, &["auto", "fast"], "there is one parser"),
-    refused("reload", &["--reload"], Nothing, &["false"], PYTHON),
-    refused("reload_engine", &["--reload-engine"], Value, &["auto"], PYTHON),
-    refused("reload_extra_files", &["--reload-extra-file"], Values, &[], PYTHON),
     refused(
         "spew",
         &["--spew"],
