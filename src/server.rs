@@ -16,11 +16,12 @@ use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
 use crate::host::Host;
 use crate::launch::CommandLine;
-use crate::listener::Listener;
+use crate::listener::{self, Listener};
 use crate::logging;
 use crate::pidfile::Pidfile;
 use crate::process::{self, Identity};
-use crate::settings::Settings;
+use crate::protocol::Protocol;
+use crate::settings::{Bind, BindAddress, Settings};
 use crate::systemd::{self, Notifier};
 
 /// The command `ferricorn`: serves the application that the command line names.
@@ -85,11 +86,10 @@ impl Source<'_> {
     fn factory(&mut self, settings: &Settings) -> Result<Box<dyn Factory>, Error> {
         match self {
             Self::Command => named_application(settings),
-            Self::Host(host) => {
-                let native = settings.application.as_deref().is_some_and(|name| name.contains("://"));
-                let native = native.then(|| named_application(settings)).transpose()?;
-                host.factory(settings, native)
-            }
+            Self::Host(host) => match settings.application.as_deref() {
+                Some(name) if name.contains("://") => named_application(settings),
+                _ => host.factory(settings),
+            },
             Self::Own(factory) => match settings.application {
                 Some(_) => named_application(settings),
                 None => Ok(factory()),
@@ -157,12 +157,20 @@ fn finish(result: Result<u8, Error>) -> u8 {
 }
 
 fn main(command_line: CommandLine, source: &mut Source<'_>) -> Result<u8, Error> {
-    let launch =
+    let mut launch =
         Launch::capture(command_line).map_err(|error| Error::configuration(format!("working directory: {error}")))?;
-    let settings = match source.parse(&launch)? {
+    let mut settings = match source.parse(&launch)? {
         Invocation::Serve(settings) => *settings,
         Invocation::Print(text) => return print(&text),
     };
+    if settings.bind == Settings::default().bind && listener::stdin_listens() {
+        // Started as a FastCGI program. It is put down where a reload and a successor find it, too: they have another
+        // standard input.
+        let protocol = if settings.protocol.is_gateway() { settings.protocol } else { Protocol::FastCgi };
+        let address = Bind { protocol: Some(protocol), address: BindAddress::Fd(0) };
+        launch.add(&["--bind", &address.to_string()]);
+        settings.bind = vec![address];
+    }
     if settings.check_config || settings.print_config {
         if settings.print_config {
             print(&cli::print_config(&settings))?;
@@ -242,6 +250,9 @@ fn plan(settings: Settings, launch: &Launch, source: &mut Source<'_>) -> Result<
     change_directory(&directory)?;
     let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref(), settings.initgroups)?;
     let mut factory = mounted(&settings, source)?;
+    if let Source::Host(host) = source {
+        factory = host.hooked(&settings, factory)?;
+    }
     factory.check().map_err(|error| Error::configuration(error.to_string()))?;
     Ok(Plan { settings, directory, identity, factory })
 }

@@ -3,6 +3,7 @@
 mod buffers;
 mod connection;
 mod date;
+mod embedded;
 mod engine;
 mod exchange;
 mod flusher;
@@ -29,6 +30,7 @@ mod tests;
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use embedded::{Embedded, Waker};
 use engine::Engine;
 use policy::Policy;
 use wear::{Spent, Wear};
@@ -82,7 +84,6 @@ pub(crate) fn run(
     preloaded: Option<Box<dyn Application>>,
 ) -> i32 {
     let pid = std::process::id();
-    log::info!("Booting worker with pid: {pid}");
     let code = match boot(&surroundings, factory, preloaded) {
         Ok(mut worker) => {
             let code = worker.live(factory);

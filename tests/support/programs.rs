@@ -53,7 +53,7 @@ pub(crate) struct Program {
 
 impl Program {
     #[track_caller]
-    fn start(program: &Path, args: &[&str], directory: Directory) -> Self {
+    pub(super) fn start(program: &Path, args: &[&str], directory: Directory) -> Self {
         let log = File::create(directory.join("output")).expect("a file for the output");
         let child = Command::new(program)
             .args(args)
@@ -74,7 +74,7 @@ impl Program {
     }
 
     #[track_caller]
-    fn wait_for(&mut self, address: &Address) {
+    pub(super) fn wait_for(&mut self, address: &Address) {
         poll_until("the program to answer", SOON, || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("it has ended with {status}:\n{}", self.output());
