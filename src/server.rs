@@ -18,11 +18,12 @@ use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
 use crate::host::Host;
 use crate::launch::CommandLine;
-use crate::listener::Listener;
+use crate::listener::{self, Listener};
 use crate::logging;
 use crate::pidfile::Pidfile;
 use crate::process::{self, Identity};
-use crate::settings::Settings;
+use crate::protocol::Protocol;
+use crate::settings::{Bind, BindAddress, Settings};
 use crate::systemd::{self, Notifier};
 
 /// The command `ferricorn`: serves the application that the command line names.
@@ -87,11 +88,10 @@ impl Source<'_> {
     fn factory(&mut self, settings: &Settings) -> Result<Box<dyn Factory>, Error> {
         match self {
             Self::Command => named_application(settings),
-            Self::Host(host) => {
-                let native = settings.application.as_deref().is_some_and(|name| name.contains("://"));
-                let native = native.then(|| named_application(settings)).transpose()?;
-                host.factory(settings, native)
-            }
+            Self::Host(host) => match settings.application.as_deref() {
+                Some(name) if name.contains("://") => named_application(settings),
+                _ => host.factory(settings),
+            },
             Self::Own(factory) => match settings.application {
                 Some(_) => named_application(settings),
                 None => Ok(factory()),
@@ -178,12 +178,20 @@ fn finish(result: Result<u8, Error>) -> u8 {
 }
 
 fn main(command_line: CommandLine, source: &mut Source<'_>) -> Result<u8, Error> {
-    let launch =
+    let mut launch =
         Launch::capture(command_line).map_err(|error| Error::configuration(format!("working directory: {error}")))?;
-    let settings = match source.parse(&launch)? {
+    let mut settings = match source.parse(&launch)? {
         Invocation::Serve(settings) => *settings,
         Invocation::Print(text) => return print(&text),
     };
+    if settings.bind == Settings::default().bind && listener::stdin_listens() {
+        // Started as a FastCGI program. It is put down where a reload and a successor find it, too: they have another
+        // standard input.
+        let protocol = if settings.protocol.is_gateway() { settings.protocol } else { Protocol::FastCgi };
+        let address = Bind { protocol: Some(protocol), address: BindAddress::Fd(0) };
+        launch.add(&["--bind", &address.to_string()]);
+        settings.bind = vec![address];
+    }
     if settings.check_config || settings.print_config {
         if settings.print_config {
             print(&cli::print_config(&settings))?;
@@ -263,6 +271,9 @@ fn plan(settings: Settings, launch: &Launch, source: &mut Source<'_>) -> Result<
     change_directory(&directory)?;
     let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref(), settings.initgroups)?;
     let mut factory = mounted(&settings, source)?;
+    if let Source::Host(host) = source {
+        factory = host.hooked(&settings, factory)?;
+    }
     factory.check().map_err(|error| Error::configuration(error.to_string()))?;
     if factory.program().is_some() && settings.bind.len() > 1 {
         return Err(Error::configuration("exec:// gives its programs one socket: --bind can be there once"));
@@ -275,29 +286,19 @@ fn mounted(settings: &Settings, source: &mut Source<'_>) -> Result<Box<dyn Facto
     if settings.mount.is_empty() {
         return source.factory(settings);
     }
-    let is_native = |name: &Option<String>| name.as_deref().is_some_and(|name| name.contains("://"));
-    let has_root = settings.application.is_some() || matches!(source, Source::Own(_));
-    let mut mounts: Vec<(String, Box<dyn Factory>)> = Vec::new();
-    // What a host has for the server as a whole comes with the first application that it makes.
-    let mut hosted = !matches!(source, Source::Host(_));
-    let root = has_root.then(|| (String::new(), settings.clone()));
-    let of_mount = |(prefix, application): &(String, String)| {
-        (prefix.clone(), Settings { application: Some(application.clone()), mount: Vec::new(), ..settings.clone() })
+    let root = match (&settings.application, source.program()) {
+        (None, Program::Command | Program::Hosted) => None,
+        _ => Some(source.factory(settings)?),
     };
-    for (prefix, settings) in root.into_iter().chain(settings.mount.iter().map(of_mount)) {
-        let factory = if is_native(&settings.application) {
-            named_application(&settings)?
-        } else {
-            hosted = true;
-            source.factory(&settings)?
-        };
-        mounts.push((prefix, factory));
+    let mut mounts = Vec::new();
+    for (prefix, application) in &settings.mount {
+        let settings = Settings { application: Some(application.clone()), mount: Vec::new(), ..settings.clone() };
+        mounts.push((prefix.clone(), source.factory(&settings)?));
     }
-    let mounts: Box<dyn Factory> = Box::new(MountsFactory::new(mounts));
-    match source {
-        Source::Host(host) if !hosted => host.factory(settings, Some(mounts)),
-        _ => Ok(mounts),
+    if let Some(factory) = root {
+        mounts.push((String::new(), factory));
     }
+    Ok(Box::new(MountsFactory::new(mounts)))
 }
 
 /// Makes a plan from the command line, the environment and the file as they are now. The working directory may be another

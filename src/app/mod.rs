@@ -45,6 +45,12 @@ pub trait Application {
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         wait();
     }
+
+    /// The applications that this one consists of, if it is several; nothing is asked of it any more.
+    #[doc(hidden)]
+    fn take_apart(&mut self) -> Vec<Box<dyn Application>> {
+        Vec::new()
+    }
 }
 
 /// Makes applications, and hears what happens to the process they live in.

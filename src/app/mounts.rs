@@ -31,6 +31,22 @@ impl MountsFactory {
         Self { mounts }
     }
 
+    /// Mounts what `make` has of each factory.
+    fn mount(
+        &mut self,
+        mut make: impl FnMut(&mut dyn Factory) -> Result<Box<dyn Application>, LoadError>,
+    ) -> Result<Box<dyn Application>, LoadError> {
+        let mut known = Vec::new();
+        let mount = |Mounted { segments, factory }: &mut Mounted| {
+            Ok(Mount {
+                segments: segments.clone(),
+                idles: is_first(factory.host(), &mut known),
+                application: make(factory.as_mut())?,
+            })
+        };
+        Ok(Box::new(Mounts { mounts: self.mounts.iter_mut().map(mount).collect::<Result<_, LoadError>>()? }))
+    }
+
     /// The factories whose hooks count: the first of those that share a [host](Factory::host), and all that have none.
     fn hosts(&mut self) -> impl Iterator<Item = &mut Box<dyn Factory>> {
         let mut known = Vec::new();
@@ -59,15 +75,15 @@ impl Factory for MountsFactory {
     }
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
-        let mut known = Vec::new();
-        let load = |Mounted { segments, factory }: &mut Mounted| {
-            Ok(Mount {
-                segments: segments.clone(),
-                idles: is_first(factory.host(), &mut known),
-                application: factory.load()?,
-            })
-        };
-        Ok(Box::new(Mounts { mounts: self.mounts.iter_mut().map(load).collect::<Result<_, LoadError>>()? }))
+        self.mount(|factory| factory.load())
+    }
+
+    fn adopt(&mut self, mut application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+        let mut loaded = application.take_apart().into_iter();
+        self.mount(|factory| match loaded.next() {
+            Some(application) => factory.adopt(application),
+            None => factory.load(),
+        })
     }
 
     fn freeze(&mut self) {
@@ -147,6 +163,10 @@ impl Application for Mounts {
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         idle(&mut self.mounts, wait);
     }
+
+    fn take_apart(&mut self) -> Vec<Box<dyn Application>> {
+        std::mem::take(&mut self.mounts).into_iter().map(|mount| mount.application).collect()
+    }
 }
 
 impl std::fmt::Debug for Mounts {
@@ -182,8 +202,38 @@ fn length(segments: &[Vec<u8>], path: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use super::length;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::{MountsFactory, length};
+    use crate::app::{Application, Factory, Handler, LoadError, Request, Response};
+
+    struct Noting(&'static str, Rc<RefCell<Vec<&'static str>>>);
+
+    impl Factory for Noting {
+        fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
+            Handler(|_: &Request<'_>| Response::default()).load()
+        }
+
+        fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+            self.1.borrow_mut().push(self.0);
+            Ok(application)
+        }
+    }
+
+    #[test]
+    fn each_application_is_adopted_by_its_own_factory() {
+        let notes = Rc::new(RefCell::new(Vec::new()));
+        let mount =
+            |name: &'static str| (name.to_owned(), Box::new(Noting(name, Rc::clone(&notes))) as Box<dyn Factory>);
+        let mut factory = MountsFactory::new([mount("/a"), mount("/a/b"), mount("")]);
+        let loaded = factory.load().unwrap();
+        let mut adopted = factory.adopt(loaded).unwrap();
+        assert_eq!(*notes.borrow(), ["/a/b", "/a", ""]);
+        assert_eq!(adopted.take_apart().len(), 3);
+    }
 
     #[test]
     fn a_prefix_takes_whole_segments() {

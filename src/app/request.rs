@@ -34,6 +34,8 @@ impl fmt::Display for Address {
 pub struct Peer {
     /// Its address: that of the socket, or the one that a trusted peer's PROXY header named.
     pub address: Address,
+    /// The address that the client had connected to, where a trusted peer's PROXY header named it.
+    pub destination: Option<Box<SocketAddr>>,
     /// Whether its forwarded fields are believed (`forwarded_allow_ips`; unix peers always are).
     pub trusted: bool,
     /// Whether the client's own connection is known to be `https`.
@@ -165,8 +167,8 @@ impl<'a> Request<'a> {
         self.head.path()
     }
 
-    /// The beginning of the path, still percent-encoded, that has led to the application: what a web server said, and the
-    /// mount. Empty if the application answers for all.
+    /// The beginning of the path, still percent-encoded, that has led to the application: what a web server in front has
+    /// said (`SCRIPT_NAME`), and the place of the application in this one. Empty if it answers for all.
     pub fn mount(&self) -> &'a str {
         self.path().get(..self.mount).unwrap_or_default()
     }

@@ -3,6 +3,7 @@
 mod buffers;
 mod connection;
 mod date;
+mod embedded;
 mod engine;
 mod exchange;
 mod flusher;
@@ -29,6 +30,7 @@ mod tests;
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use embedded::{Embedded, Waker};
 use engine::Engine;
 use policy::Policy;
 use world::World;
@@ -80,7 +82,6 @@ pub(crate) fn run(
     preloaded: Option<Box<dyn Application>>,
 ) -> i32 {
     let pid = std::process::id();
-    log::info!("Booting worker with pid: {pid}");
     let lived = match factory.program() {
         Some(command) => command.and_then(|command| keeper::run(&surroundings, &command)),
         None => boot(&surroundings, factory, preloaded).map(|mut worker| {

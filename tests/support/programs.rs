@@ -79,7 +79,7 @@ impl Program {
     }
 
     #[track_caller]
-    fn wait_for(&mut self, address: &Address) {
+    pub(super) fn wait_for(&mut self, address: &Address) {
         poll_until("the program to answer", SOON, || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("it has ended with {status}:\n{}", self.output());
