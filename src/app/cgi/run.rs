@@ -372,6 +372,9 @@ impl Runs {
     fn begin_body(&mut self, key: usize) {
         let run_id = self.id(key);
         let Some(run) = self.runs.get_mut(key) else { return };
+        if !matches!(run.phase, Phase::First { .. }) {
+            return;
+        }
         let Phase::First { later, stdout, response, body } = std::mem::replace(&mut run.phase, Phase::Over) else {
             return;
         };
@@ -521,8 +524,7 @@ impl Runs {
     /// Does what is due for one run.
     fn look_at(&mut self, key: usize, now: Instant) {
         let Some(run) = self.runs.get_mut(key) else { return };
-        if run.begin.is_some_and(|begin| begin <= now) {
-            run.begin = None;
+        if run.begin.take_if(|begin| *begin <= now).is_some() {
             // A client that waits for more should see what there is.
             self.begin_body(key);
         }
