@@ -286,19 +286,14 @@ fn mounted(settings: &Settings, source: &mut Source<'_>) -> Result<Box<dyn Facto
     if settings.mount.is_empty() {
         return source.factory(settings);
     }
-    let root = match (&settings.application, source.program()) {
-        (None, Program::Command | Program::Hosted) => None,
-        _ => Some(source.factory(settings)?),
+    let has_root = settings.application.is_some() || matches!(source, Source::Own(_));
+    let root = has_root.then(|| (String::new(), settings.clone()));
+    let of_mount = |(prefix, application): &(String, String)| {
+        (prefix.clone(), Settings { application: Some(application.clone()), mount: Vec::new(), ..settings.clone() })
     };
-    let mut mounts = Vec::new();
-    for (prefix, application) in &settings.mount {
-        let settings = Settings { application: Some(application.clone()), mount: Vec::new(), ..settings.clone() };
-        mounts.push((prefix.clone(), source.factory(&settings)?));
-    }
-    if let Some(factory) = root {
-        mounts.push((String::new(), factory));
-    }
-    Ok(Box::new(MountsFactory::new(mounts)))
+    let all = root.into_iter().chain(settings.mount.iter().map(of_mount));
+    let mounts = all.map(|(prefix, settings)| Ok((prefix, source.factory(&settings)?)));
+    Ok(Box::new(MountsFactory::new(mounts.collect::<Result<Vec<_>, Error>>()?)))
 }
 
 /// Makes a plan from the command line, the environment and the file as they are now. The working directory may be another

@@ -1,12 +1,14 @@
 //! Black-box tests: the command and its processes as an operator, a front-end and a client see them.
 //!
-//! Needed beside cargo: nginx, Apache, lighttpd, HAProxy, cgi-fcgi, spawn-fcgi, php-cgi, php-fpm, supervisord, curl, wrk, a C compiler. `make test` installs them.
+//! Needed beside cargo: nginx, Apache, lighttpd, HAProxy, cgi-fcgi, spawn-fcgi, supervisord, php-cgi, php-fpm, curl, wrk, a
+//! C compiler. `make test` installs them.
 #![allow(clippy::print_stderr)]
 
 mod support;
 
 mod application;
 mod binds;
+mod capacity;
 mod cgi;
 mod command_line;
 mod crash;

@@ -232,8 +232,6 @@ DEFAULTS: dict[str, Any] = {
     "ssl_options": {},
     "reuse_port": False,
     "threads": 1,
-    "max_requests": 0,
-    "max_requests_jitter": 0,
     "reload": False,
     "reload_engine": "auto",
     "reload_extra_files": [],

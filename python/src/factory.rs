@@ -50,7 +50,7 @@ impl PythonFactory {
             reloader: (settings.reload && !settings.check_config).then(|| Reloader::new(settings)),
             loader,
             surroundings: Surroundings {
-                multiprocess: settings.workers > 1,
+                multiprocess: settings.workers.max(settings.workers_most) > 1,
                 header_map: settings.header_map,
                 forwarder_headers: settings.forwarder_headers.clone(),
             },

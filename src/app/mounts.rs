@@ -86,10 +86,6 @@ impl Factory for MountsFactory {
         })
     }
 
-    fn freeze(&mut self) {
-        self.hosts().for_each(|factory| factory.freeze());
-    }
-
     fn ready(&mut self) {
         self.mounts.iter_mut().for_each(|mounted| mounted.factory.ready());
     }
