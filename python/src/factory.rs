@@ -3,7 +3,7 @@
 use std::sync::Once;
 
 use ferricorn::Hook;
-use ferricorn::app::{Application, Factory, LoadError};
+use ferricorn::app::{Application, Command, Factory, LoadError};
 use ferricorn::settings::Settings;
 use pyo3::prelude::*;
 
@@ -265,6 +265,10 @@ impl Factory for HookedFactory {
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         self.inner.load()
+    }
+
+    fn program(&self) -> Option<Result<Command, LoadError>> {
+        self.inner.program()
     }
 
     fn freeze(&mut self) {
