@@ -20,6 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import memory
 import processes
 import servers
 import wsgi
@@ -64,7 +65,7 @@ def main() -> int:
     report = {"machine": machine(server_cpu, load_cpu), "options": vars(arguments), "scenarios": {}}
     failed = False
     with tempfile.TemporaryDirectory(prefix="ferricorn-compare-") as work:
-        commands = variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | arguments.server
+        commands = variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | memory.COMMANDS | arguments.server
         stage = Stage(Path(work), server_cpu, arguments.base_port, commands)
         for scenario in chosen:
             options.failures.clear()

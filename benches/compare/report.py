@@ -130,7 +130,11 @@ def memory_plot(scenario, servers: dict):
     return bars(scenario.title, "MiB PSS after load", values, form="{:.1f}")
 
 
-PLOTS = {"Paired": paired_plot, "Idle": idle_plot, "Memory": memory_plot}
+def worker_memory_plot(scenario, servers: dict):
+    return bars(scenario.title, "MiB PSS", {n: r["pss"] / 1024 for n, r in servers.items()}, form="{:.0f}")
+
+
+PLOTS = {"Paired": paired_plot, "Idle": idle_plot, "Memory": memory_plot, "WorkerMemory": worker_memory_plot}
 
 if __name__ == "__main__":
     if pyplot:

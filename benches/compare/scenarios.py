@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wsgi
 from load import Load
+from memory import WorkerMemory
 from measures import OURS, Idle, Memory, Paired, Syscalls, Target, over_best_peer, ratio
 
 PEERS = ("hyper", "actix", "may_minihttp", "nginx")
@@ -94,4 +95,4 @@ NATIVE = (
     ),
 )
 
-SCENARIOS = NATIVE + wsgi.SCENARIOS
+SCENARIOS = (*NATIVE, *wsgi.SCENARIOS, WorkerMemory())

@@ -1,11 +1,14 @@
 """The scenarios name servers that there are, and judge by figures that are measured."""
 
+import http.server
 import json
 import subprocess
 import sys
+import threading
 
 import applications_alone
 import compare
+import memory
 import pytest
 import report
 import servers
@@ -15,7 +18,7 @@ from measures import Options, Paired, over_best_peer, wanted
 from scenarios import SCENARIOS
 from servers import CALLS, Role, Stage, Wrong
 
-COMMANDS = compare.variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS
+COMMANDS = compare.variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | memory.COMMANDS
 PAIRED = [scenario for scenario in SCENARIOS if isinstance(scenario, Paired)]
 
 
@@ -105,6 +108,28 @@ def test_calls_without_a_server_are_counted(tmp_path):
         assert said["requests"] > 100 and 0 < said["cpu"] <= said["seconds"] * 1.1
     finally:
         stage.stop()
+
+
+def test_memory_is_measured_when_all_workers_have_answered():
+    """Against a server of one process, whose pid is that of one worker."""
+    answers = {"/collect": b"12", "/admin/login/": b"a page"}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answers[self.path])
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        one = servers.Server("one", server.server_port, None)
+        assert memory.visit_all(one, 1) == {b"12"}
+        with pytest.raises(Wrong, match="only 1 of 2 workers"):
+            memory.visit_all(one, 2, patience=0)
+        server.shutdown()
 
 
 def test_a_page_is_made_of_results(tmp_path, monkeypatch):
