@@ -86,11 +86,10 @@ impl Source<'_> {
     fn factory(&mut self, settings: &Settings) -> Result<Box<dyn Factory>, Error> {
         match self {
             Self::Command => named_application(settings),
-            Self::Host(host) => {
-                let native = settings.application.as_deref().is_some_and(|name| name.contains("://"));
-                let native = native.then(|| named_application(settings)).transpose()?;
-                host.factory(settings, native)
-            }
+            Self::Host(host) => match settings.application.as_deref() {
+                Some(name) if name.contains("://") => named_application(settings),
+                _ => host.factory(settings),
+            },
             Self::Own(factory) => match settings.application {
                 Some(_) => named_application(settings),
                 None => Ok(factory()),
@@ -251,6 +250,9 @@ fn plan(settings: Settings, launch: &Launch, source: &mut Source<'_>) -> Result<
     change_directory(&directory)?;
     let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref(), settings.initgroups)?;
     let mut factory = mounted(&settings, source)?;
+    if let Source::Host(host) = source {
+        factory = host.hooked(&settings, factory)?;
+    }
     factory.check().map_err(|error| Error::configuration(error.to_string()))?;
     Ok(Plan { settings, directory, identity, factory })
 }

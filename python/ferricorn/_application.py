@@ -122,11 +122,16 @@ def summarize(error: BaseException) -> str:
 
 def finish() -> None:
     """What Python does at its end, short of tearing itself down, which would only touch pages that are shared."""
-    for step in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):  # type: ignore
+    steps, _last[:] = list(_last), []
+    for step in steps:
         try:
             step()
         except BaseException as error:
             _core.log_error(f"While exiting: {describe(error)}")
+
+
+#: What is left to be done then: nothing is done twice.
+_last: list[Any] = [threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush]  # type: ignore
 
 
 class FileWrapper:

@@ -400,6 +400,9 @@ impl Environs {
                     environ.set_item(&keys.remote_addr, &known.host)?;
                     environ.set_item(&keys.remote_port, &known.port)?;
                 }
+                if let Some(destination) = request.peer().destination.as_deref() {
+                    set_proxied(py, *address, *destination, environ)?;
+                }
             }
             Address::Unix(_) if request.head().protocol().is_gateway() => {}
             Address::Unix(_) => {
@@ -435,6 +438,19 @@ impl Environs {
         }
         Ok(())
     }
+}
+
+/// What a PROXY header said, under Gunicorn's names.
+fn set_proxied(
+    py: Python<'_>,
+    source: SocketAddr,
+    destination: SocketAddr,
+    environ: &Bound<'_, PyDict>,
+) -> PyResult<()> {
+    let protocol = if source.is_ipv4() { intern!(py, "TCP4") } else { intern!(py, "TCP6") };
+    environ.set_item(intern!(py, "PROXY_PROTOCOL"), protocol)?;
+    environ.set_item(intern!(py, "PROXY_ADDR"), destination.ip().to_string())?;
+    environ.set_item(intern!(py, "PROXY_PORT"), destination.port().to_string())
 }
 
 /// Host and port of an authority.

@@ -12,6 +12,7 @@ use crate::environ::Surroundings;
 use crate::errors;
 use crate::ffi::{self, CalledByWorker};
 use crate::hooks::Hooks;
+use crate::reload::Reloader;
 use crate::stuck::Watch;
 
 /// Where the application comes from.
@@ -20,22 +21,22 @@ pub(crate) enum Loader {
     Named(String),
     /// A `ferricorn.Application` loads it.
     Program(Py<PyAny>),
-    /// It is none of Python's, but there are hooks.
-    Native(Box<dyn Factory>),
 }
 
-/// Loads the application, and calls the hooks.
+/// Loads the application.
 pub(crate) struct PythonFactory {
     loader: Loader,
+    /// Those for requests, and who is told of the application; [`HookedFactory`] calls the others.
     hooks: Option<Hooks>,
     pythonpath: Option<String>,
     variables: Vec<(String, String)>,
     /// What was loaded, if there are hooks that are to be given it.
     callable: Option<Py<PyAny>>,
     surroundings: Surroundings,
+    /// With `--reload`.
+    reloader: Option<Reloader>,
     watch: Option<Watch>,
-    /// Threads that this process has and workers will not, as of the last warning.
-    threads: Option<String>,
+    forks: Forks,
 }
 
 impl CalledByWorker for PythonFactory {}
@@ -43,10 +44,11 @@ impl CalledByWorker for PythonFactory {}
 impl PythonFactory {
     pub(crate) fn new(settings: &Settings, loader: Loader, hooks: Option<Hooks>) -> Self {
         Self {
-            loader,
             hooks,
             pythonpath: settings.pythonpath.clone(),
             variables: settings.raw_env.clone(),
+            reloader: (settings.reload && !settings.check_config).then(|| Reloader::new(settings)),
+            loader,
             surroundings: Surroundings {
                 multiprocess: settings.workers > 1,
                 header_map: settings.header_map,
@@ -54,17 +56,19 @@ impl PythonFactory {
             },
             callable: None,
             watch: None,
-            threads: None,
+            forks: Forks::default(),
         }
     }
 
     fn load_in(&mut self, py: Python<'_>) -> PyResult<Wsgi> {
+        if let Some(reloader) = &self.reloader {
+            reloader.begin(py)?;
+        }
         let module = py.import("ferricorn._application")?;
         module.call_method1("prepare", (&self.pythonpath, &self.variables, log::max_level().as_str()))?;
         let callable = match &self.loader {
             Loader::Program(program) => program.bind(py).call_method0("wsgi")?,
             Loader::Named(name) => module.call_method1("load", (name,))?,
-            Loader::Native(_) => py.None().into_bound(py),
         };
         self.callable = self.hooks.is_some().then(|| callable.clone().unbind());
         self.hooked(py, callable.unbind())
@@ -78,6 +82,18 @@ impl PythonFactory {
             hooks = all.for_requests(py)?;
         }
         Wsgi::new(py, callable, self.surroundings.clone(), hooks)
+    }
+
+    /// What answers in place of an application that cannot be loaded, if anything does.
+    fn substitute(&self, py: Python<'_>, error: &PyErr) -> Option<Wsgi> {
+        let substitute = self.reloader.as_ref()?.failed(py, error);
+        let application = substitute.and_then(|callable| {
+            callable.map(|callable| Wsgi::new(py, callable, self.surroundings.clone(), None)).transpose()
+        });
+        application.unwrap_or_else(|error| {
+            errors::log(py, "Exception in the reloader", &error);
+            None
+        })
     }
 
     fn failed(&self, py: Python<'_>, error: &PyErr) -> LoadError {
@@ -103,38 +119,41 @@ fn freeze(py: Python<'_>) {
 impl Factory for PythonFactory {
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         let py = ffi::attached(self);
-        if let Loader::Native(native) = &mut self.loader {
-            return native.load();
+        // Its handler must be there before the other.
+        if let Some(hooks) = &self.hooks {
+            hooks.watch_abort(py);
         }
-        let hooked = self.hooks.as_ref().is_some_and(|hooks| hooks.watch_abort(py));
-        self.watch = Watch::install(py, hooked)
+        self.watch = Watch::install(py)
             .inspect_err(|error| log::warn!("Stacks cannot be logged: {}", errors::summarize(py, error)))
             .ok();
         match self.load_in(py) {
             Ok(application) => Ok(Box::new(application)),
-            Err(error) => Err(self.failed(py, &error)),
+            Err(error) => {
+                let failed = self.failed(py, &error);
+                match self.substitute(py, &error) {
+                    Some(application) => {
+                        log::error!("{failed}; waiting for a change");
+                        Ok(Box::new(application))
+                    }
+                    None => Err(failed),
+                }
+            }
         }
     }
 
-    fn check(&mut self) -> Result<(), LoadError> {
-        match &mut self.loader {
-            Loader::Native(native) => native.check(),
-            Loader::Named(_) | Loader::Program(_) => Ok(()),
+    fn drain(&mut self) {
+        let py = ffi::attached(self);
+        if let Some(reloader) = &self.reloader {
+            reloader.tell(py, "drain");
         }
     }
 
     fn freeze(&mut self) {
-        if let Loader::Native(native) = &mut self.loader {
-            native.freeze();
-        }
         freeze(ffi::attached(self));
     }
 
     fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
         let py = ffi::attached(self);
-        if let Loader::Native(native) = &mut self.loader {
-            return native.adopt(application);
-        }
         // The hooks of the template's know nothing of this worker.
         match self.callable.take() {
             None => Ok(application),
@@ -147,16 +166,13 @@ impl Factory for PythonFactory {
 
     fn ready(&mut self) {
         let py = ffi::attached(self);
-        if let Some(hooks) = &self.hooks {
-            hooks.ready(py);
+        if let Some(reloader) = &self.reloader {
+            reloader.tell(py, "ready");
         }
     }
 
     fn reopened(&mut self) {
         let py = ffi::attached(self);
-        if self.watch.is_none() {
-            return;
-        }
         match Watch::renew(py) {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => log::warn!("Stacks go to the old log: {}", errors::summarize(py, &error)),
@@ -165,13 +181,7 @@ impl Factory for PythonFactory {
 
     fn exit(&mut self) {
         let py = ffi::attached(self);
-        if let Some(hooks) = &self.hooks {
-            hooks.exit(py);
-        }
-        let finished = py.import("ferricorn._application").and_then(|module| module.call_method0("finish"));
-        if let Err(error) = finished {
-            errors::log(py, "Exception while exiting", &error);
-        }
+        finish(py);
     }
 
     fn host(&self) -> Option<&'static str> {
@@ -187,6 +197,27 @@ impl Factory for PythonFactory {
         // The arbiter's interpreter, too, is shared by all that it forks.
         static ARBITER: Once = Once::new();
         ARBITER.call_once(|| freeze(py));
+        self.forks.before(py);
+    }
+
+    fn after_fork_parent(&mut self) {
+        ffi::after_fork_parent(ffi::attached(self));
+    }
+
+    fn after_fork_child(&mut self) {
+        ffi::after_fork_child(ffi::attached(self));
+    }
+}
+
+/// What is done before forks.
+#[derive(Default)]
+struct Forks {
+    /// Threads that this process has and workers will not, as of the last warning.
+    threads: Option<String>,
+}
+
+impl Forks {
+    fn before(&mut self, py: Python<'_>) {
         let names = py.import("ferricorn._forks").and_then(|module| module.call_method0("other_threads"));
         if let Ok(names) = names.and_then(|names| names.extract::<Option<String>>())
             && names != self.threads
@@ -197,6 +228,82 @@ impl Factory for PythonFactory {
             self.threads = names;
         }
         ffi::before_fork(py);
+    }
+}
+
+fn finish(py: Python<'_>) {
+    let finished = py.import("ferricorn._application").and_then(|module| module.call_method0("finish"));
+    if let Err(error) = finished {
+        errors::log(py, "Exception while exiting", &error);
+    }
+}
+
+/// Calls Gunicorn's hooks round the factory of whatever is served.
+pub(crate) struct HookedFactory {
+    inner: Box<dyn Factory>,
+    hooks: Hooks,
+    forks: Forks,
+}
+
+impl CalledByWorker for HookedFactory {}
+
+impl HookedFactory {
+    pub(crate) fn new(inner: Box<dyn Factory>, hooks: Hooks) -> Self {
+        Self { inner, hooks, forks: Forks::default() }
+    }
+}
+
+impl Factory for HookedFactory {
+    fn check(&mut self) -> Result<(), LoadError> {
+        self.inner.check()
+    }
+
+    fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
+        self.inner.load()
+    }
+
+    fn freeze(&mut self) {
+        self.inner.freeze();
+    }
+
+    fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+        self.inner.adopt(application)
+    }
+
+    fn ready(&mut self) {
+        self.inner.ready();
+        let py = ffi::attached(self);
+        self.hooks.ready(py);
+    }
+
+    fn reopened(&mut self) {
+        self.inner.reopened();
+    }
+
+    fn drain(&mut self) {
+        self.inner.drain();
+    }
+
+    fn exit(&mut self) {
+        let py = ffi::attached(self);
+        self.hooks.exit(py);
+        self.inner.exit();
+        finish(py);
+    }
+
+    fn host(&self) -> Option<&'static str> {
+        Some("python")
+    }
+
+    fn has_threads(&self) -> bool {
+        true
+    }
+
+    // The interpreter's own hooks run here, and not once more for what is inside.
+
+    fn before_fork(&mut self) {
+        let py = ffi::attached(self);
+        self.forks.before(py);
     }
 
     fn after_fork_parent(&mut self) {
@@ -209,13 +316,11 @@ impl Factory for PythonFactory {
 
     fn hook(&mut self, hook: Hook) {
         let py = ffi::attached(self);
-        if let Some(hooks) = &self.hooks {
-            hooks.happened(py, hook);
-        }
+        self.hooks.happened(py, hook);
     }
 
     fn hooks_exec(&self) -> bool {
         // Called as the others are; it is not for want of a token that this one has no `&mut`.
-        Python::attach(|py| self.hooks.as_ref().is_some_and(|hooks| hooks.has(py, "pre_exec")))
+        Python::attach(|py| self.hooks.has(py, "pre_exec"))
     }
 }

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+import wsgiref.util
 import wsgiref.validate
 
 closed = []
@@ -24,6 +25,13 @@ def application(environ, start_response):
         closed.clear()
         return [names]
     return APPLICATIONS.get(name, APPLICATIONS["hello"])(environ, start_response)
+
+
+def validated(environ, start_response):
+    """Passes the rest of the path's application through PEP 3333's validator."""
+    wsgiref.util.shift_path_info(environ)
+    name = environ["PATH_INFO"].removeprefix("/")
+    return wsgiref.validate.validator(APPLICATIONS[name])(environ, start_response)
 
 
 def path(function):
@@ -53,6 +61,48 @@ class Closing:
             raise RuntimeError("close failed")
 
 
+path(validated)
+
+
+@path
+def valid_lazy(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "yes")])
+    yield b"one"
+    yield b"two"
+
+
+@path
+def valid_list(environ, start_response):
+    environ["wsgi.input"].read(10)
+    environ["wsgi.errors"].write("")
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "no")])
+    return [b"one", b"two"]
+
+
+@path
+def valid_empty(environ, start_response):
+    start_response("204 No Content", [("X-Lazy", "no")])
+    return []
+
+
+@path
+def valid_lazy_empty(environ, start_response):
+    start_response("304 Not Modified", [("X-Lazy", "yes")])
+    yield from ()
+
+
+@path
+def valid_written(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "no")])(b"one")
+    return [b"two"]
+
+
+@path
+def valid_file(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "no")])
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"onetwo"), 3)
+
+
 @path
 def hello(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -61,7 +111,7 @@ def hello(environ, start_response):
 
 @path
 def environ(environ, start_response):
-    text = {key: value for key, value in environ.items() if isinstance(value, (str, int, bool, tuple))}
+    text = {key: value for key, value in environ.items() if isinstance(value, (str, int, float, bool, tuple))}
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(text).encode()]
 
@@ -390,6 +440,13 @@ def endless(environ, start_response):
             yield b"x" * 65536
 
     return Closing("endless", pieces())
+
+
+@path
+def endless_small(environ, start_response):
+    start_response("200 OK", [])
+    while True:
+        yield b"x" * 1000
 
 
 @path

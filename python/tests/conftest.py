@@ -275,8 +275,8 @@ def serve(tmp_path):
     """Starts servers that are stopped after the test."""
     servers = []
 
-    def start(application, *arguments, ready=True, **named):
-        directory = tmp_path / f"server{len(servers)}" if servers else tmp_path
+    def start(application, *arguments, ready=True, directory=None, **named):
+        directory = directory or (tmp_path / f"server{len(servers)}" if servers else tmp_path)
         directory.mkdir(exist_ok=True)
         server = Server(directory, application, *arguments, **named)
         servers.append(server)

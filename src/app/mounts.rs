@@ -208,7 +208,8 @@ mod tests {
     #[test]
     fn each_application_is_adopted_by_its_own_factory() {
         let notes = Rc::new(RefCell::new(Vec::new()));
-        let mount = |name: &'static str| (name.to_owned(), Box::new(Noting(name, Rc::clone(&notes))) as Box<dyn Factory>);
+        let mount =
+            |name: &'static str| (name.to_owned(), Box::new(Noting(name, Rc::clone(&notes))) as Box<dyn Factory>);
         let mut factory = MountsFactory::new([mount("/a"), mount("/a/b"), mount("")]);
         let loaded = factory.load().unwrap();
         let mut adopted = factory.adopt(loaded).unwrap();

@@ -34,6 +34,8 @@ impl fmt::Display for Address {
 pub struct Peer {
     /// Its address: that of the socket, or the one that a trusted peer's PROXY header named.
     pub address: Address,
+    /// The address that the client had connected to, where a trusted peer's PROXY header named it.
+    pub destination: Option<Box<SocketAddr>>,
     /// Whether its forwarded fields are believed (`forwarded_allow_ips`; unix peers always are).
     pub trusted: bool,
     /// Whether the client's own connection is known to be `https`.

@@ -392,7 +392,9 @@ impl Template<'_> {
             Ok(false) | Err(_) => return 0,
         }
         plan.factory.after_fork_child();
+        log::info!("Booting worker with pid: {}", process::pid());
         plan.factory.hook(Hook::PostFork { age });
+        plan.set_title("worker");
         let Some(slot) = scoreboard.get(nr) else { return BOOT_FAILED };
         let surroundings = Surroundings { nr, channel, listeners: &listeners, slot, settings: &plan.settings };
         worker::run(surroundings, plan.factory.as_mut(), Some(application))

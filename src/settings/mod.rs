@@ -5,6 +5,7 @@
 mod address;
 mod hooks;
 mod kinds;
+mod reload;
 mod shown;
 mod table;
 mod trust;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use address::{Bind, BindAddress, DEFAULT_PORT};
 pub(crate) use hooks::hook_named;
 pub use hooks::{HOOKS, HookName};
+pub use reload::ReloadEngine;
 pub use shown::{Value, names};
 #[cfg(test)]
 pub(crate) use table::Gunicorn;
@@ -181,6 +183,12 @@ pub struct Settings {
 
     /// Directories that are put in front of Python's module path, with commas between them.
     pub pythonpath: Option<String>,
+    /// Reload when the application's source changes.
+    pub reload: bool,
+    /// How that is noticed.
+    pub reload_engine: ReloadEngine,
+    /// Further files, directories and patterns of files that are watched.
+    pub reload_extra_files: Vec<String>,
     /// What becomes of header fields with an underscore in their name.
     pub header_map: HeaderMap,
     /// Names of those that a believed proxy may send all the same, in capitals; `*` is all.
@@ -283,6 +291,9 @@ impl Default for Settings {
             loglevel: log::LevelFilter::Info,
             capture_output: false,
             pythonpath: None,
+            reload: false,
+            reload_engine: ReloadEngine::Auto,
+            reload_extra_files: Vec::new(),
             header_map: HeaderMap::Drop,
             forwarder_headers: vec!["SCRIPT_NAME".to_owned(), "PATH_INFO".to_owned()],
             files_index: vec!["index.html".to_owned()],

@@ -6,6 +6,7 @@ use super::kinds::{
     OptionalPath, OptionalText, Peers, ProxyMode, Seconds, SomeSeconds, Speech, Switch, Target, Text, Variables,
     Workers,
 };
+use super::reload::{Engine, Patterns};
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
 
 /// Chapters of the help and of the reference.
@@ -175,9 +176,10 @@ pub(crate) static TABLE: &[Setting] = &[
         config: OptionalPath,
         Config,
         ["-c", "--config"],
-        Differs("The file is TOML instead of Python, and a name in it that is no setting is an error."),
-        "The settings file, in TOML. `ferricorn.toml` in the current directory is read if there is one and no other is \
-         named. It is read again on HUP."
+        Differs("TOML is new, and in it a name that is no setting is an error. The file may have any other name."),
+        "The settings file. One whose name ends in `.toml` is TOML; `FILE`, `file:FILE` and `python:MODULE` are Python, as \
+         Gunicorn has it, for which the Python package is needed. If none is named, the first of `ferricorn.toml`, \
+         `ferricorn.conf.py` and `gunicorn.conf.py` is read that is in the current directory. It is read again on HUP."
     )
     .metavar("FILE"),
     setting!(
@@ -615,6 +617,31 @@ pub(crate) static TABLE: &[Setting] = &[
         "Directories that are put in front of Python's module path, with commas between them."
     )
     .metavar("DIRS"),
+    setting!(
+        reload: Switch,
+        Python,
+        ["--reload"],
+        Differs("The last code that could be loaded serves on until the new one is ready."),
+        "Reload when the application's source changes; for development. Watched are the files of all modules that are not \
+         installed ones, new files beside them, directories called `templates` beside them and in the working directory, \
+         and the settings file. What happens is what HUP does: code that cannot be loaded is shown in the log, and the \
+         last good one serves on. If there is none, every request is answered with the traceback until the next save."
+    ),
+    setting!(
+        reload_engine: Engine,
+        Python,
+        ["--reload-engine"],
+        Same,
+        "How changes are noticed: `inotify`, `poll`, which looks once a second and works on every file system, or `auto`, \
+         which is the first of them that can be had."
+    ),
+    setting!(
+        reload_extra_files: Patterns,
+        Python,
+        ["--reload-extra-file"],
+        Differs("A directory may be named, too, and stands for all that is in it."),
+        "A file to watch besides; may be given several times. It may be a directory or a pattern such as `data/*.json`."
+    ),
     setting!(
         header_map: Mapping,
         Python,

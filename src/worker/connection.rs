@@ -152,7 +152,7 @@ impl Connection {
         Self {
             socket,
             machine: Machine::new(protocol),
-            peer: Peer { address, trusted, secure: false },
+            peer: Peer { address, destination: None, trusted, secure: false },
             listener,
             stage,
             readable: true,
@@ -319,8 +319,9 @@ impl Connection {
         match proxy_protocol::parse(input.unread(), versions) {
             Ok(Some(header)) if believed => {
                 input.consume(header.consumed);
-                if let Some((source, _)) = header.addresses {
+                if let Some((source, destination)) = header.addresses {
                     self.peer.address = Address::Ip(source);
+                    self.peer.destination = Some(Box::new(destination));
                     self.peer.trusted = world.policy.forwarders.contains(source.ip());
                 }
                 self.stage = Stage::Idle;

@@ -175,7 +175,6 @@ impl Engine {
     }
 
     /// Readable when a turn has something to do; for embedding in a foreign loop.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for embedding in a foreign loop"))]
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }

@@ -3,6 +3,7 @@
 mod buffers;
 mod connection;
 mod date;
+mod embedded;
 mod engine;
 mod exchange;
 mod flusher;
@@ -28,6 +29,7 @@ mod tests;
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use embedded::{Embedded, Waker};
 use engine::Engine;
 use policy::Policy;
 use world::World;
@@ -79,7 +81,6 @@ pub(crate) fn run(
     preloaded: Option<Box<dyn Application>>,
 ) -> i32 {
     let pid = std::process::id();
-    log::info!("Booting worker with pid: {pid}");
     let code = match boot(&surroundings, factory, preloaded) {
         Ok(mut worker) => {
             let code = worker.live(factory);

@@ -222,7 +222,7 @@ fn a_generation_that_cannot_become_ready_is_given_up_and_the_old_one_serves_on()
             }
         }
         if exits.is_empty() {
-            actions.extend(rig.pass(61 * SECOND));
+            actions.extend(rig.pass(63 * SECOND));
             let pid = rig.of(2)[0];
             assert!(killed(&actions, pid, Sent::Abort) && killed(&actions, pid, Sent::Kill), "{case}");
             actions.extend(rig.exit(pid, Status::Signal(9)));
@@ -457,7 +457,7 @@ fn a_worker_that_is_in_one_call_for_too_long_is_aborted_then_killed_and_replaced
     assert!(killed(&actions, 1, Sent::Abort));
     assert!(actions.contains(&Action::Log(Notice::Overdue { pid: 1 })));
     assert_eq!(forks(&actions), [1]);
-    assert!(killed(&rig.pass(SECOND / 2), 1, Sent::Kill));
+    assert!(killed(&rig.pass(2 * SECOND), 1, Sent::Kill));
 }
 
 #[test]
@@ -468,7 +468,7 @@ fn a_worker_that_is_stopped_by_job_control_is_overdue_after_the_timeout() {
     rig.event(Event::Continued { pid: 1 });
     assert!(!killed(&rig.pass(20 * SECOND), 1, Sent::Abort));
     rig.event(Event::Halted { pid: 1 });
-    assert!(killed(&rig.pass(31 * SECOND), 1, Sent::Kill));
+    assert!(killed(&rig.pass(33 * SECOND), 1, Sent::Kill));
 }
 
 #[test]
