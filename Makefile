@@ -41,7 +41,7 @@ test: tools test-python
 
 test-python: tools .venv/wheel
 	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
-	cd python && ../.venv/bin/python -m pytest --quiet
+	.venv/bin/pytest --quiet --config-file python/pyproject.toml python/tests
 	.venv/bin/python -m pytest --quiet -p no:cacheprovider benches/compare/tests
 
 # What somebody does who has just heard of it: clone, make a virtual environment, install, serve.
@@ -53,7 +53,7 @@ test-install:
 
 soak: tools .venv/wheel
 	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
-	cd python && ../.venv/bin/python -m pytest --quiet -m soak --capture no
+	.venv/bin/pytest --quiet --config-file python/pyproject.toml -m soak --capture no python/tests
 	$(CARGO) test --release --test tests soak -- --ignored --nocapture
 
 bench: .venv/bench

@@ -120,7 +120,7 @@ class Load:
     """Clients that ask without a pause, half of them over one connection, half over a new one each time. `checks` has a
     test of the response for each target."""
 
-    def __init__(self, connect, checks, clients=6):
+    def __init__(self, connect, checks, clients=4):
         self.connect, self.checks = connect, checks
         self.done, self.lost, self.going = 0, [], True
         self.threads = [threading.Thread(target=self._run, args=(number % 2 == 0,)) for number in range(clients)]

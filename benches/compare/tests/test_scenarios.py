@@ -9,13 +9,14 @@ import compare
 import pytest
 import report
 import servers
+import sharing
 import wsgi
 from conftest import COMPARE
 from measures import Options, Paired, over_best_peer, wanted
 from scenarios import SCENARIOS
 from servers import CALLS, Role, Stage, Wrong
 
-COMMANDS = compare.variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS
+COMMANDS = compare.variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | sharing.COMMANDS
 PAIRED = [scenario for scenario in SCENARIOS if isinstance(scenario, Paired)]
 
 
