@@ -35,11 +35,25 @@ pub(crate) enum Message {
     Failed = b'F',
     /// Worker: it may have been woken for a connection that it will not accept. Arbiter: look into the accept queues.
     Look = b'L',
+    /// Worker: it has served its time, and serves on until a successor is there.
+    Spent = b'E',
+    /// Arbiter: the server is about to stop, and serves on for a while.
+    Leaving = b'X',
 }
 
 impl Message {
-    const ALL: [Self; 8] =
-        [Self::Ready, Self::Drain, Self::DrainQueue, Self::Stop, Self::Look, Self::Born, Self::Begin, Self::Failed];
+    const ALL: [Self; 10] = [
+        Self::Ready,
+        Self::Drain,
+        Self::DrainQueue,
+        Self::Stop,
+        Self::Look,
+        Self::Born,
+        Self::Begin,
+        Self::Failed,
+        Self::Spent,
+        Self::Leaving,
+    ];
 }
 
 /// What came in.

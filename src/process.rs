@@ -21,6 +21,14 @@ pub(crate) fn pid() -> i32 {
     nix::unistd::getpid().as_raw()
 }
 
+/// Bytes of memory that a process occupies at the moment, if it is there.
+pub(crate) fn resident(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    pages.checked_mul(size.try_into().ok()?)
+}
+
 /// Whether there is a process `pid`, whoever owns it. One that has ended and only was not reaped yet does not count.
 pub(crate) fn is_alive(pid: i32) -> bool {
     if pid <= 0 {

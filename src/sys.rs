@@ -324,6 +324,16 @@ pub(crate) fn refuse_incoming(listener: BorrowedFd<'_>) -> io::Result<()> {
 
 /// How long ago a TCP socket has received data last (or was connected, if it has received none). `None` for others.
 pub(crate) fn since_last_data(socket: BorrowedFd<'_>) -> Option<Duration> {
+    tcp_info(socket).map(|info| Duration::from_millis(info.tcpi_last_data_recv.into()))
+}
+
+/// How many connections wait to be accepted at a listening TCP socket. `None` for others.
+pub(crate) fn accept_queue(listener: BorrowedFd<'_>) -> Option<u32> {
+    // What counts unacknowledged segments for connections is the queue's length for listeners.
+    tcp_info(listener).map(|info| info.tcpi_unacked)
+}
+
+fn tcp_info(socket: BorrowedFd<'_>) -> Option<libc::tcp_info> {
     // SAFETY: all-zero is a valid `tcp_info`, a structure of integers.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };
     let mut length = mem::size_of_val(&info) as libc::socklen_t;
@@ -331,7 +341,7 @@ pub(crate) fn since_last_data(socket: BorrowedFd<'_>) -> Option<Duration> {
     let got = unsafe {
         libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length)
     };
-    (got == 0).then(|| Duration::from_millis(info.tcpi_last_data_recv.into()))
+    (got == 0).then_some(info)
 }
 
 /// Bytes that a socket has taken and its peer has not (`SIOCOUTQ`); 0 if it cannot say.

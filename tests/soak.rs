@@ -2,7 +2,20 @@
 
 use std::time::Duration;
 
-use crate::faults::{self, Figure, Outcome};
+use crate::faults::{self, Attack, Figure, Outcome};
+
+/// The attack of slowhttptest's kinds, all at once.
+fn attack(worker_connections: usize) -> Attack {
+    Attack {
+        heads: 4500,
+        large_heads: 500,
+        bodies: 1000,
+        readers: 500,
+        rate: 500,
+        patience: Duration::from_secs(10),
+        worker_connections,
+    }
+}
 
 #[test]
 #[ignore = "takes ten minutes: make soak"]
@@ -33,6 +46,8 @@ fn soak() {
         ("stop", &|| faults::graceful_stop(200, 20)),
         ("leaks", &|| faults::leaks(seconds(40))),
         ("hang", &faults::hanging_workers),
+        ("slow-clients", &|| faults::slow_clients(attack(4000))),
+        ("slow-clients-full", &|| faults::slow_clients(attack(1000))),
     ];
     let mut figures: Vec<Figure> = Vec::new();
     for (name, scenario) in scenarios {

@@ -29,7 +29,7 @@ static LOG: AtomicI32 = AtomicI32::new(2);
 /// Seconds that local time is ahead of UTC.
 static OFFSET: AtomicI32 = AtomicI32::new(0);
 
-/// How many times [`begin`] was called, which one thread does.
+/// How many times [`begin`] was called.
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 /// How many requests there were.
@@ -41,7 +41,7 @@ pub(crate) fn requests() -> u64 {
 #[inline]
 pub(crate) fn begin(request: &Request<'_>) {
     LENGTH.store(0, Ordering::Relaxed);
-    // No other thread writes it: a load and a store are enough.
+    // Under the interpreter's lock a load and a store are enough.
     REQUESTS.store(REQUESTS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     let RawLine { method, target, .. } = request.head().raw_line();
     let mut words = REQUEST.iter();

@@ -691,7 +691,7 @@ def pid(environ, start_response):
 
 
 @wsgiref.validate.validator
-def validated(environ, start_response):
+def body_reader(environ, start_response):
     """Reads the body, tells its length, and answers as the first part of the path says."""
     what = environ["PATH_INFO"].split("/")[1]
     stream, length = environ["wsgi.input"], 0

@@ -31,6 +31,8 @@ pub(crate) enum Cause {
     Overdue,
     /// It took too long to boot.
     BootOverdue,
+    /// It occupies too much memory.
+    TooLarge,
 }
 
 /// How a process has ended.
@@ -63,6 +65,12 @@ pub(crate) struct Child {
     pub(crate) deadline: Option<Moment>,
     /// When the scoreboard is looked at for how long it has been in a call.
     pub(crate) check: Option<Moment>,
+    /// It is to be replaced, and serves until it is.
+    pub(crate) spent: bool,
+    /// When it has lived long enough.
+    pub(crate) end_of_life: Option<Moment>,
+    /// It was in a call of the application when the scoreboard was looked at last.
+    pub(crate) busy: bool,
     /// Since when it is stopped by job control.
     pub(crate) halted: Option<Moment>,
     /// It was sent SIGKILL: nothing is left to be done to it.
@@ -90,7 +98,12 @@ impl Child {
         if self.killed {
             return None;
         }
-        [self.deadline, self.check, self.halt_deadline()].into_iter().flatten().min()
+        [self.deadline, self.check, self.halt_deadline(), self.retirement()].into_iter().flatten().min()
+    }
+
+    /// When it is to be replaced for its age.
+    pub(crate) fn retirement(&self) -> Option<Moment> {
+        self.end_of_life.filter(|_| self.is_ready() && !self.spent)
     }
 
     /// When it has been stopped by job control for too long.

@@ -10,18 +10,37 @@ use crate::signals::Signal;
 /// What the settings say about workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
-    /// How many there are to be.
+    /// How many there are to be, at least.
     pub(crate) workers: usize,
+    /// How many there may be, as many as the load asks for.
+    pub(crate) most: usize,
+    /// How long more than are needed are kept.
+    pub(crate) idle: Duration,
     /// How long one call of the application may take.
     pub(crate) timeout: Option<Duration>,
     /// How long a worker may take to become ready.
     pub(crate) boot_timeout: Option<Duration>,
     /// How long a draining worker may take.
     pub(crate) graceful_timeout: Duration,
+    /// How long the server goes on serving after it was told to stop.
+    pub(crate) shutdown_delay: Duration,
+    /// How long a worker lives.
+    pub(crate) lifetime: Option<Duration>,
+    /// Bytes of memory over which a worker is killed.
+    pub(crate) memory_limit: Option<u64>,
+    /// How many of a hundred workers are replaced at a time.
+    pub(crate) recycle_share: usize,
     /// Whether the arbiter is a daemon, so that WINCH means something.
     pub(crate) daemon: bool,
     /// Whether workers are forked by a template, which has loaded the application.
     pub(crate) preload: bool,
+}
+
+impl Policy {
+    /// How many of so many workers are replaced at a time.
+    pub(crate) fn at_once(&self, workers: usize) -> usize {
+        (workers * self.recycle_share / 100).max(1).min(workers)
+    }
 }
 
 /// What has happened.
@@ -53,6 +72,12 @@ pub(crate) enum Event {
     Continued { pid: i32 },
     /// What [`Action::Inspect`] found: since when the worker's application has been in one call.
     Inspected { pid: i32, in_call_since: Option<Moment> },
+    /// A worker has served its time, and asks to be replaced.
+    Spent { pid: i32 },
+    /// What [`Action::Weigh`] found: the bytes of memory that the worker occupies.
+    Weighed { pid: i32, resident: u64 },
+    /// What [`Action::MeasureQueues`] found: how many connections wait to be accepted.
+    Measured { queued: u32 },
     /// [`Action::LoadSettings`] has succeeded, and whether a listener of the old settings is not in the new ones.
     SettingsLoaded { generation: Generation, policy: Policy, rebound: bool },
     /// [`Action::LoadSettings`] has failed: the old ones stay.
@@ -91,6 +116,12 @@ pub(crate) enum Action {
     Stop { pid: i32 },
     /// Look at a worker's slot of the scoreboard; answered by [`Event::Inspected`].
     Inspect { pid: i32, nr: usize },
+    /// Look how much memory a worker occupies; answered by [`Event::Weighed`] if that can be known.
+    Weigh { pid: i32 },
+    /// Look how many connections wait to be accepted; answered by [`Event::Measured`].
+    MeasureQueues,
+    /// Tell a worker that the server is about to stop, and that it serves on until it is told to go.
+    SayLeaving { pid: i32 },
     /// Read the settings again and bind what is new in them; answered by [`Event::SettingsLoaded`] or `SettingsFailed`.
     LoadSettings { generation: Generation },
     /// No worker of another generation will be forked: drop their settings, and the listeners that only they had.

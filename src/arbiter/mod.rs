@@ -7,6 +7,7 @@ mod backoff;
 mod children;
 mod decision;
 mod notice;
+mod scale;
 #[cfg(test)]
 mod simulator;
 mod sockets;
@@ -78,9 +79,15 @@ impl Plan {
     fn policy(&self) -> Policy {
         Policy {
             workers: self.settings.workers,
+            most: self.settings.workers_most.max(self.settings.workers),
+            idle: self.settings.worker_idle_timeout,
             timeout: self.settings.timeout,
             boot_timeout: self.settings.boot_timeout,
             graceful_timeout: self.settings.graceful_timeout,
+            shutdown_delay: self.settings.shutdown_delay,
+            lifetime: self.settings.worker_lifetime,
+            memory_limit: Some(self.settings.worker_memory_hard).filter(|limit| *limit != u64::MAX),
+            recycle_share: self.settings.recycle_share,
             daemon: self.settings.daemon,
             preload: self.settings.preload_app,
         }
@@ -264,6 +271,11 @@ impl<'a> Arbiter<'a> {
                     }
                 }
                 Received::Message(Message::Look) => self.look = true,
+                Received::Message(Message::Spent) => {
+                    if let Some(code) = self.handle(Event::Spent { pid }) {
+                        return Some(code);
+                    }
+                }
                 Received::Message(_) => {}
                 Received::Nothing => return None,
                 Received::Closed => return self.hang_up(pid),
@@ -394,6 +406,12 @@ impl<'a> Arbiter<'a> {
                 let in_call_since = self.scoreboard.get(nr).and_then(Slot::in_call_since);
                 return Done::Answer(Event::Inspected { pid, in_call_since });
             }
+            Action::Weigh { pid } => {
+                return process::resident(pid)
+                    .map_or(Done::Silently, |resident| Done::Answer(Event::Weighed { pid, resident }));
+            }
+            Action::MeasureQueues => return Done::Answer(Event::Measured { queued: self.sockets.queued() }),
+            Action::SayLeaving { pid } => self.say(pid, Message::Leaving),
             Action::LoadSettings { generation } => return Done::Answer(self.load(generation)),
             Action::Keep { generation } => self.keep(generation),
             Action::StopIncoming => self.sockets.stop_incoming(),

@@ -29,6 +29,14 @@ pub(crate) enum Notice {
     BootOverdue { pid: i32 },
     /// A worker did not finish in time and is killed.
     Killing { pid: i32 },
+    /// The server is about to stop, and serves on for so long.
+    Farewell { delay: Duration },
+    /// A worker has lived long enough.
+    OldAge { pid: i32 },
+    /// A worker occupies too much memory.
+    TooLarge { pid: i32, resident: u64, limit: u64 },
+    /// There is another number of workers from now on.
+    Scaled { from: usize, to: usize, busy: usize, queued: u32 },
     /// A worker has failed; another is started in its place then.
     Retry { pid: i32, after: Duration },
     /// A template has ended, and whether the arbiter has killed it.
@@ -91,6 +99,7 @@ impl Notice {
             Self::TemplateGone { status: Status::Code(0) | Status::Signal(libc::SIGTERM), .. } => log::Level::Info,
             Self::Signaled { signal: libc::SIGTERM, .. } | Self::ShuttingDown { code: 0, .. } => log::Level::Info,
             Self::Exited { .. }
+            | Self::TooLarge { .. }
             | Self::TemplateGone { .. }
             | Self::Signaled { signal: libc::SIGKILL, .. }
             | Self::GivenUp { .. }
@@ -110,6 +119,9 @@ impl Notice {
             Self::Handling(_)
             | Self::HangUp { .. }
             | Self::Reloaded { .. }
+            | Self::Farewell { .. }
+            | Self::OldAge { .. }
+            | Self::Scaled { .. }
             | Self::ForkRecovered
             | Self::Pausing
             | Self::UpgradeReady { .. }
@@ -137,6 +149,17 @@ impl fmt::Display for Notice {
             Self::Overdue { pid } => write!(f, "WORKER TIMEOUT (pid:{pid})"),
             Self::BootOverdue { pid } => write!(f, "WORKER TIMEOUT (pid:{pid}): it did not become ready"),
             Self::Killing { pid } => write!(f, "Worker (pid:{pid}) did not stop in time: killing it"),
+            Self::Farewell { delay } => write!(f, "Stopping in {delay:?}: serving until then"),
+            Self::OldAge { pid } => write!(f, "Worker (pid:{pid}) has reached worker_lifetime: replacing it"),
+            Self::TooLarge { pid, resident, limit } => write!(
+                f,
+                "Worker (pid:{pid}) occupies {} MiB, more than worker_memory_hard ({} MiB): killing it",
+                resident >> 20,
+                limit >> 20
+            ),
+            Self::Scaled { from, to, busy, queued } => {
+                write!(f, "Workers: {from} -> {to} ({busy} busy, {queued} connections waiting)")
+            }
             Self::Retry { pid, after } => {
                 write!(f, "Worker (pid:{pid}) failed soon after its start: the next one starts in {after:.1?}")
             }

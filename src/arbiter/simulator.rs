@@ -6,6 +6,7 @@
 //!
 //! `FERRICORN_SIM_SCHEDULES` sets how many schedules are run, `FERRICORN_SIM_SEED` replays one and prints what happened.
 
+mod choices;
 mod kernel;
 mod templates;
 
@@ -16,6 +17,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use templates::{Order, Template};
+
+use choices::{some_policy, some_quality};
 
 use super::backoff::Random;
 use super::children::{Generation, Status};
@@ -35,6 +38,7 @@ type Verdict = Result<(), String>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     ReadyArrives(i32),
+    SpentArrives(i32),
     CloseArrives(i32),
     CallBegins(i32),
     Dies(i32, Death),
@@ -97,6 +101,13 @@ struct Process {
     /// Since when the arbiter knows that it is halted.
     known_halted: Option<Moment>,
     in_call: Option<Moment>,
+    forked: Moment,
+    /// Since when it is to be replaced.
+    spent: Option<Moment>,
+    /// It occupies too much memory.
+    bloated: bool,
+    /// It has heard that the server is about to stop.
+    told: bool,
     dead: bool,
     /// The arbiter has heard that it is ready.
     ready: bool,
@@ -116,6 +127,7 @@ struct Expected {
     generation: Generation,
     target: usize,
     workers: usize,
+    most: usize,
     proven: bool,
     /// Boots that have failed before one was ready.
     failures: u32,
@@ -123,7 +135,8 @@ struct Expected {
 
 impl Expected {
     fn new(generation: Generation, policy: &Policy) -> Self {
-        Self { generation, target: policy.workers, workers: policy.workers, proven: false, failures: 0 }
+        let Policy { workers, most, .. } = *policy;
+        Self { generation, target: workers, workers, most, proven: false, failures: 0 }
     }
 }
 
@@ -148,6 +161,8 @@ struct World {
     ever_ready: bool,
     paused: bool,
     stopping: bool,
+    /// Until then, it serves on though it was told to stop.
+    farewell: Option<Moment>,
     code: i32,
     exited: bool,
     predecessor: bool,
@@ -187,6 +202,7 @@ impl World {
             ever_ready: false,
             paused: false,
             stopping: false,
+            farewell: None,
             code: 0,
             exited: false,
             predecessor,
@@ -253,7 +269,15 @@ impl World {
             }
             60..66 => self.some_process(Happening::Halts),
             66..70 => self.some_process(Happening::Continues),
-            70..77 => self.some_process(Happening::CallBegins),
+            70..74 => self.some_process(Happening::CallBegins),
+            74..76 => self.some_process(Happening::SpentArrives),
+            76 => {
+                let position = self.random.below(self.processes.len() as u64) as usize;
+                if let Some(process) = self.processes.get_mut(position) {
+                    process.bloated = true;
+                }
+                Ok(())
+            }
             77 => self.template_fault(),
             78..82 => self.some_process(Happening::CloseArrives),
             82..86 => self.some_process(Happening::ReadyArrives),
@@ -299,8 +323,17 @@ impl World {
         }
         self.check(!self.reload_wanted, "a HUP was forgotten")?;
         let Expected { generation, target, .. } = self.current;
+        let policy = self.policy();
         let serves = |process: &&Process| process.ready && !process.leaving && process.generation == generation;
         let serving = self.processes.iter().filter(serves).count();
+        if policy.lifetime.is_some() {
+            // One may just be replaced.
+            let late =
+                |process: &Process| process.spent.is_some_and(|since| self.now.since(since) > Duration::from_secs(120));
+            self.check(!self.processes.iter().any(late), "a worker is not replaced")?;
+            self.check(serving >= target, "too few workers")?;
+            return self.check(self.processes.len() <= 2 * target + 2, "workers are left over");
+        }
         self.check_settled_templates()?;
         self.check(serving == target, "not the right number of workers")?;
         self.check(self.processes.len() == serving, "a worker is left over")
@@ -317,7 +350,7 @@ impl World {
         while let Some(next) = self.next().filter(|next| *next <= end && !self.exited) {
             self.step(next)?;
             steps += 1;
-            self.check(steps < 5000, "the arbiter does not come to rest")?;
+            self.check(steps < 10_000, "the arbiter does not come to rest")?;
         }
         self.now = self.now.max(end);
         Ok(())
@@ -342,6 +375,7 @@ impl World {
             self.happen(happening)?;
         }
         if self.state.deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.stopping |= self.farewell.is_some_and(|end| end <= self.now);
             self.deliver(Event::Tick)?;
             let spins = !self.exited && self.state.deadline().is_some_and(|deadline| deadline <= self.now);
             self.check(!spins, "the next deadline is not in the future")?;
@@ -354,7 +388,16 @@ impl World {
         match happening {
             Happening::ReadyArrives(pid) => {
                 self.expect_of_ready(pid);
-                self.deliver(Event::Ready { pid })
+                self.deliver(Event::Ready { pid })?;
+                let farewell = self.farewell.is_some() && !self.stopping;
+                let told = self.find(pid).is_none_or(|process| process.told || !process.ready || process.leaving);
+                self.check(told || !farewell, "a new worker does not know that the server is about to stop")
+            }
+            Happening::SpentArrives(pid) => {
+                if let Some(process) = self.find(pid).filter(|process| process.ready && !process.leaving) {
+                    process.spent.get_or_insert(now);
+                }
+                self.deliver(Event::Spent { pid })
             }
             Happening::CloseArrives(pid) => {
                 let Some(process) = self.find(pid) else { return Ok(()) };
@@ -446,8 +489,9 @@ impl World {
         }
         let count = 1 + self.random.below(3) as u32;
         match signal {
+            Signal::Term if self.may_pause() => self.farewell = Some(self.now + self.policy().shutdown_delay),
             Signal::Term | Signal::Int | Signal::Quit => self.stopping = true,
-            _ if self.stopping => {}
+            _ if self.stopping || self.farewell.is_some() => {}
             Signal::Hup => self.reload_wanted = true,
             Signal::Ttin => {
                 self.paused = false;
@@ -464,15 +508,28 @@ impl World {
     }
 
     fn expect_targets(&mut self, change: impl Fn(usize) -> usize) {
-        self.current.target = change(self.current.target);
-        if let Some(fallback) = &mut self.fallback {
-            fallback.target = change(fallback.target);
+        let pauses = change(1) == 0;
+        for expected in std::iter::once(&mut self.current).chain(&mut self.fallback) {
+            expected.target = change(expected.target);
+            if expected.most > expected.workers && !pauses {
+                (expected.workers, expected.most) = (change(expected.workers), change(expected.most));
+            }
         }
     }
 
+    /// Whether the server is to go on for a while when it is told to stop.
+    fn may_pause(&self) -> bool {
+        let shared = self.predecessor || self.upgrade.is_some();
+        let delay = self.policy().shutdown_delay;
+        !self.stopping && self.farewell.is_none() && !delay.is_zero() && self.ever_ready && !shared
+    }
+
+    fn policy(&self) -> Policy {
+        self.qualities[&self.current.generation].1
+    }
+
     fn graceful_timeout(&self) -> Duration {
-        let quality = self.qualities.get(&self.current.generation);
-        quality.map(|(_, policy)| policy.graceful_timeout).unwrap_or_default()
+        self.policy().graceful_timeout
     }
 
     fn expect_of_ready(&mut self, pid: i32) {
@@ -533,6 +590,9 @@ impl World {
                 self.check(!past(process.boot_by), "a worker boots for too long")?;
                 self.check(!past(after(process.known_halted)), "a worker is halted for too long")?;
                 self.check(!past(after(process.in_call)), "a worker is in a call for too long")?;
+                let life = process.policy.lifetime.map(|lifetime| process.forked + lifetime + lifetime / 10);
+                let ages = process.ready && process.spent.is_none() && !self.stopping;
+                self.check(!ages || !past(life), "a worker lives for too long")?;
             }
         }
         Ok(())
@@ -600,36 +660,6 @@ impl From<Death> for Status {
             Death::Code(code) => Self::Code(code),
             Death::Signal(signal) => Self::Signal(signal),
         }
-    }
-}
-
-fn some_policy(random: &mut Random, daemon: bool) -> Policy {
-    let mut seconds = |most: u64| Duration::from_millis(500 + random.below(most * 1000));
-    let (timeout, boot_timeout, graceful_timeout) = (seconds(30), seconds(60), seconds(30));
-    let mut some = |duration| (random.below(4) != 0).then_some(duration);
-    let (timeout, boot_timeout) = (some(timeout), some(boot_timeout));
-    Policy {
-        workers: 1 + random.below(5) as usize,
-        timeout,
-        boot_timeout,
-        graceful_timeout,
-        daemon,
-        preload: random.below(3) == 0,
-    }
-}
-
-fn some_quality(random: &mut Random) -> Quality {
-    match random.below(12) {
-        0 => Quality::SlowBoot,
-        1 => Quality::Flaky,
-        2 => Quality::BootFails(1),
-        3 => Quality::BootFails(3),
-        4 => Quality::BootFails(4),
-        5 => Quality::BootFails(-11),
-        6 => Quality::BootHangs,
-        7 => Quality::CrashesSoon,
-        8 => Quality::HangsSoon,
-        _ => Quality::Good,
     }
 }
 

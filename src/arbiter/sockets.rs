@@ -1,6 +1,7 @@
 //! The listeners that an arbiter owns, and the generations that they belong to.
 
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::listener::{Listener, Policy};
 use crate::protocol::Protocol;
 use crate::settings::{Bind, BindAddress, Settings};
+use crate::sys;
 
 /// All listeners that some generation serves.
 #[derive(Debug, Default)]
@@ -160,6 +162,11 @@ impl Sockets {
                 log::warn!("Cannot remove {listener}: {error}");
             }
         }
+    }
+
+    /// How many connections wait to be accepted, as far as that can be known.
+    pub(crate) fn queued(&self) -> u32 {
+        self.iter().filter_map(|listener| sys::accept_queue(listener.as_fd())).fold(0, u32::saturating_add)
     }
 
     /// The listeners of a generation, speaking what its settings say; the others are closed (in a worker, that is, which

@@ -11,8 +11,11 @@
 //! Architecture invariant: nothing in here calls the system, reads a clock or writes a log, so that a simulator can drive
 //! it through schedules that no kernel would give twice.
 
+mod farewell;
 mod reconcile;
+mod recycle;
 mod reload;
+mod scaling;
 mod templates;
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,7 @@ use super::backoff::{Limiter, Random, exponential, jittered};
 use super::children::{Cause, Child, Children, Generation, Phase, Status};
 use super::decision::{Action, Event, Notification, Policy, Sent};
 use super::notice::{Master, Notice};
+use super::scale::{Bounds, Reading, Scaler};
 use crate::clock::Moment;
 use crate::signals::Signal;
 
@@ -73,6 +77,14 @@ pub(crate) struct State {
 
     predecessor: bool,
     upgrade: Upgrade,
+
+    /// When the pause ends in which the server still serves though it was told to stop.
+    farewell: Option<Moment>,
+    /// When workers are weighed next.
+    weighing: Option<Moment>,
+    /// When the load is looked at next.
+    reading: Option<Moment>,
+    scaler: Scaler,
 
     /// When the next tick is due, as of the last step.
     armed: Option<Moment>,
@@ -189,6 +201,10 @@ impl State {
             exited: false,
             predecessor,
             upgrade: Upgrade::None,
+            farewell: None,
+            weighing: None,
+            reading: None,
+            scaler: Scaler::default(),
             armed: None,
             excused: Moment::default(),
         }
@@ -222,6 +238,9 @@ impl State {
                 }
             }
             Event::Inspected { pid, in_call_since } => self.inspected(now, pid, in_call_since, out),
+            Event::Spent { pid } => self.spent(pid),
+            Event::Weighed { pid, resident } => self.weighed(now, pid, resident, out),
+            Event::Measured { queued } => self.measured(now, queued, out),
             Event::SettingsLoaded { generation, policy, rebound } => self.loaded(generation, policy, rebound),
             Event::SettingsFailed => {
                 if self.loading.take().is_some() {
@@ -250,6 +269,8 @@ impl State {
         }
         self.reconcile(now, out);
         self.reload_if_due(now, out);
+        self.begin_weighing(now);
+        self.begin_reading(now);
         self.armed = self.next_deadline();
     }
 
@@ -270,10 +291,10 @@ impl State {
         let fork = self.next_fork().map(|(at, _)| at);
         let template = self.next_template().map(|(at, _)| at);
         let child = [child, self.templates_due().map(|due| due.max(self.excused))].into_iter().flatten().min();
-        [child, upgrade, fork, template, self.queued_reload.filter(|_| self.loading.is_none())]
-            .into_iter()
-            .flatten()
-            .min()
+        let reload = self.queued_reload.filter(|_| self.loading.is_none());
+        let farewell = self.farewell.filter(|_| self.stopping.is_none());
+        let rounds = [self.weighing, self.reading].into_iter().flatten().min();
+        [child, upgrade, fork, template, reload, farewell, rounds].into_iter().flatten().min()
     }
 
     fn master(&self) -> Master {
@@ -330,9 +351,9 @@ impl State {
                 self.reopen_templates(out);
                 self.forking.iter_mut().for_each(|place| place.reopen = true);
             }
-            Signal::Term if self.stopping.is_none() => self.stop_gracefully(now, out),
+            Signal::Term if self.stopping.is_none() => self.say_farewell(now, out),
             Signal::Term | Signal::Int | Signal::Quit => self.stop_quickly(now, 0, out),
-            _ if self.stopping.is_some() => {}
+            _ if self.stopping.is_some() || self.farewell.is_some() => {}
             Signal::Hup => {
                 let earliest = self.last_reload.map_or(now, |last| last + RELOAD_GAP);
                 self.queued_reload = Some(earliest.max(now));
@@ -363,6 +384,10 @@ impl State {
     fn scale(&mut self, change: impl Fn(usize) -> usize) {
         for cohort in std::iter::once(&mut self.current).chain(&mut self.fallback) {
             cohort.target = change(cohort.target).min(MAX_WORKERS);
+            let policy = &mut cohort.policy;
+            if policy.most > policy.workers {
+                (policy.workers, policy.most) = (change(policy.workers), change(policy.most).min(MAX_WORKERS));
+            }
         }
         self.surge = change(self.surge).min(self.surge);
     }
@@ -416,6 +441,9 @@ impl State {
         self.queued_reload = None;
         self.loading = None;
         self.retries.clear();
+        if self.farewell.is_some() {
+            return;
+        }
         out.push(Action::Notify(match self.upgrade {
             Upgrade::Ready { pid } => Notification::Successor(pid),
             _ => Notification::Stopping,

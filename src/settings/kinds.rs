@@ -198,22 +198,31 @@ const MOST_WORKERS: usize = 4096;
 pub(crate) struct Workers;
 
 impl Shape for Workers {
-    const METAVAR: &'static str = "INT|auto";
+    const METAVAR: &'static str = "INT|MIN:MAX|auto";
 }
 
-impl Kind<usize> for Workers {
-    fn read(raw: &Raw, host: Host) -> Result<usize, Invalid> {
-        let expected = || Invalid::new(format!("a whole number from 1 to {MOST_WORKERS}, or auto"));
+impl Kind<(usize, usize)> for Workers {
+    fn read(raw: &Raw, host: Host) -> Result<(usize, usize), Invalid> {
+        let expected = || {
+            Invalid::new(format!(
+                "a whole number from 1 to {MOST_WORKERS}, two of them such as 2:8, the lower first, or auto"
+            ))
+        };
+        let count = |text: &str| {
+            if text.trim().eq_ignore_ascii_case("auto") {
+                return Some(host.cpus.clamp(1, MOST_WORKERS));
+            }
+            let number = whole(text.trim()).and_then(|number| usize::try_from(number).ok());
+            number.filter(|number| (1..=MOST_WORKERS).contains(number))
+        };
         let text = text(raw, expected)?;
-        if text.eq_ignore_ascii_case("auto") {
-            return Ok(host.cpus.clamp(1, MOST_WORKERS));
-        }
-        let number = whole(text).and_then(|number| usize::try_from(number).ok());
-        number.filter(|number| (1..=MOST_WORKERS).contains(number)).ok_or_else(expected)
+        let (least, most) = text.split_once(':').unwrap_or((text, text));
+        count(least).zip(count(most)).filter(|(least, most)| least <= most).ok_or_else(expected)
     }
 
-    fn show(value: &usize) -> Option<String> {
-        Some(value.to_string())
+    fn show(value: &(usize, usize)) -> Option<String> {
+        let (least, most) = value;
+        Some(if most > least { quoted(&format!("{least}:{most}")) } else { least.to_string() })
     }
 }
 

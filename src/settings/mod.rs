@@ -82,8 +82,24 @@ pub struct Settings {
     /// Permission bits of unix sockets (0660).
     pub socket_mode: u32,
 
-    /// Worker processes.
+    /// Worker processes, at least.
     pub workers: usize,
+    /// Worker processes at most, if that is more: as many as the load asks for.
+    pub workers_most: usize,
+    /// How long more workers than are needed are kept.
+    pub worker_idle_timeout: Duration,
+    /// Requests after which a worker is replaced; 0 is never.
+    pub max_requests: u64,
+    /// Up to so many more, at random.
+    pub max_requests_jitter: u64,
+    /// Age at which a worker is replaced; `None` is never.
+    pub worker_lifetime: Option<Duration>,
+    /// Bytes of memory after which a worker is replaced; the largest number is no limit.
+    pub worker_memory: u64,
+    /// Bytes of memory after which a worker is killed; the largest number is no limit.
+    pub worker_memory_hard: u64,
+    /// How many of a hundred workers are replaced at a time.
+    pub recycle_share: usize,
     /// Load the application once, in a template process that workers are forked from.
     pub preload_app: bool,
     /// Target of a request that the application answers where it is loaded, before anybody else's.
@@ -98,6 +114,10 @@ pub struct Settings {
     pub boot_timeout: Option<Duration>,
     /// How long a stopping worker may take.
     pub graceful_timeout: Duration,
+    /// How long the server goes on serving after it was told to stop.
+    pub shutdown_delay: Duration,
+    /// A path that the server answers itself: whether it is to be sent requests.
+    pub ready_path: Option<String>,
     /// How long an idle connection is kept; zero closes after each response.
     pub keepalive: Duration,
     /// How long a draining worker waits for a late request on an idle connection before it closes it.
@@ -215,6 +235,25 @@ pub struct Settings {
     pub cgi_timeout: Duration,
     /// Pass `Authorization` to programs.
     pub cgi_authorization: bool,
+
+    /// Where scripts and files are.
+    pub document_root: Option<PathBuf>,
+    /// How the names of scripts end.
+    pub script_extension: String,
+    /// The script that answers for its directory.
+    pub script_index: String,
+    /// The script that answers for what there is no file for.
+    pub script_fallback: Option<String>,
+    /// FastCGI programs of each worker's own.
+    pub fastcgi_programs: usize,
+    /// Requests that an address answers at a time.
+    pub fastcgi_connections: usize,
+    /// How long an idle connection is kept.
+    pub fastcgi_keepalive: Duration,
+    /// Requests that wait for a program.
+    pub fastcgi_backlog: usize,
+    /// How long a program may send nothing.
+    pub fastcgi_timeout: Duration,
 }
 
 /// Gunicorn's default access log format.
@@ -240,6 +279,14 @@ impl Default for Settings {
             backlog: 2048,
             socket_mode: 0o660,
             workers: 1,
+            workers_most: 1,
+            worker_idle_timeout: Duration::from_secs(10),
+            max_requests: 0,
+            max_requests_jitter: 0,
+            worker_lifetime: None,
+            worker_memory: u64::MAX,
+            worker_memory_hard: u64::MAX,
+            recycle_share: 25,
             preload_app: false,
             warmup: None,
             worker_connections: 1000,
@@ -247,6 +294,8 @@ impl Default for Settings {
             queue_timeout: None,
             boot_timeout: Some(Duration::from_secs(300)),
             graceful_timeout: Duration::from_secs(30),
+            shutdown_delay: Duration::ZERO,
+            ready_path: None,
             keepalive: Duration::from_secs(75),
             keepalive_grace: Duration::from_secs(2),
             keepalive_requests: 0,
@@ -306,6 +355,15 @@ impl Default for Settings {
             cgi_backlog: 128,
             cgi_timeout: Duration::from_secs(60),
             cgi_authorization: false,
+            document_root: None,
+            script_extension: ".php".to_owned(),
+            script_index: "index.php".to_owned(),
+            script_fallback: None,
+            fastcgi_programs: 4,
+            fastcgi_connections: 16,
+            fastcgi_keepalive: Duration::ZERO,
+            fastcgi_backlog: 128,
+            fastcgi_timeout: Duration::from_secs(60),
         }
     }
 }

@@ -160,7 +160,8 @@ pub(crate) static TABLE: &[Setting] = &[
         [],
         Differs("Gunicorn's name for it, `wsgi_app`, is read as well."),
         "The application, if the command line does not name one. `files://DIR` serves the files in a directory, \
-         `cgi://PATH` runs a program for each request."
+         `cgi://PATH` runs a program for each request, `fastcgi-exec://php-cgi` runs PHP, and \
+         `fastcgi://ADDRESS` and `exec://COMMAND` are for other FastCGI programs."
     )
     .alias("wsgi_app"),
     setting!(
@@ -240,14 +241,77 @@ pub(crate) static TABLE: &[Setting] = &[
         Lacks,
         "Permission bits of unix sockets. Gunicorn has `umask` decide, whose default there lets everybody connect."
     ),
+    Setting {
+        name: "workers",
+        alias: None,
+        section: Section::Workers,
+        flags: &["-w", "--workers"],
+        metavar: Workers::METAVAR,
+        takes: Workers::TAKES,
+        variable: Some("WEB_CONCURRENCY"),
+        doc: "The number of worker processes. `auto` is one for each processor that the server may use. With MIN:MAX there \
+              are as many as the load asks for: more when all are in a call or connections wait to be accepted, fewer when \
+              some have been idle for `worker_idle_timeout`.",
+        gunicorn: Differs("`auto` and `MIN:MAX` are new. 0 workers serve nobody and are refused."),
+        assign: |settings, raw, host| {
+            (settings.workers, settings.workers_most) = Workers::read(raw, host)?;
+            Ok(())
+        },
+        show: |settings| Workers::show(&(settings.workers, settings.workers_most)),
+    },
     setting!(
-        workers: Workers,
+        worker_idle_timeout: SomeSeconds,
         Workers,
-        ["-w", "--workers"],
-        Differs("`auto` is new. 0 workers serve nobody and are refused."),
-        "The number of worker processes. `auto` is one for each processor that the server may use."
-    )
-    .variable("WEB_CONCURRENCY"),
+        ["--worker-idle-timeout"],
+        Lacks,
+        "With `workers = MIN:MAX`, how long two workers must have had nothing to do before one of them goes."
+    ),
+    setting!(
+        max_requests: Count<0, { i64::MAX as u64 }>,
+        Workers,
+        ["--max-requests"],
+        Differs("The replacement is ready before the worker goes, and only `recycle_share` are replaced at a time."),
+        "The number of requests after which a worker is replaced, against applications that leak. It serves on until its \
+         replacement is ready. 0 is never."
+    ),
+    setting!(
+        max_requests_jitter: Count<0, { i64::MAX as u64 }>,
+        Workers,
+        ["--max-requests-jitter"],
+        Same,
+        "Up to so many requests more, at random for each worker, so that they are not replaced together."
+    ),
+    setting!(
+        worker_lifetime: Seconds,
+        Workers,
+        ["--worker-lifetime"],
+        Lacks,
+        "The age at which a worker is replaced, or up to a tenth later. 0 is never."
+    ),
+    setting!(
+        worker_memory: BytesOrAny,
+        Workers,
+        ["--worker-memory"],
+        Lacks,
+        "Bytes of memory (resident, so with all that it shares) over which a worker is replaced, when it has finished the \
+         request that it is at. It is looked at once a second. 0 is no limit."
+    ),
+    setting!(
+        worker_memory_hard: BytesOrAny,
+        Workers,
+        ["--worker-memory-hard"],
+        Lacks,
+        "Bytes of memory over which the arbiter kills a worker, whatever it is doing. It is looked at once a second. 0 is \
+         no limit."
+    ),
+    setting!(
+        recycle_share: Count<1, 100>,
+        Workers,
+        ["--recycle-share"],
+        Lacks,
+        "How many of a hundred workers are replaced at a time at most, when they have reached `max_requests`, \
+         `worker_lifetime` or `worker_memory`. It is always one at least."
+    ),
     setting!(
         preload_app: Switch,
         Workers,
@@ -277,7 +341,7 @@ pub(crate) static TABLE: &[Setting] = &[
         Differs("It counts every open connection, whatever the worker does with it."),
         "How many connections a worker holds at most. Others wait in the accept queue, or are taken by other workers. A \
          worker that is nearly full ends idle connections, then those whose heads take more than a second, then those \
-         that are far behind the minimum rates."
+         that are far behind the minimum rates, then those that were served just now."
     ),
     setting!(
         timeout: Seconds,
@@ -311,6 +375,23 @@ pub(crate) static TABLE: &[Setting] = &[
         Same,
         "How long a stopping worker may take to finish its requests before it is killed."
     ),
+    setting!(
+        shutdown_delay: Seconds,
+        Timeouts,
+        ["--shutdown-delay"],
+        Lacks,
+        "How long the server goes on serving after SIGTERM, so that load balancers can learn that it stops: systemd is told \
+         at once, and `ready_path` answers 503. A second SIGTERM ends the delay."
+    ),
+    setting!(
+        ready_path: OptionalText,
+        Timeouts,
+        ["--ready-path"],
+        Lacks,
+        "A path, such as `/-/ready`, that workers answer themselves: with 200, and with 503 when the server is about to \
+         stop. The application does not see requests for it."
+    )
+    .metavar("PATH"),
     setting!(
         keepalive: Seconds,
         Timeouts,
@@ -733,5 +814,76 @@ pub(crate) static TABLE: &[Setting] = &[
         ["--cgi-authorization"],
         Lacks,
         "Pass the field `Authorization` to CGI programs. Other users may be able to see the environment of a program."
+    ),
+    setting!(
+        document_root: OptionalPath,
+        Programs,
+        ["--document-root"],
+        Lacks,
+        "Where the scripts of a FastCGI application are, and files that are served as they are. Without it the application \
+         answers for every path by itself. For one of several, `?root=DIR` behind the application's name does the same."
+    )
+    .metavar("DIR"),
+    setting!(
+        script_extension: Text,
+        Programs,
+        ["--script-extension"],
+        Lacks,
+        "How the names of scripts below the document root end."
+    )
+    .metavar(".EXT"),
+    setting!(
+        script_index: Text,
+        Programs,
+        ["--script-index"],
+        Lacks,
+        "The script that answers for its directory."
+    )
+    .metavar("NAME"),
+    setting!(
+        script_fallback: OptionalText,
+        Programs,
+        ["--script-fallback"],
+        Lacks,
+        "The script that answers for what there is no file for: a front controller such as `/index.php`."
+    )
+    .metavar("PATH"),
+    setting!(
+        fastcgi_programs: Count<1, 65535>,
+        Programs,
+        ["--fastcgi-programs"],
+        Lacks,
+        "How many programs each worker keeps running for `fastcgi-exec://COMMAND`. Each answers one request at a time."
+    ),
+    setting!(
+        fastcgi_connections: Count<1, 65535>,
+        Programs,
+        ["--fastcgi-connections"],
+        Lacks,
+        "How many requests a worker has one address of `fastcgi://ADDRESS` answer at a time."
+    ),
+    setting!(
+        fastcgi_keepalive: Seconds,
+        Programs,
+        ["--fastcgi-keepalive"],
+        Lacks,
+        "How many seconds an idle connection to an address is kept. A program that answers one connection at a time, as \
+         those of php-fpm do, answers nobody else meanwhile: only set it where there are more of them than connections \
+         from all workers. With 0 every request has a connection of its own."
+    ),
+    setting!(
+        fastcgi_backlog: Count<0, 65535>,
+        Programs,
+        ["--fastcgi-backlog"],
+        Lacks,
+        "How many requests wait in a worker for a program that is free. Others are answered with 503."
+    ),
+    setting!(
+        fastcgi_timeout: SomeSeconds,
+        Programs,
+        ["--fastcgi-timeout"],
+        Lacks,
+        "How many seconds a FastCGI program may send nothing before its request is answered with 504. One of the worker's \
+         own is killed then, and another takes its place. As long a request waits for its turn."
     ),
 ];

@@ -9,6 +9,7 @@ mod exchange;
 mod flusher;
 mod gateway;
 mod intake;
+mod keeper;
 mod mailbox;
 mod output;
 mod pace;
@@ -20,6 +21,7 @@ mod refusal;
 mod storage;
 mod timers;
 mod warmup;
+mod wear;
 mod world;
 
 #[cfg(test)]
@@ -32,12 +34,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use embedded::{Embedded, Waker};
 use engine::Engine;
 use policy::Policy;
+use wear::{Spent, Wear};
 use world::World;
 
 use crate::app::{Application, Factory, Hook, LoadError};
 use crate::channel::{Channel, Message, Received};
 use crate::listener::Listener;
 use crate::logging::{self, access::AccessLog};
+use crate::process;
 use crate::scoreboard::Slot;
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
@@ -81,14 +85,18 @@ pub(crate) fn run(
     preloaded: Option<Box<dyn Application>>,
 ) -> i32 {
     let pid = std::process::id();
-    let code = match boot(&surroundings, factory, preloaded) {
-        Ok(mut worker) => {
+    let lived = match factory.program() {
+        Some(command) => command.and_then(|command| keeper::run(&surroundings, &command)),
+        None => boot(&surroundings, factory, preloaded).map(|mut worker| {
             let code = worker.live(factory);
             if let Some(access) = &mut worker.world.access {
                 access.finish();
             }
             code
-        }
+        }),
+    };
+    let code = match lived {
+        Ok(code) => code,
         Err(error) => {
             log::error!("Worker (pid:{pid}) failed to boot: {error}");
             error.exit_code()
@@ -104,6 +112,7 @@ struct Worker<'a> {
     world: World,
     signals: Signals,
     channel: &'a Channel,
+    wear: Wear,
 }
 
 fn boot<'a>(
@@ -134,7 +143,7 @@ fn boot<'a>(
     // A channel that cannot be written to belongs to an arbiter that is gone; the loop will notice.
     let _ = surroundings.channel.send(Message::Ready);
     log::debug!("Worker {} is ready", surroundings.nr);
-    Ok(Worker { engine, world, signals, channel: &surroundings.channel })
+    Ok(Worker { engine, world, signals, channel: &surroundings.channel, wear: Wear::new(settings) })
 }
 
 /// Loads the application, and has it answer the first request if the settings say so.
@@ -182,6 +191,7 @@ impl Worker<'_> {
             if self.world.draining && self.engine.connections() == 0 {
                 return 0;
             }
+            self.look_for_wear();
         }
     }
 
@@ -192,7 +202,10 @@ impl Worker<'_> {
                 Received::Message(Message::DrainQueue) => self.drain(factory, true),
                 Received::Message(Message::Stop) => return interrupt(factory),
                 Received::Message(Message::Look) => self.engine.look(),
-                Received::Message(Message::Ready | Message::Born | Message::Begin | Message::Failed) => {}
+                Received::Message(Message::Leaving) => self.world.leaving = true,
+                Received::Message(
+                    Message::Ready | Message::Born | Message::Begin | Message::Failed | Message::Spent,
+                ) => {}
                 Received::Nothing => return Life::GoOn,
                 Received::Closed => {
                     log::info!("The arbiter is gone, shutting down");
@@ -222,6 +235,20 @@ impl Worker<'_> {
             }
         }
         Life::GoOn
+    }
+
+    /// Asks for a successor when the time has come.
+    fn look_for_wear(&mut self) {
+        let resident = || process::resident(process::pid());
+        match self.wear.check(self.world.requests, self.world.now, resident) {
+            None => return,
+            Some(Spent::Requests) => log::info!("Autorestarting worker after current request."),
+            Some(Spent::Memory(bytes)) => {
+                log::info!("Autorestarting worker after current request: it occupies {} MiB.", bytes >> 20);
+            }
+        }
+        // An arbiter that does not listen has other worries.
+        let _ = self.channel.send(Message::Spent);
     }
 
     fn drain(&mut self, factory: &mut dyn Factory, queue: bool) {

@@ -37,6 +37,8 @@ pub(crate) struct Policy {
     pub(crate) storage: Storage,
     /// Connections of one address, if they are limited.
     pub(crate) peers: Option<Peers>,
+    /// The path that tells whether the server is to be sent requests.
+    pub(crate) ready_path: Option<Box<str>>,
     /// How long a request may wait for its turn.
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) sendfile: bool,
@@ -102,6 +104,7 @@ impl From<&Settings> for Policy {
                 settings.body_disk,
             ),
             peers: (settings.peer_connections > 0).then(|| Peers::new(settings.peer_connections)),
+            ready_path: settings.ready_path.as_deref().map(Box::from),
             queue_timeout: settings.queue_timeout,
             sendfile: settings.sendfile,
             forwarders: settings.forwarded_allow_ips.clone(),

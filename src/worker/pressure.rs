@@ -22,12 +22,15 @@ pub(crate) fn victims<'a>(
     for (key, connection) in connections {
         let Some((burden, moment)) = connection.burden(policy, now) else { continue };
         let peer = connection.peer_ip().map(peers::network);
-        if burden != Burden::Idle {
+        if matches!(burden, Burden::Unfinished | Burden::Slow) {
             *crowds.entry(peer).or_insert(0) += 1;
         }
         burdens.push((burden, peer, moment, key));
     }
-    let crowd = |burden, peer| if burden == Burden::Idle { 0 } else { crowds.get(&peer).copied().unwrap_or(0) };
+    let crowd = |burden, peer| match burden {
+        Burden::Idle | Burden::Resting => 0,
+        Burden::Unfinished | Burden::Slow => crowds.get(&peer).copied().unwrap_or(0),
+    };
     burdens.sort_by_cached_key(|&(burden, peer, moment, key)| (burden, Reverse(crowd(burden, peer)), moment, key));
     burdens.into_iter().take(count).map(|(.., key)| key).collect()
 }

@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) letterbox: Arc<Letterbox>,
     /// Every response says `Connection: close`, and idle connections end soon.
     pub(crate) draining: bool,
+    /// The server is about to stop.
+    pub(crate) leaving: bool,
     /// As of the last wait.
     pub(crate) now: Moment,
     /// As of the wait before.
@@ -62,6 +64,7 @@ impl World {
             access,
             letterbox,
             draining: false,
+            leaving: false,
             now: crate::sys::now(),
             earlier: crate::sys::now(),
             turned_away: TurnedAway::default(),

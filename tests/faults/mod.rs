@@ -3,6 +3,7 @@
 //! Each scenario takes how long or how often; the tests here run them briefly, `soak` in full.
 
 mod outcome;
+mod slow;
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 pub(crate) use outcome::{Figure, Outcome};
+pub(crate) use slow::{Attack, slow_clients};
 
 use crate::crash::with_failing_forks;
 use crate::support::address::free_port;

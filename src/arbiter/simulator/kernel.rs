@@ -87,6 +87,34 @@ impl World {
                 self.check(right, "inspected the slot of another")?;
                 return Ok(Some(Event::Inspected { pid, in_call_since }));
             }
+            Action::Weigh { pid } => {
+                let resident = if self.known(pid)?.bloated { 2000 } else { 500 };
+                return Ok(Some(Event::Weighed { pid, resident }));
+            }
+            Action::MeasureQueues => {
+                let queued = if self.chaos { self.random.below(3) as u32 } else { 0 };
+                return Ok(Some(Event::Measured { queued }));
+            }
+            Action::SayLeaving { pid } => {
+                self.known(pid)?.told = true;
+                self.check(self.farewell.is_some(), "spoke of a stop that nobody asked for")?;
+            }
+            Action::Log(Notice::OldAge { pid }) => {
+                let process = self.known(pid)?;
+                process.spent = Some(now);
+                let old = process.policy.lifetime.is_some_and(|lifetime| now.since(process.forked) >= lifetime);
+                self.check(old, "replaced a worker that is not old")?;
+            }
+            Action::Log(Notice::TooLarge { pid, .. }) => {
+                let bloated = self.known(pid)?.bloated;
+                self.check(bloated, "killed a worker that is not too large")?;
+            }
+            Action::Log(Notice::Scaled { from, to, .. }) => {
+                let Expected { target, workers, most, .. } = self.current;
+                self.check(from == target && (workers..=most).contains(&to), "scaled out of bounds")?;
+                self.check(most > workers && !self.paused && !self.stopping, "scaled without a reason")?;
+                self.current.target = to;
+            }
             Action::LoadSettings { generation } => return self.load(generation).map(Some),
             Action::Keep { generation } => {
                 self.qualities.retain(|other, _| *other == generation);
@@ -103,8 +131,9 @@ impl World {
             }
             Action::Promote => self.check(!self.predecessor, "promoted too early")?,
             Action::Notify(Notification::Stopping | Notification::Successor(_)) => {
-                self.check(self.stopping || self.code != 0, "stopped without a reason")?;
-                self.stopping = true;
+                let asked = self.stopping || self.farewell.is_some();
+                self.check(asked || self.code != 0, "stopped without a reason")?;
+                self.stopping |= self.farewell.is_none();
             }
             Action::Notify(Notification::Ready) => self.check(self.ever_ready, "ready without a worker")?,
             Action::Log(Notice::GivenUp { generation }) => {
@@ -135,6 +164,13 @@ impl World {
         self.check(!policy.preload, "forked a worker without its template")?;
         if self.fork_fails()? {
             return Ok(Event::ForkFailed { nr, errno: libc::EAGAIN });
+        }
+        if generation == self.current.generation {
+            let stays = |process: &&Process| !process.leaving && process.generation == generation;
+            let (staying, target) = (self.processes.iter().filter(stays).count(), self.current.target);
+            let spent = self.processes.iter().filter(stays).filter(|process| process.spent.is_some()).count();
+            let limit = target + spent.min(self.policy().at_once(target));
+            self.check(staying < limit, "more workers than there should be")?;
         }
         Ok(self.spawn(nr, generation, quality, policy))
     }
@@ -169,6 +205,10 @@ impl World {
             halted: false,
             known_halted: None,
             in_call: None,
+            forked: self.now,
+            spent: None,
+            bloated: false,
+            told: false,
             dead: false,
             ready: false,
             leaving: false,
@@ -225,7 +265,11 @@ impl World {
         let policy = some_policy(&mut self.random, self.daemon);
         let quality = if self.chaos { some_quality(&mut self.random) } else { Quality::Good };
         self.qualities.insert(generation, (quality, policy));
-        let old = std::mem::replace(&mut self.current, Expected::new(generation, &policy));
+        let mut expected = Expected::new(generation, &policy);
+        if policy.most > policy.workers {
+            expected.target = self.current.target.clamp(policy.workers, policy.most);
+        }
+        let old = std::mem::replace(&mut self.current, expected);
         if old.proven {
             self.fallback = Some(old);
         }

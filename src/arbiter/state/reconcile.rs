@@ -50,8 +50,9 @@ impl State {
         }
         let fresh = |child: &Child| child.generation == current;
         let stale = |child: &Child| child.generation != current;
+        self.release_the_spent(now, out);
         let staying = self.children.count(|child| child.is_staying() && fresh(child));
-        self.shrink(staying.saturating_sub(self.current.target), fresh, now, out);
+        self.shrink(staying.saturating_sub(self.current.target + self.replacements()), fresh, now, out);
         if let Some(fallback) = &self.fallback {
             let staying = self.children.count(|child| child.is_staying() && stale(child));
             let surplus = staying.saturating_sub(fallback.target.min(self.surge));
@@ -72,13 +73,18 @@ impl State {
         }
     }
 
-    /// Lets so many of those that fit go: first who still boots, youngest first, then who has served longest.
+    /// Lets so many of those that fit go: first who still boots, youngest first, then who is idle, longest
+    /// in service first.
     fn shrink(&mut self, surplus: usize, fits: impl Fn(&Child) -> bool, now: Moment, out: &mut Vec<Action>) {
         let booting = self.children.iter_mut().rev().filter(|child| child.is_booting() && fits(child)).take(surplus);
-        let stopped = booting.map(|child| cancel(child, now, out)).count();
+        let mut stopped = booting.map(|child| cancel(child, now, out)).count();
         let deadline = now + self.current.policy.graceful_timeout;
-        let ready = self.children.iter_mut().filter(|child| child.is_ready() && fits(child));
-        ready.take(surplus - stopped).for_each(|child| drain(child, deadline, false, out));
+        // Those first that have nothing to do.
+        for busy in [false, true] {
+            let ready = self.children.iter_mut().filter(|child| child.is_ready() && child.busy == busy && fits(child));
+            let drained = ready.take(surplus - stopped).map(|child| drain(child, deadline, false, out)).count();
+            stopped += drained;
+        }
     }
 
     /// Drains so many workers of earlier generations, oldest first; the last of them empties the accept queue if `queue`.
@@ -131,7 +137,8 @@ impl State {
         };
         // Workers that were asked for during a reload are the new generation's.
         let fallback = self.fallback.iter().map(move |cohort| (cohort, lacks(cohort.target.min(self.surge), true)));
-        fallback.chain(std::iter::once((&self.current, lacks(self.current.target, false))))
+        let wanted = self.current.target + self.replacements();
+        fallback.chain(std::iter::once((&self.current, lacks(wanted, false))))
     }
 
     /// Forgets failures in places that there are no more.

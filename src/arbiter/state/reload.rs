@@ -23,7 +23,12 @@ impl State {
         if self.loading.take() != Some(generation) {
             return;
         }
-        let old = std::mem::replace(&mut self.current, Cohort::new(generation, policy));
+        let mut cohort = Cohort::new(generation, policy);
+        if policy.most > policy.workers {
+            // As many as the load asks for now.
+            cohort.target = self.current.target.clamp(cohort.target, policy.most.min(MAX_WORKERS));
+        }
+        let old = std::mem::replace(&mut self.current, cohort);
         if old.proven {
             self.surge = old.target;
             self.fallback = Some(old);

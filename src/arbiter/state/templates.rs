@@ -200,6 +200,9 @@ impl State {
             timeout: None,
             deadline: None,
             check: None,
+            spent: false,
+            end_of_life: None,
+            busy: false,
             halted: None,
             killed: false,
         };
@@ -236,7 +239,9 @@ impl State {
             if let Some(template) = self.templates.iter_mut().find(stuck) {
                 out.push(Action::Log(Notice::TemplateStuck { pid: template.pid }));
                 template.phase = Phase::Leaving(Cause::Overdue);
-                template.deadline = Some(abort(template.pid, now, out));
+                // One that was about to be killed for something else has no more time than it had.
+                let deadline = abort(template.pid, now, out);
+                template.deadline = Some(template.deadline.map_or(deadline, |old| old.min(deadline)));
             }
         }
     }

@@ -15,6 +15,12 @@ fn policy(workers: usize) -> Policy {
         timeout: Some(30 * SECOND),
         boot_timeout: Some(60 * SECOND),
         graceful_timeout: 10 * SECOND,
+        most: workers,
+        idle: 10 * SECOND,
+        shutdown_delay: Duration::ZERO,
+        lifetime: None,
+        memory_limit: None,
+        recycle_share: 25,
         daemon: true,
         preload: false,
     }
@@ -600,3 +606,5 @@ fn strangers_are_ignored() {
         assert_eq!(rig.event(Event::Exited { pid: 4711, status }), []);
     }
 }
+
+mod limits;

@@ -17,6 +17,7 @@ impl State {
         self.forks_recovered(out);
         self.retried(now, &place);
         let policy = self.cohort(place.generation).unwrap_or(&self.current).policy;
+        let end_of_life = self.end_of_life(now, policy.lifetime);
         let mut child = Child {
             nr,
             pid,
@@ -27,6 +28,9 @@ impl State {
             timeout: policy.timeout,
             deadline: policy.boot_timeout.map(|timeout| now + timeout),
             check: None,
+            spent: false,
+            end_of_life,
+            busy: false,
             halted: None,
             killed: false,
         };
@@ -96,12 +100,17 @@ impl State {
         child.phase = Phase::Ready(now);
         child.deadline = None;
         child.check = child.timeout.map(|timeout| now + timeout);
+        // One that took a lifetime to boot is replaced at once, not in the past.
+        child.end_of_life = child.end_of_life.map(|end| end.max(now));
         if child.generation == self.current.generation {
             self.current.proven = true;
             self.fallback = None;
         }
         if !std::mem::replace(&mut self.ever_ready, true) {
             out.push(Action::Notify(Notification::Ready));
+        }
+        if let Some(child) = self.children.iter().find(|child| child.pid == pid) {
+            self.tell_of_farewell(child, out);
         }
     }
 
@@ -200,9 +209,11 @@ impl State {
     }
 
     pub(super) fn inspected(&mut self, now: Moment, pid: i32, in_call_since: Option<Moment>, out: &mut Vec<Action>) {
-        let Some(child) = self.children.find(pid).filter(|child| !child.killed && child.check.is_some()) else {
+        let Some(child) = self.children.find(pid).filter(|child| !child.killed) else { return };
+        child.busy = in_call_since.is_some();
+        if child.check.is_none() {
             return;
-        };
+        }
         let Some(timeout) = child.timeout else { return };
         // A worker may write any number there; at worst it is called overdue a timeout too late.
         let since = in_call_since.unwrap_or(now).min(now);
@@ -218,6 +229,10 @@ impl State {
         if matches!(self.upgrade, Upgrade::Starting { deadline: Some(deadline), .. } if deadline <= now) {
             self.upgrade_overdue(now, out);
         }
+        self.end_farewell_if_due(now, out);
+        self.retire_the_old(now, out);
+        self.weigh_if_due(now, out);
+        self.read_if_due(now, out);
         if now < self.excused {
             return;
         }
@@ -273,7 +288,7 @@ fn overdue(child: &mut Child, now: Moment, out: &mut Vec<Action>) {
     end(child, Cause::Overdue, now, out);
 }
 
-fn end(child: &mut Child, cause: Cause, now: Moment, out: &mut Vec<Action>) {
+pub(super) fn end(child: &mut Child, cause: Cause, now: Moment, out: &mut Vec<Action>) {
     child.phase = Phase::Leaving(cause);
     child.check = None;
     child.deadline = child.deadline.filter(|deadline| *deadline > now);

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 
 use super::{Connection, Ending, Next, Refusal, Sent, Served, Stage};
 use crate::clock::Moment;
@@ -19,8 +19,14 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that are read and dropped meanwhile.
 const LINGER_BYTES: u64 = 1 << 20;
 
+/// When a response that has met a full socket is looked at first.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+
 /// How long a head may take when its connection is needed for others.
 const PRESSED: Duration = Duration::from_secs(1);
+
+/// How long a connection that was served is in use, as far as can be guessed: its client may just be about to ask again.
+const RESTING: Duration = Duration::from_secs(5);
 
 /// How far a body or a response may be behind its minimum rate then.
 const PRESSED_BEHIND: Duration = Duration::from_secs(5);
@@ -28,12 +34,14 @@ const PRESSED_BEHIND: Duration = Duration::from_secs(5);
 /// Why a connection is one of the first to go when there are too many, the best reason first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Burden {
-    /// It has been served, and is idle.
+    /// It has been served, and has been idle for a while.
     Idle,
     /// It has not come to a request yet, and could have.
     Unfinished,
     /// What it sends or takes is behind the minimum rate.
     Slow,
+    /// It has been served just now.
+    Resting,
 }
 
 impl Connection {
@@ -53,11 +61,15 @@ impl Connection {
         match self.stage {
             Stage::Lingering | Stage::Waiting => None,
             _ if self.output.is_some() || self.stage == Stage::Sending => {
+                self.taken?;
                 let deadline = self.credit_taken(policy, deadline, now);
                 (policy.send.arrears(deadline, now) > PRESSED_BEHIND).then_some((Burden::Slow, deadline))
             }
             Stage::Body => (policy.body.arrears(deadline, now) > PRESSED_BEHIND).then_some((Burden::Slow, deadline)),
-            _ if self.is_idle() && self.requests > 0 => Some((Burden::Idle, deadline)),
+            _ if self.is_idle() && self.requests > 0 => {
+                let resting = (now + policy.keepalive).since(deadline) < RESTING;
+                Some((if resting { Burden::Resting } else { Burden::Idle }, deadline))
+            }
             _ => (now.since(self.since) > PRESSED).then_some((Burden::Unfinished, self.since)),
         }
     }
@@ -154,10 +166,10 @@ impl Connection {
             Stage::Head => Error::HeadTimeout,
             Stage::Body => Error::BodyTimeout,
             Stage::Idle | Stage::Proxy if self.output.is_none() => return self.end_idle(world),
-            _ => return Next::Close,
+            _ => return self.abandon(),
         };
         if self.output.is_some() {
-            return Next::Close;
+            return self.abandon();
         }
         let stage = self.stage;
         let next = self.look_once_more(world);
@@ -185,8 +197,13 @@ impl Connection {
     fn credit_taken(&mut self, policy: &Policy, deadline: Moment, now: Moment) -> Moment {
         let taken = self.taken_now();
         // Bytes of earlier responses are in the socket, too: only how it changes says something.
-        let more = u64::try_from(taken.saturating_sub(self.taken.unwrap_or(taken))).unwrap_or(0);
-        let deadline = policy.send.put_off(deadline, more, now);
+        let deadline = match self.taken {
+            Some(before) => {
+                let more = u64::try_from(taken.saturating_sub(before)).unwrap_or(0);
+                policy.send.put_off(deadline, more, now)
+            }
+            None => deadline + (policy.send.patience - FIRST_LOOK.min(policy.send.patience / 2)),
+        };
         self.taken = Some(taken);
         self.deadline = Some(deadline);
         deadline
@@ -198,10 +215,13 @@ impl Connection {
 
     /// The socket has no room: it is the peer's turn.
     pub(super) fn begin_blocked(&mut self, world: &World) {
-        // A source that had nothing to give was no fault of the peer's.
-        self.deadline.get_or_insert(world.now + world.policy.send.patience);
+        let patience = world.policy.send.patience;
         if self.taken.is_none() {
-            self.taken = Some(self.taken_now());
+            // What fits into its kernel's buffers will be taken at once, and is no merit of the peer's.
+            self.deadline = Some(world.now + FIRST_LOOK.min(patience / 2));
+        } else {
+            // A source that had nothing to give was no fault of the peer's.
+            self.deadline.get_or_insert(world.now + patience);
         }
     }
 
@@ -211,6 +231,13 @@ impl Connection {
             return Next::Wait;
         }
         log::debug!("Closing {}: the response is not being read", self.peer.address);
+        self.abandon()
+    }
+
+    /// Closes it without another word: what the socket still holds for a peer that does not read would stay in the kernel's
+    /// memory for many minutes.
+    fn abandon(&self) -> Next {
+        let _ = setsockopt(&self.socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
         Next::Close
     }
 

@@ -1,4 +1,5 @@
-//! Requests that have waited for their turn too long.
+//! Requests that are answered without the application: those that have waited for their turn too long, and those that ask
+//! whether the server is ready.
 
 use std::os::fd::AsRawFd;
 
@@ -20,7 +21,15 @@ impl Connection {
     /// Looks whether the request that has arrived whole, and has waited for its turn for `self.waited`, is still to be
     /// served. If not, it is dealt with, and returned is whether the next one may be parsed at once.
     pub(super) fn turn_away(&mut self, world: &mut World, began: Moment) -> Option<bool> {
-        let limit = world.policy.queue_timeout;
+        let (limit, ready_path) = (world.policy.queue_timeout, world.policy.ready_path.as_deref());
+        if ready_path.is_some_and(|path| path == world.head.path()) {
+            let response = if world.leaving || world.draining {
+                Response::text("stopping\n").with_status(503)
+            } else {
+                Response::text("ready\n")
+            };
+            return Some(self.answer_with(world, &mut response.with_field("Cache-Control", "no-store"), began));
+        }
         if limit.is_none() && self.waited < PERHAPS_GONE {
             return None;
         }
