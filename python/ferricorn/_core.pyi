@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+__all__: list[str]
 __version__: str
 
 def main(executed: Sequence[str], arguments: Sequence[str]) -> int: ...
