@@ -238,9 +238,10 @@ class Reloader:
         for file in files:
             state[file] = look(file)
             directories.update((os.path.dirname(file), os.path.dirname(os.path.realpath(file))))
-        for directory in directories if watches else ():
+        for directory in directories:
             try:
-                watches.add(directory)
+                if watches:
+                    watches.add(directory)
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 pass
         return state
