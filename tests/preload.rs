@@ -72,7 +72,7 @@ fn preloading_can_be_switched_on_and_off_by_a_reload() {
     let server = builder.arg("-c").arg(file).start();
     let mut workers = server.wait_workers(2);
     for preload in [true, false] {
-        server.directory.write("settings.toml", &format!("workers = 2\npreload_app = {preload}\n"));
+        server.directory.write("settings.toml", format!("workers = 2\npreload_app = {preload}\n"));
         server.signal(Signal::SIGHUP);
         workers = server.wait_replaced(&workers, 2);
         poll_until("the template", SOON, || (server.templates().len() == usize::from(preload)).then_some(()));
@@ -156,6 +156,8 @@ fn workers_are_added_and_taken_away() {
     server.signal(Signal::SIGTTIN);
     server.wait_workers(3);
     server.signal(Signal::SIGTTOU);
+    // Two that are pending at once are one to the kernel.
+    server.wait_workers(2);
     server.signal(Signal::SIGTTOU);
     server.wait_workers(1);
     assert_eq!(server.templates().len(), 1);
