@@ -105,7 +105,7 @@ impl Setting {
 
     /// Whether a number may be given for it as such, other than permission bits.
     pub(crate) fn takes_numbers(&self) -> bool {
-        ["INT", "INT|MIN:MAX|auto", "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar)
+        ["INT", "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar) || self.metavar.starts_with("INT|")
     }
 
     const fn alias(mut self, name: &'static str) -> Self {
