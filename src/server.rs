@@ -8,9 +8,11 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::app::cgi::{self, CgiFactory};
+use crate::app::exec::ExecFactory;
+use crate::app::fastcgi::{self, FastCgiFactory};
 use crate::app::files::{self, FilesFactory};
 use crate::app::mounts::MountsFactory;
-use crate::app::{Application, Factory, Handler, Hook, LoadError, Request, Response};
+use crate::app::{Application, Command, Factory, Handler, Hook, LoadError, Request, Response};
 use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets, pidfile_path};
 use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
@@ -102,9 +104,12 @@ impl Source<'_> {
 type Kind = fn(&str, &Settings) -> Box<dyn Factory>;
 
 /// Those kinds.
-const KINDS: [(&str, Kind); 2] = [
+const KINDS: [(&str, Kind); 5] = [
     ("files", |rest, settings| Box::new(FilesFactory::new(rest.into(), files_options(settings)))),
     ("cgi", |rest, settings| Box::new(CgiFactory::new(rest.into(), cgi_options(settings)))),
+    ("fastcgi", |rest, settings| Box::new(FastCgiFactory::at(rest, fastcgi_options(settings)))),
+    ("exec", |rest, _| Box::new(ExecFactory::new(rest.to_owned()))),
+    ("fastcgi-exec", |rest, settings| Box::new(FastCgiFactory::of_command(rest, fastcgi_options(settings)))),
 ];
 
 fn named_application(settings: &Settings) -> Result<Box<dyn Factory>, Error> {
@@ -134,6 +139,22 @@ fn cgi_options(settings: &Settings) -> cgi::Options {
         timeout: settings.cgi_timeout,
         interpreters: settings.cgi_interpreter.iter().map(|(name, program)| (name.clone(), program.into())).collect(),
         authorization: settings.cgi_authorization,
+        variables: settings.raw_env.clone(),
+    }
+}
+
+fn fastcgi_options(settings: &Settings) -> fastcgi::Options {
+    fastcgi::Options {
+        root: settings.document_root.clone(),
+        extension: settings.script_extension.clone(),
+        index: settings.script_index.clone(),
+        fallback: settings.script_fallback.clone(),
+        files: files_options(settings),
+        programs: settings.fastcgi_programs,
+        connections: settings.fastcgi_connections,
+        backlog: settings.fastcgi_backlog,
+        timeout: settings.fastcgi_timeout,
+        keepalive: settings.fastcgi_keepalive,
         variables: settings.raw_env.clone(),
     }
 }
@@ -177,7 +198,7 @@ fn main(command_line: CommandLine, source: &mut Source<'_>) -> Result<u8, Error>
         }
         let checks = settings.check_config;
         let mut plan = plan(settings, &launch, source)?;
-        if checks {
+        if checks && plan.factory.program().is_none() {
             plan.factory.load().map_err(|error| Error::configuration(error.to_string()))?;
         }
         return Ok(0);
@@ -254,6 +275,9 @@ fn plan(settings: Settings, launch: &Launch, source: &mut Source<'_>) -> Result<
         factory = host.hooked(&settings, factory)?;
     }
     factory.check().map_err(|error| Error::configuration(error.to_string()))?;
+    if factory.program().is_some() && settings.bind.len() > 1 {
+        return Err(Error::configuration("exec:// gives its programs one socket: --bind can be there once"));
+    }
     Ok(Plan { settings, directory, identity, factory })
 }
 
@@ -262,19 +286,14 @@ fn mounted(settings: &Settings, source: &mut Source<'_>) -> Result<Box<dyn Facto
     if settings.mount.is_empty() {
         return source.factory(settings);
     }
-    let root = match (&settings.application, source.program()) {
-        (None, Program::Command | Program::Hosted) => None,
-        _ => Some(source.factory(settings)?),
+    let has_root = settings.application.is_some() || matches!(source, Source::Own(_));
+    let root = has_root.then(|| (String::new(), settings.clone()));
+    let of_mount = |(prefix, application): &(String, String)| {
+        (prefix.clone(), Settings { application: Some(application.clone()), mount: Vec::new(), ..settings.clone() })
     };
-    let mut mounts = Vec::new();
-    for (prefix, application) in &settings.mount {
-        let settings = Settings { application: Some(application.clone()), mount: Vec::new(), ..settings.clone() };
-        mounts.push((prefix.clone(), source.factory(&settings)?));
-    }
-    if let Some(factory) = root {
-        mounts.push((String::new(), factory));
-    }
-    Ok(Box::new(MountsFactory::new(mounts)))
+    let all = root.into_iter().chain(settings.mount.iter().map(of_mount));
+    let mounts = all.map(|(prefix, settings)| Ok((prefix, source.factory(&settings)?)));
+    Ok(Box::new(MountsFactory::new(mounts.collect::<Result<Vec<_>, Error>>()?)))
 }
 
 /// Makes a plan from the command line, the environment and the file as they are now. The working directory may be another
@@ -312,6 +331,14 @@ impl<F> Clone for Shared<F> {
 impl<F: Factory> Factory for Shared<F> {
     fn check(&mut self) -> Result<(), LoadError> {
         self.0.borrow_mut().check()
+    }
+
+    fn program(&self) -> Option<Result<Command, LoadError>> {
+        self.0.borrow().program()
+    }
+
+    fn host(&self) -> Option<&'static str> {
+        self.0.borrow().host()
     }
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {

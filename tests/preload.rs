@@ -72,7 +72,7 @@ fn preloading_can_be_switched_on_and_off_by_a_reload() {
     let server = builder.arg("-c").arg(file).start();
     let mut workers = server.wait_workers(2);
     for preload in [true, false] {
-        server.directory.write("settings.toml", &format!("workers = 2\npreload_app = {preload}\n"));
+        server.directory.write("settings.toml", format!("workers = 2\npreload_app = {preload}\n"));
         server.signal(Signal::SIGHUP);
         workers = server.wait_replaced(&workers, 2);
         poll_until("the template", SOON, || (server.templates().len() == usize::from(preload)).then_some(()));

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
 
 # Commands and the Debian packages that have them.
-needed='nginx=nginx supervisord=supervisor curl=curl apache2=apache2 lighttpd=lighttpd haproxy=haproxy cgi-fcgi=libfcgi-bin spawn-fcgi=spawn-fcgi wrk=wrk prlimit=util-linux'
+needed='nginx=nginx supervisord=supervisor curl=curl apache2=apache2 lighttpd=lighttpd haproxy=haproxy cgi-fcgi=libfcgi-bin spawn-fcgi=spawn-fcgi wrk=wrk prlimit=util-linux php-cgi=php-cgi'
 
 missing() {
     packages=

@@ -9,6 +9,8 @@
 
 pub mod body;
 pub mod cgi;
+pub mod exec;
+pub mod fastcgi;
 pub mod files;
 pub mod mounts;
 mod percent;
@@ -18,6 +20,9 @@ pub mod request;
 pub mod response;
 
 use std::fmt;
+
+pub(crate) use cgi::lines::Lines;
+pub use exec::Command;
 
 pub use body::{Body, BodySender, Disconnected, FileRange, Pull, Segment, Source};
 pub use reply::{Later, Parts, Reply};
@@ -90,6 +95,11 @@ pub trait Factory {
 
     /// The worker's process is about to end.
     fn exit(&mut self) {}
+
+    /// The program that serves the listening socket, if a worker is to keep one alive in place of serving an application.
+    fn program(&self) -> Option<Result<Command, LoadError>> {
+        None
+    }
 
     /// What applications of this kind share in a process, such as an interpreter. Where several are mounted in one server,
     /// the hooks of the first of them are called for all, and so is its application's [`idle`](Application::idle).

@@ -5,12 +5,18 @@
 
 use std::cmp::Reverse;
 
-use super::{Application, Factory, LoadError, Reply, Request, Response, percent};
+use super::{Application, Factory, Hook, LoadError, Reply, Request, Response, percent};
 
 /// Makes [`Mounts`].
 pub struct MountsFactory {
-    /// The decoded segments of a prefix, and what answers below it.
-    mounts: Vec<(Vec<Vec<u8>>, Box<dyn Factory>)>,
+    mounts: Vec<Mounted>,
+}
+
+/// What is mounted somewhere.
+struct Mounted {
+    /// The decoded segments of the prefix.
+    segments: Vec<Vec<u8>>,
+    factory: Box<dyn Factory>,
 }
 
 impl MountsFactory {
@@ -19,8 +25,9 @@ impl MountsFactory {
         let segments = |prefix: &str| -> Vec<Vec<u8>> {
             prefix.split('/').filter(|segment| !segment.is_empty()).map(|segment| segment.as_bytes().to_vec()).collect()
         };
-        let mut mounts: Vec<_> = mounts.into_iter().map(|(prefix, factory)| (segments(&prefix), factory)).collect();
-        mounts.sort_by_key(|(segments, _)| Reverse(segments.len()));
+        let mut mounts: Vec<_> =
+            mounts.into_iter().map(|(prefix, factory)| Mounted { segments: segments(&prefix), factory }).collect();
+        mounts.sort_by_key(|mounted| Reverse(mounted.segments.len()));
         Self { mounts }
     }
 
@@ -30,7 +37,7 @@ impl MountsFactory {
         mut make: impl FnMut(&mut dyn Factory) -> Result<Box<dyn Application>, LoadError>,
     ) -> Result<Box<dyn Application>, LoadError> {
         let mut known = Vec::new();
-        let mount = |(segments, factory): &mut (Vec<Vec<u8>>, Box<dyn Factory>)| {
+        let mount = |Mounted { segments, factory }: &mut Mounted| {
             Ok(Mount {
                 segments: segments.clone(),
                 idles: is_first(factory.host(), &mut known),
@@ -43,7 +50,10 @@ impl MountsFactory {
     /// The factories whose hooks count: the first of those that share a [host](Factory::host), and all that have none.
     fn hosts(&mut self) -> impl Iterator<Item = &mut Box<dyn Factory>> {
         let mut known = Vec::new();
-        self.mounts.iter_mut().map(|(_, factory)| factory).filter(move |factory| is_first(factory.host(), &mut known))
+        self.mounts
+            .iter_mut()
+            .map(|mounted| &mut mounted.factory)
+            .filter(move |factory| is_first(factory.host(), &mut known))
     }
 }
 
@@ -61,7 +71,7 @@ fn is_first(host: Option<&'static str>, known: &mut Vec<&'static str>) -> bool {
 
 impl Factory for MountsFactory {
     fn check(&mut self) -> Result<(), LoadError> {
-        self.mounts.iter_mut().try_for_each(|(_, factory)| factory.check())
+        self.mounts.iter_mut().try_for_each(|mounted| mounted.factory.check())
     }
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
@@ -81,7 +91,7 @@ impl Factory for MountsFactory {
     }
 
     fn ready(&mut self) {
-        self.mounts.iter_mut().for_each(|(_, factory)| factory.ready());
+        self.mounts.iter_mut().for_each(|mounted| mounted.factory.ready());
     }
 
     fn reopened(&mut self) {
@@ -89,7 +99,7 @@ impl Factory for MountsFactory {
     }
 
     fn drain(&mut self) {
-        self.mounts.iter_mut().for_each(|(_, factory)| factory.drain());
+        self.mounts.iter_mut().for_each(|mounted| mounted.factory.drain());
     }
 
     fn exit(&mut self) {
@@ -97,7 +107,7 @@ impl Factory for MountsFactory {
     }
 
     fn has_threads(&self) -> bool {
-        self.mounts.iter().any(|(_, factory)| factory.has_threads())
+        self.mounts.iter().any(|mounted| mounted.factory.has_threads())
     }
 
     fn before_fork(&mut self) {
@@ -111,11 +121,19 @@ impl Factory for MountsFactory {
     fn after_fork_child(&mut self) {
         self.hosts().for_each(|factory| factory.after_fork_child());
     }
+
+    fn hook(&mut self, hook: Hook) {
+        self.mounts.iter_mut().for_each(|mounted| mounted.factory.hook(hook));
+    }
+
+    fn hooks_exec(&self) -> bool {
+        self.mounts.iter().any(|mounted| mounted.factory.hooks_exec())
+    }
 }
 
 impl std::fmt::Debug for MountsFactory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.mounts.iter().map(|(segments, _)| segments)).finish()
+        f.debug_list().entries(self.mounts.iter().map(|mounted| &mounted.segments)).finish()
     }
 }
 

@@ -275,6 +275,9 @@ impl Head {
         }
         head.target = head.append(target)?;
         let Span { start, end } = head.target;
+        let script = self.script_name().as_bytes();
+        let below = target.strip_prefix(script).is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b'?')));
+        head.gateway.script = if below { self.gateway.script } else { 0 };
         let mark = memchr::memchr(b'?', target).and_then(|mark| u32::try_from(mark).ok()).map(|mark| start + mark);
         head.path = Span { start, end: mark.unwrap_or(end) };
         head.query = mark.map(|mark| Span { start: mark + 1, end });

@@ -235,6 +235,25 @@ pub struct Settings {
     pub cgi_timeout: Duration,
     /// Pass `Authorization` to programs.
     pub cgi_authorization: bool,
+
+    /// Where scripts and files are.
+    pub document_root: Option<PathBuf>,
+    /// How the names of scripts end.
+    pub script_extension: String,
+    /// The script that answers for its directory.
+    pub script_index: String,
+    /// The script that answers for what there is no file for.
+    pub script_fallback: Option<String>,
+    /// FastCGI programs of each worker's own.
+    pub fastcgi_programs: usize,
+    /// Requests that an address answers at a time.
+    pub fastcgi_connections: usize,
+    /// How long an idle connection is kept.
+    pub fastcgi_keepalive: Duration,
+    /// Requests that wait for a program.
+    pub fastcgi_backlog: usize,
+    /// How long a program may send nothing.
+    pub fastcgi_timeout: Duration,
 }
 
 /// Gunicorn's default access log format.
@@ -336,6 +355,15 @@ impl Default for Settings {
             cgi_backlog: 128,
             cgi_timeout: Duration::from_secs(60),
             cgi_authorization: false,
+            document_root: None,
+            script_extension: ".php".to_owned(),
+            script_index: "index.php".to_owned(),
+            script_fallback: None,
+            fastcgi_programs: 4,
+            fastcgi_connections: 16,
+            fastcgi_keepalive: Duration::ZERO,
+            fastcgi_backlog: 128,
+            fastcgi_timeout: Duration::from_secs(60),
         }
     }
 }

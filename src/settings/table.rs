@@ -160,7 +160,8 @@ pub(crate) static TABLE: &[Setting] = &[
         [],
         Differs("Gunicorn's name for it, `wsgi_app`, is read as well."),
         "The application, if the command line does not name one. `files://DIR` serves the files in a directory, \
-         `cgi://PATH` runs a program for each request."
+         `cgi://PATH` runs a program for each request, `fastcgi-exec://php-cgi` runs PHP, and \
+         `fastcgi://ADDRESS` and `exec://COMMAND` are for other FastCGI programs."
     )
     .alias("wsgi_app"),
     setting!(
@@ -813,5 +814,76 @@ pub(crate) static TABLE: &[Setting] = &[
         ["--cgi-authorization"],
         Lacks,
         "Pass the field `Authorization` to CGI programs. Other users may be able to see the environment of a program."
+    ),
+    setting!(
+        document_root: OptionalPath,
+        Programs,
+        ["--document-root"],
+        Lacks,
+        "Where the scripts of a FastCGI application are, and files that are served as they are. Without it the application \
+         answers for every path by itself. For one of several, `?root=DIR` behind the application's name does the same."
+    )
+    .metavar("DIR"),
+    setting!(
+        script_extension: Text,
+        Programs,
+        ["--script-extension"],
+        Lacks,
+        "How the names of scripts below the document root end."
+    )
+    .metavar(".EXT"),
+    setting!(
+        script_index: Text,
+        Programs,
+        ["--script-index"],
+        Lacks,
+        "The script that answers for its directory."
+    )
+    .metavar("NAME"),
+    setting!(
+        script_fallback: OptionalText,
+        Programs,
+        ["--script-fallback"],
+        Lacks,
+        "The script that answers for what there is no file for: a front controller such as `/index.php`."
+    )
+    .metavar("PATH"),
+    setting!(
+        fastcgi_programs: Count<1, 65535>,
+        Programs,
+        ["--fastcgi-programs"],
+        Lacks,
+        "How many programs each worker keeps running for `fastcgi-exec://COMMAND`. Each answers one request at a time."
+    ),
+    setting!(
+        fastcgi_connections: Count<1, 65535>,
+        Programs,
+        ["--fastcgi-connections"],
+        Lacks,
+        "How many requests a worker has one address of `fastcgi://ADDRESS` answer at a time."
+    ),
+    setting!(
+        fastcgi_keepalive: Seconds,
+        Programs,
+        ["--fastcgi-keepalive"],
+        Lacks,
+        "How many seconds an idle connection to an address is kept. A program that answers one connection at a time, as \
+         those of php-fpm do, answers nobody else meanwhile: only set it where there are more of them than connections \
+         from all workers. With 0 every request has a connection of its own."
+    ),
+    setting!(
+        fastcgi_backlog: Count<0, 65535>,
+        Programs,
+        ["--fastcgi-backlog"],
+        Lacks,
+        "How many requests wait in a worker for a program that is free. Others are answered with 503."
+    ),
+    setting!(
+        fastcgi_timeout: SomeSeconds,
+        Programs,
+        ["--fastcgi-timeout"],
+        Lacks,
+        "How many seconds a FastCGI program may send nothing before its request is answered with 504. One of the worker's \
+         own is killed then, and another takes its place. As long a request waits for its turn."
     ),
 ];

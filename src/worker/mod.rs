@@ -9,6 +9,7 @@ mod exchange;
 mod flusher;
 mod gateway;
 mod intake;
+mod keeper;
 mod mailbox;
 mod output;
 mod pace;
@@ -84,14 +85,18 @@ pub(crate) fn run(
     preloaded: Option<Box<dyn Application>>,
 ) -> i32 {
     let pid = std::process::id();
-    let code = match boot(&surroundings, factory, preloaded) {
-        Ok(mut worker) => {
+    let lived = match factory.program() {
+        Some(command) => command.and_then(|command| keeper::run(&surroundings, &command)),
+        None => boot(&surroundings, factory, preloaded).map(|mut worker| {
             let code = worker.live(factory);
             if let Some(access) = &mut worker.world.access {
                 access.finish();
             }
             code
-        }
+        }),
+    };
+    let code = match lived {
+        Ok(code) => code,
         Err(error) => {
             log::error!("Worker (pid:{pid}) failed to boot: {error}");
             error.exit_code()
