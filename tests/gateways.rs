@@ -12,6 +12,7 @@ use crate::support::address::free_port;
 use crate::support::gateways::{apache, haproxy, lighttpd, nginx, nginx_with};
 use crate::support::programs::{self, output, require};
 use crate::support::{Address, Client, Directory, SOON, Server, client, poll_until, process};
+use crate::upgrade::upgradable;
 
 const PROTOCOLS: [&str; 3] = ["uwsgi", "fastcgi", "scgi"];
 
@@ -389,6 +390,32 @@ fn a_listening_socket_as_standard_input_makes_it_a_fastcgi_program() {
     server.signal(Signal::SIGHUP);
     server.wait_replaced(&old, 2);
     assert_eq!(client::get(&front, "/").text(), "hello");
+}
+
+#[test]
+fn a_new_binary_speaks_what_the_old_one_spoke() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let program = Address::Tcp(listener.local_addr().expect("its address"));
+    let uwsgi = Address::tcp(free_port());
+    // One whose standard input is the socket, which its successor's is not; and one that has bound it.
+    let cases = [
+        ("fastcgi", upgradable().bound_to(program).stdin(listener)),
+        ("uwsgi", upgradable().bind(uwsgi).speaking("uwsgi")),
+    ];
+    for (protocol, builder) in cases {
+        let mut server = builder.start();
+        let (_nginx, front) = nginx(protocol, &server.address);
+        let old = server.pid;
+        server.signal(Signal::SIGUSR2);
+        let pidfile = server.directory.join("pid.2");
+        let new = poll_until("the new arbiter", SOON, || std::fs::read_to_string(&pidfile).ok()?.trim().parse().ok());
+        server.adopt(new);
+        poll_until("its workers", SOON, || (process::children(new).len() == 2).then_some(()));
+        server.wait_for_log_times(&format!("Listening at: {protocol}://"), 2);
+        process::signal(old, Signal::SIGTERM);
+        poll_until("the old one to go", SOON, || server.exited());
+        assert_eq!(client::get(&front, "/").text(), "hello", "{protocol}");
+    }
 }
 
 #[test]

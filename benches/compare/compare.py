@@ -22,6 +22,7 @@ from pathlib import Path
 
 import processes
 import servers
+import sharing
 import wsgi
 from measures import Options, Syscalls
 from scenarios import CLOSE_VARIANTS, FLOOR_VARIANTS, SCENARIOS
@@ -64,7 +65,7 @@ def main() -> int:
     report = {"machine": machine(server_cpu, load_cpu), "options": vars(arguments), "scenarios": {}}
     failed = False
     with tempfile.TemporaryDirectory(prefix="ferricorn-compare-") as work:
-        commands = variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | arguments.server
+        commands = variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | sharing.COMMANDS | arguments.server
         stage = Stage(Path(work), server_cpu, arguments.base_port, commands)
         for scenario in chosen:
             options.failures.clear()

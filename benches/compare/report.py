@@ -130,7 +130,12 @@ def memory_plot(scenario, servers: dict):
     return bars(scenario.title, "MiB PSS after load", values, form="{:.1f}")
 
 
-PLOTS = {"Paired": paired_plot, "Idle": idle_plot, "Memory": memory_plot}
+def sharing_plot(scenario, servers: dict):
+    values = {n: r["memory"]["pss"] / 1024 for n, r in servers.items()}
+    return bars(scenario.title, "MiB PSS", values, form="{:.0f}")
+
+
+PLOTS = {"Sharing": sharing_plot, "Paired": paired_plot, "Idle": idle_plot, "Memory": memory_plot}
 
 if __name__ == "__main__":
     if pyplot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sharing
 import wsgi
 from load import Load
 from measures import OURS, Idle, Memory, Paired, Syscalls, Target, over_best_peer, ratio
@@ -94,4 +95,4 @@ NATIVE = (
     ),
 )
 
-SCENARIOS = NATIVE + wsgi.SCENARIOS
+SCENARIOS = NATIVE + wsgi.SCENARIOS + sharing.SCENARIOS

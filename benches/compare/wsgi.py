@@ -42,6 +42,8 @@ COMMANDS = {
         f" -b {front.removesuffix('-keep')}://unix:{{socket}} -w 1 {{app}}"
         for front in ("uwsgi", "fastcgi", "scgi", "fastcgi-keep", "http")
     },
+    "ferricorn cgi behind nginx": "{root}/target/release/ferricorn -b unix:{socket} -w 1"
+    " cgi://{root}/benches/compare/peers/hello.cgi",
     "uwsgi by uwsgi behind nginx": f"FRONT=uwsgi {_UWSGI} --socket {{socket}} --module {{app}}",
     "uwsgi by fastcgi behind nginx": f"FRONT=fastcgi {_UWSGI} --fastcgi-socket {{socket}} --module {{app}}",
     "uwsgi by scgi behind nginx": f"FRONT=scgi {_UWSGI} --scgi-socket {{socket}} --module {{app}}",
@@ -166,6 +168,23 @@ MEASURED = (
             by_front("http", "CPU by HTTP over connections that are kept <= 0.6 x by uwsgi", 0.6),
         ),
         role=Role("wsgi:hello", front="uwsgi"),
+    ),
+    paired(
+        "classics",
+        "One WSGI hello behind nginx: as a CGI program, by FastCGI, by uwsgi, by HTTP",
+        Load(connections=16),
+        (
+            f"{OURS_WSGI} by fastcgi",
+            "ferricorn cgi",
+            "uwsgi by fastcgi",
+            "uwsgi by uwsgi",
+            f"{OURS_WSGI} by uwsgi",
+            f"{OURS_WSGI} by fastcgi-keep",
+            f"{OURS_WSGI} by http",
+        ),
+        (),
+        role=Role("wsgi:hello", front="http"),
+        by_default=False,
     ),
     framework("flask", "Flask's hello, against calling it without a server"),
     framework("django", "Django's hello, against calling it without a server"),

@@ -208,19 +208,20 @@ def hook(name: str, value: Any, place: str) -> Callable[..., Any]:
             raise ConfigError(f"{name} = {value!r} ({place}): {type(error).__name__}: {error}") from error
     if not callable(value):
         raise ConfigError(f"{name} = {value!r} ({place}): {expected}")
+    function: Callable[..., Any] = value
     try:
-        signature = inspect.signature(value)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         # A function in C that does not say.
-        return value
+        return function
     for number in range(len(arguments), least - 1, -1):
         try:
             signature.bind(*arguments[:number])
         except TypeError:
             continue
         if number == len(arguments):
-            return value
-        return lambda *given: value(*given[:number])
+            return function
+        return lambda *given: function(*given[:number])
     raise ConfigError(f"{name} = {getattr(value, '__qualname__', value)} ({place}): {expected}, not {signature}")
 
 

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, IntoRawFd};
 
 use ferricorn::Request;
 use ferricorn::app::{Address, RequestBody};
-use ferricorn::protocol::head::Target;
+use ferricorn::protocol::head::{RawLine, Target};
 use ferricorn::protocol::{FieldId, Version};
 use ferricorn::settings::HeaderMap;
 use pyo3::intern;
@@ -189,33 +189,32 @@ impl Environs {
     pub(crate) fn make<'py>(&mut self, py: Python<'py>, request: &Request<'_>) -> Result<Bound<'py, PyDict>, Unfit> {
         let environ = self.template(py, request.local(), request.peer().secure)?.copy()?;
         let keys = &self.keys;
-        let method = request.method();
-        if method != "GET" {
-            match self.methods.iter().find(|(known, _)| *known == method) {
+        let RawLine { method, target: raw_target, path, query } = request.head().raw_line();
+        if method != b"GET" {
+            match self.methods.iter().find(|(known, _)| known.as_bytes() == method) {
                 Some((_, known)) => environ.set_item(&keys.request_method, known)?,
-                None => environ.set_item(&keys.request_method, text(py, method.as_bytes())?)?,
+                None => environ.set_item(&keys.request_method, text(py, method)?)?,
             }
         }
         if request.version() == Version::Http10 {
             environ.set_item(&keys.server_protocol, &self.http_10)?;
         }
-        let target = text(py, request.target().as_bytes())?;
+        let target = text(py, raw_target)?;
         environ.set_item(&keys.raw_uri, &target)?;
-        if let Some(query) = request.query() {
-            environ.set_item(&keys.query_string, text(py, query.as_bytes())?)?;
+        if let Some(query) = query {
+            environ.set_item(&keys.query_string, text(py, query)?)?;
         }
         if request.head().protocol().is_gateway() {
             self.set_gateway(py, request, &environ)?;
         }
         let script_name = self.forwarded_script_name(request).unwrap_or(self.script_name.as_bytes());
-        let path = request.path().as_bytes();
         if !request.mount().is_empty() {
             decode(request.path_below().as_bytes(), &mut self.decoded);
             environ.set_item(&keys.path_info, text(py, &self.decoded)?)?;
             decode(request.mount().as_bytes(), &mut self.decoded);
             environ.set_item(&keys.script_name, text(py, &self.decoded)?)?;
         } else if script_name.is_empty() && memchr::memchr(b'%', path).is_none() {
-            let path = if path.len() == request.target().len() { target } else { text(py, path)? };
+            let path = if path.len() == raw_target.len() { target } else { text(py, path)? };
             environ.set_item(&keys.path_info, path)?;
         } else {
             let Some(path) = path.strip_prefix(script_name) else {
@@ -362,11 +361,9 @@ impl Environs {
     /// The place of the application that a proxy names which is believed.
     fn forwarded_script_name<'r>(&self, request: &Request<'r>) -> Option<&'r [u8]> {
         const NAME: &[u8] = b"SCRIPT_NAME";
-        if !self.surroundings.forwards(request, NAME) {
-            return None;
-        }
-        let mut fields = request.head().raw_fields().filter(|(id, ..)| *id == FieldId::Other);
-        fields.find(|(_, name, _)| name.eq_ignore_ascii_case(NAME)).map(|(.., value)| value)
+        let mut others = request.head().raw_others();
+        let (_, value) = others.find(|(name, _)| name.eq_ignore_ascii_case(NAME))?;
+        self.surroundings.forwards(request, NAME).then_some(value)
     }
 
     fn name<'py>(&mut self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {

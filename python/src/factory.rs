@@ -3,7 +3,7 @@
 use std::sync::Once;
 
 use ferricorn::Hook;
-use ferricorn::app::{Application, Factory, LoadError};
+use ferricorn::app::{Application, Command, Factory, LoadError};
 use ferricorn::settings::Settings;
 use pyo3::prelude::*;
 
@@ -194,9 +194,6 @@ impl Factory for PythonFactory {
 
     fn before_fork(&mut self) {
         let py = ffi::attached(self);
-        // The arbiter's interpreter, too, is shared by all that it forks.
-        static ARBITER: Once = Once::new();
-        ARBITER.call_once(|| freeze(py));
         self.forks.before(py);
     }
 
@@ -218,6 +215,14 @@ struct Forks {
 
 impl Forks {
     fn before(&mut self, py: Python<'_>) {
+        // The arbiter's interpreter, too, is shared by all that it forks. What each of them needs is imported before.
+        static ARBITER: Once = Once::new();
+        ARBITER.call_once(|| {
+            if let Err(error) = py.import("ferricorn._application") {
+                errors::log(py, "Exception before a fork", &error);
+            }
+            freeze(py);
+        });
         let names = py.import("ferricorn._forks").and_then(|module| module.call_method0("other_threads"));
         if let Ok(names) = names.and_then(|names| names.extract::<Option<String>>())
             && names != self.threads
@@ -260,6 +265,10 @@ impl Factory for HookedFactory {
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         self.inner.load()
+    }
+
+    fn program(&self) -> Option<Result<Command, LoadError>> {
+        self.inner.program()
     }
 
     fn freeze(&mut self) {

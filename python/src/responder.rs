@@ -97,8 +97,8 @@ impl Started {
         };
         let line = ffi::latin1(text).unwrap_or_default();
         let (code, reason) = line.split_at_checked(3).unwrap_or_default();
-        let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u16>().ok();
-        self.status = number(code)
+        self.status = decimal(code)
+            .and_then(|number| u16::try_from(number).ok())
             .filter(|number| (200..600).contains(number))
             .filter(|_| matches!(reason, [] | [b' ', ..]) && !reason.iter().any(|byte| byte.is_ascii_control()))
             .ok_or_else(|| {
@@ -126,11 +126,7 @@ impl Started {
     }
 
     fn declare(&mut self, value: &[u8]) -> PyResult<()> {
-        let text = value.trim_ascii();
-        let length = Some(text)
-            .filter(|text| !text.is_empty() && text.iter().all(u8::is_ascii_digit))
-            .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
-            .filter(|length| *length < u64::MAX);
+        let length = decimal(value.trim_ascii()).filter(|length| *length < u64::MAX);
         match (length, self.declared) {
             (Some(_), None) => {
                 self.declared = length;
@@ -143,6 +139,17 @@ impl Started {
             }
         }
     }
+}
+
+/// The number that these digits, and nothing but digits, are.
+#[inline]
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let digit = |byte: &u8| Some(u64::from(*byte).wrapping_sub(u64::from(b'0'))).filter(|digit| *digit < 10);
+    let mut number = digits.split_first().and_then(|(first, _)| digit(first))?;
+    for byte in digits.get(1..)? {
+        number = number.checked_mul(10)?.checked_add(digit(byte)?)?;
+    }
+    Some(number)
 }
 
 #[derive(Default)]

@@ -5,10 +5,12 @@
 
 use std::fmt::{self, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::slice;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use ferricorn::Request;
+use ferricorn::protocol::head::RawLine;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use signal_hook::consts::{SIGABRT, SIGUSR2};
@@ -27,7 +29,7 @@ static LOG: AtomicI32 = AtomicI32::new(2);
 /// Seconds that local time is ahead of UTC.
 static OFFSET: AtomicI32 = AtomicI32::new(0);
 
-/// How many times [`begin`] was called, which one thread does.
+/// How many times [`begin`] was called.
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 /// How many requests there were.
@@ -39,18 +41,29 @@ pub(crate) fn requests() -> u64 {
 #[inline]
 pub(crate) fn begin(request: &Request<'_>) {
     LENGTH.store(0, Ordering::Relaxed);
-    // No other thread writes it: a load and a store are enough.
+    // Under the interpreter's lock a load and a store are enough.
     REQUESTS.store(REQUESTS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    let (method, target) = (request.method().as_bytes(), request.target().as_bytes());
+    let RawLine { method, target, .. } = request.head().raw_line();
     let mut words = REQUEST.iter();
-    for (chunk, word) in method.chunks(8).chain([b" ".as_slice()]).chain(target.chunks(8)).zip(&mut words) {
-        let mut bytes = [0; 8];
-        if let Some(place) = bytes.get_mut(..chunk.len()) {
-            place.copy_from_slice(chunk);
-        }
-        word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
-    }
+    put_words(method, &mut words);
+    put_words(b" ", &mut words);
+    put_words(target, &mut words);
     LENGTH.store(REQUEST.len() - words.len(), Ordering::Release);
+}
+
+/// Stores a text in words, with zeros behind it.
+#[inline]
+fn put_words(text: &[u8], words: &mut slice::Iter<'_, AtomicU64>) {
+    let (chunks, rest) = text.as_chunks::<8>();
+    for (chunk, word) in chunks.iter().zip(&mut *words) {
+        word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+    }
+    if !rest.is_empty()
+        && let Some(word) = words.next()
+    {
+        let last = rest.iter().rev().fold(0, |last, byte| last << 8 | u64::from(*byte));
+        word.store(last, Ordering::Relaxed);
+    }
 }
 
 /// It has been handled.

@@ -27,7 +27,7 @@ def application(environ, start_response):
     return APPLICATIONS.get(name, APPLICATIONS["hello"])(environ, start_response)
 
 
-def validated(environ, start_response):
+def checked(environ, start_response):
     """Passes the rest of the path's application through PEP 3333's validator."""
     wsgiref.util.shift_path_info(environ)
     name = environ["PATH_INFO"].removeprefix("/")
@@ -61,7 +61,7 @@ class Closing:
             raise RuntimeError("close failed")
 
 
-path(validated)
+path(checked)
 
 
 @path
@@ -691,7 +691,7 @@ def pid(environ, start_response):
 
 
 @wsgiref.validate.validator
-def validated(environ, start_response):
+def body_reader(environ, start_response):
     """Reads the body, tells its length, and answers as the first part of the path says."""
     what = environ["PATH_INFO"].split("/")[1]
     stream, length = environ["wsgi.input"], 0

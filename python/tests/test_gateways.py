@@ -1,6 +1,9 @@
 """Whichever protocol a request comes by, an application sees the same and is answered for to the letter of PEP 3333."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from gateways import PROTOCOLS, ask
@@ -11,7 +14,7 @@ BODIES = {"none": b"", "sized": b"sized", "chunked": b"in chunks", "empty": b"",
 @pytest.fixture(params=PROTOCOLS)
 def validated(request, serve):
     protocol = request.param
-    server = serve("applications:validated", "--protocol", protocol, ready=False)
+    server = serve("applications:body_reader", "--protocol", protocol, ready=False)
     server.wait_for_log("Booting worker")
     server.wait_until_connected()
     return protocol, server
@@ -88,3 +91,12 @@ def test_a_script_name_and_variables_of_the_web_server_are_in_the_environ(serve,
     }
     assert {name: environ.get(name) for name in expected} == expected
     assert not any(name.startswith("UWSGI") for name in environ)
+
+
+def test_uwsgi_curl_is_served(serve):
+    server = serve("applications", "--protocol", "uwsgi", ready=False)
+    server.wait_until_connected()
+    host, port = server.address
+    program = Path(sys.executable).parent / "uwsgi_curl"
+    done = subprocess.run([program, f"{host}:{port}", "example.org/hello"], capture_output=True, text=True, timeout=20)
+    assert done.stdout.startswith("HTTP/1.1 200 OK") and done.stdout.rstrip().endswith("Hello, World!"), done

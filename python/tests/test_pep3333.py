@@ -464,13 +464,13 @@ def test_head_has_the_head_and_no_body(pep3333, name, length):
 def test_the_validator_has_no_objections(pep3333, name, status, body, method):
     with pep3333.client() as client:
         for _ in range(3):
-            response = client.request(method, f"/validated/{name}")
+            response = client.request(method, f"/checked/{name}")
             assert (response.status, response.body) == (status, body if method == "GET" else b"")
             # Also where it is only said when the first piece is asked for.
             assert response.value("X-Lazy") == (b"yes" if "lazy" in name else b"no")
     # Whatever the validator says while objects are let go.
     pep3333.request(target="/errors")
-    assert "garbage collected" not in pep3333.log and f"validated/{name}" not in pep3333.log
+    assert "garbage collected" not in pep3333.log and f"checked/{name}" not in pep3333.log
 
 
 def test_headers_are_what_they_were_at_the_call(pep3333):

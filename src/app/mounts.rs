@@ -78,10 +78,6 @@ impl Factory for MountsFactory {
         self.mount(|factory| factory.load())
     }
 
-    fn freeze(&mut self) {
-        self.hosts().for_each(|factory| factory.freeze());
-    }
-
     fn adopt(&mut self, mut application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
         let mut loaded = application.take_apart().into_iter();
         self.mount(|factory| match loaded.next() {

@@ -170,6 +170,9 @@ impl<'a> Request<'a> {
     /// The beginning of the path, still percent-encoded, that has led to the application: what a web server in front has
     /// said (`SCRIPT_NAME`), and the place of the application in this one. Empty if it answers for all.
     pub fn mount(&self) -> &'a str {
+        if self.mount == 0 {
+            return "";
+        }
         self.path().get(..self.mount).unwrap_or_default()
     }
 

@@ -117,6 +117,19 @@ pub struct Field<'a> {
     pub id: FieldId,
 }
 
+/// Method and target of a request, as they were received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawLine<'a> {
+    /// As [`Head::method`].
+    pub method: &'a [u8],
+    /// As [`Head::target`].
+    pub target: &'a [u8],
+    /// As [`Head::path`].
+    pub path: &'a [u8],
+    /// As [`Head::query`].
+    pub query: Option<&'a [u8]>,
+}
+
 impl Head {
     pub(crate) fn bytes_of(&self, span: Span) -> &[u8] {
         self.bytes.get(span.start as usize..span.end as usize).unwrap_or_default()
@@ -169,6 +182,23 @@ impl Head {
     /// The same as bytes, which costs less: which field it is, its name and its value.
     pub fn raw_fields(&self) -> impl Iterator<Item = (FieldId, &[u8], &[u8])> {
         self.fields.iter().map(|field| (field.id, self.bytes_of(field.name), self.bytes_of(field.value)))
+    }
+
+    /// Name and value of the fields that are not known by name.
+    pub fn raw_others(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let others = self.fields.iter().filter(|field| field.id == FieldId::Other);
+        others.map(|field| (self.bytes_of(field.name), self.bytes_of(field.value)))
+    }
+
+    /// Method and target as bytes, which costs less.
+    #[inline]
+    pub fn raw_line(&self) -> RawLine<'_> {
+        RawLine {
+            method: self.bytes_of(self.method),
+            target: self.bytes_of(self.target),
+            path: self.bytes_of(self.path),
+            query: self.query.map(|query| self.bytes_of(query)),
+        }
     }
 
     /// The value of the first field of that kind.

@@ -8,7 +8,7 @@
 //! other descriptor of the server's. Nothing of a request reaches its command line.
 //!
 //! Architecture invariant: the engine's thread only looks a program up; starting it, waiting for it and ending it is the
-//! [pump](super::pump)'s.
+//! pump's (`app::pump`).
 
 pub mod head;
 pub(super) mod lines;

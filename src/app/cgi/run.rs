@@ -1,11 +1,10 @@
 //! Running programs: from a request that has arrived to a program that has ended, on the pump's thread.
 //!
 //! ```text
-//!   Order::Start -> (queue) -> spawn -> Head ----EAGAIN----> Body: its Source reads
-//!                                        |                          |
-//!                                        +--- end --> Whole         | end, or the client has gone
-//!                                                       | exit      v
-//!                                                       +--------> Over, and reaped when it has exited
+//!   Order::Start -> (queue) -> spawn -> Head -> First --2 ms--> Body: its Source reads
+//!                                                 |                  | end, or the client has gone
+//!                                                 +-- end --> Whole  v
+//!                                                               +--> Over, and reaped when it has exited
 //! ```
 //!
 //! Standard input needs nobody: it is a file that holds the body. A program that has exited is not reaped before the
@@ -40,6 +39,10 @@ const MERCY: Duration = Duration::from_secs(2);
 
 /// How long is waited for the exit of a program that has closed its output, to see how it ends.
 const EXIT: Duration = Duration::from_millis(200);
+
+/// How long an answer whose head is there waits for the rest: most programs end at once, and then it leaves in one write,
+/// with its length.
+const TOGETHER: Duration = Duration::from_millis(2);
 
 /// Bytes that are read at once.
 const STEP: usize = 64 * 1024;
@@ -135,6 +138,8 @@ struct Run {
     lines: Lines,
     /// When it has been silent for too long, or is to be killed.
     due: Option<Instant>,
+    /// When its answer begins, complete or not.
+    begin: Option<Instant>,
     terminated: bool,
     /// Its output has been read to its end by whoever sends it.
     ended: bool,
@@ -267,6 +272,7 @@ impl Runs {
             stderr: Some(stderr),
             lines,
             due: None,
+            begin: None,
             terminated: false,
             ended: false,
             exit: None,
@@ -320,15 +326,14 @@ impl Runs {
                     }
                 }
                 Err(Errno::EAGAIN) => {
-                    // Whoever has a head begins to answer; a client that waits for more should see what there is.
-                    let begin = matches!(run.phase, Phase::First { .. });
+                    if matches!(run.phase, Phase::First { .. }) {
+                        let begin = *run.begin.get_or_insert_with(|| Instant::now() + TOGETHER);
+                        self.earliest = Some(self.earliest.map_or(begin, |earliest| earliest.min(begin)));
+                    }
                     if let Err(error) = self.orders.watch().again(stdout, id.stdout(), Wants::Read) {
                         log::error!("{}: its output cannot be waited for: {error}", run.name);
                         self.give_up(key, 502);
                         return self.terminate(key);
-                    }
-                    if begin {
-                        self.begin_body(key);
                     }
                     return;
                 }
@@ -367,6 +372,9 @@ impl Runs {
     fn begin_body(&mut self, key: usize) {
         let run_id = self.id(key);
         let Some(run) = self.runs.get_mut(key) else { return };
+        if !matches!(run.phase, Phase::First { .. }) {
+            return;
+        }
         let Phase::First { later, stdout, response, body } = std::mem::replace(&mut run.phase, Phase::Over) else {
             return;
         };
@@ -516,6 +524,11 @@ impl Runs {
     /// Does what is due for one run.
     fn look_at(&mut self, key: usize, now: Instant) {
         let Some(run) = self.runs.get_mut(key) else { return };
+        if run.begin.take_if(|begin| *begin <= now).is_some() {
+            // A client that waits for more should see what there is.
+            self.begin_body(key);
+        }
+        let Some(run) = self.runs.get_mut(key) else { return };
         if run.due.is_none_or(|due| due > now) {
             return;
         }
@@ -608,7 +621,7 @@ impl Duty for Runs {
                 self.look_at(key, now);
             }
             self.expire_queue(now);
-            let of_runs = self.runs.iter().filter_map(|(_, run)| run.due).min();
+            let of_runs = self.runs.iter().flat_map(|(_, run)| [run.due, run.begin]).flatten().min();
             let of_queue = self.queue.front().map(|job| job.since + self.limits.timeout);
             self.earliest = [of_runs, of_queue].into_iter().flatten().min();
         }

@@ -149,6 +149,11 @@ impl FastCgi {
         let complete = self.answer.finish();
         if complete {
             self.end(0, out);
+            if self.keep && self.closing {
+                // FastCGI cannot say that a connection is about to be closed, and nginx would send the next request in the
+                // moment before it sees that. It keeps no connection on which something comes behind the end.
+                record::record(Kind::GetValuesResult, record::MANAGEMENT, &[], out);
+            }
         }
         if complete && self.keep && !self.closing && self.refused.is_none() && self.intake.renew() {
             return Reuse::KeepAlive;

@@ -192,3 +192,22 @@ fn variables_may_be_spread_over_records_and_padded() {
         assert_eq!(transcript.left, 0);
     }
 }
+
+#[test]
+fn the_last_answer_on_a_kept_connection_is_followed_by_a_record_that_means_nothing() {
+    use super::FastCgi;
+    use crate::protocol::{Event, Head, Length};
+    let input = [head(1, true, &[]), one(Kind::Stdin, 1, b"")].concat();
+    for closing in [false, true] {
+        let (mut machine, mut head, mut out) = (FastCgi::default(), Head::default(), Vec::new());
+        let progress = machine.next_event(&input, &Limits::default(), &mut head).unwrap();
+        assert_eq!((progress.event, machine.end_without_body()), (Event::Request, true));
+        if closing {
+            machine.close_after_response();
+        }
+        machine.respond(200, None, std::iter::empty(), Length::Known(0), &mut out).unwrap();
+        assert_eq!(machine.finish(&mut out), if closing { Reuse::Close } else { Reuse::KeepAlive });
+        let last = records(&out).pop().unwrap();
+        assert_eq!(last.0, if closing { Kind::GetValuesResult } else { Kind::EndRequest });
+    }
+}
