@@ -105,7 +105,7 @@ impl Setting {
 
     /// Whether a number may be given for it as such, other than permission bits.
     pub(crate) fn takes_numbers(&self) -> bool {
-        ["INT", "INT|auto", "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar)
+        ["INT", Workers::METAVAR, "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar)
     }
 
     const fn alias(mut self, name: &'static str) -> Self {
