@@ -78,7 +78,7 @@ fn a_worker_that_occupies_too_much_memory_is_killed_and_replaced() {
     assert!(within.iter().all(|action| !matches!(action, Action::Send { .. })), "{within:?}");
     let mut actions = rig.event(Event::Weighed { pid, resident: 1001 });
     actions.extend(rig.event(Event::Weighed { pid, resident: 1002 }));
-    actions.extend(rig.pass(2 * SECOND));
+    actions.extend(rig.pass(ABORT));
     let sent: Vec<_> = actions.iter().filter(|action| matches!(action, Action::Send { .. })).collect();
     assert_eq!(sent, [&Action::Send { pid, signal: Sent::Abort }, &Action::Send { pid, signal: Sent::Kill }]);
     assert_eq!(forks(&actions), 1);

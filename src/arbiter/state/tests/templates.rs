@@ -139,7 +139,7 @@ fn a_template_that_does_not_fork_is_aborted_killed_and_replaced() {
     let mut rig = Rig::preloaded(1);
     let worker = rig.of(1)[0];
     rig.exit(worker, Status::Signal(9));
-    let actions = rig.pass(12 * SECOND);
+    let actions = rig.pass(10 * SECOND + 2 * ABORT);
     assert!(killed(&actions, 1, Sent::Abort) && killed(&actions, 1, Sent::Kill));
     assert_eq!(template_forks(&actions), [1]);
     let template = rig.templates[1].0;
