@@ -248,7 +248,7 @@ pub(crate) fn shared_slots<T: SharedZeroable>(count: usize) -> io::Result<&'stat
 /// Exactly that must be true of the type, and its alignment at most a page.
 pub(crate) unsafe trait SharedZeroable: Sync {}
 
-// SAFETY: all its fields are `AtomicU64`, its alignment is 64.
+// SAFETY: all its fields are `AtomicU64` or structs and arrays of them, its alignment is 64.
 unsafe impl SharedZeroable for crate::scoreboard::Slot {}
 
 /// Leaks a descriptor's number: it stays open for the rest of the process (and past an exec, if it is not closed then).

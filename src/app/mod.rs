@@ -20,8 +20,9 @@ pub use reply::{Later, Parts, Reply};
 pub use request::{Address, Peer, Request, RequestBody};
 pub use response::Response;
 
-/// Something that answers requests. One lives in each application thread of a worker.
-pub trait Application {
+/// Something that answers requests. One lives in each application thread of a worker: it is made on the main thread, and
+/// called by its own from then on.
+pub trait Application: Send {
     /// Answers `request` through `reply`, now or later. Dropping the reply unanswered is a 500.
     ///
     /// # Panics
@@ -49,11 +50,22 @@ pub trait Factory {
         Ok(())
     }
 
-    /// Makes the application of one application thread.
+    /// Makes the application of one application thread. It is called once for each of them, on the main thread.
     ///
     /// # Errors
     /// Why it cannot be loaded; the worker logs it and exits with the error's exit code.
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError>;
+
+    /// What every application thread besides the main one spends its life in; it calls what it is given once. An interpreter
+    /// gets to know the thread here.
+    fn thread_life(&self) -> ThreadLife {
+        |live| live()
+    }
+
+    /// As [`Application::idle`], for the main thread of a worker whose application threads are others.
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        wait();
+    }
 
     /// The worker is about to accept its first connection.
     fn ready(&mut self) {}
@@ -82,6 +94,9 @@ pub trait Factory {
     /// The new worker's process has just begun.
     fn after_fork_child(&mut self) {}
 }
+
+/// See [`Factory::thread_life`].
+pub type ThreadLife = fn(live: &mut dyn FnMut());
 
 /// Why an application could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +136,7 @@ pub struct Handler<F>(pub F);
 
 impl<F, R> Application for Handler<F>
 where
-    F: Fn(&Request<'_>) -> R,
+    F: Fn(&Request<'_>) -> R + Send,
     R: Into<Response>,
 {
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
@@ -131,7 +146,7 @@ where
 
 impl<F, R> Factory for Handler<F>
 where
-    F: Fn(&Request<'_>) -> R + Clone + 'static,
+    F: Fn(&Request<'_>) -> R + Clone + Send + 'static,
     R: Into<Response> + 'static,
 {
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {

@@ -57,6 +57,8 @@ pub struct Settings {
 
     /// Worker processes.
     pub workers: usize,
+    /// Application threads of each worker.
+    pub threads: usize,
     /// Connections that a worker holds at most.
     pub worker_connections: usize,
     /// How long one call of the application may take; `None` is for ever.
@@ -173,6 +175,7 @@ impl Default for Settings {
             backlog: 2048,
             socket_mode: 0o660,
             workers: 1,
+            threads: 1,
             worker_connections: 1000,
             timeout: Some(Duration::from_secs(30)),
             boot_timeout: Some(Duration::from_secs(300)),

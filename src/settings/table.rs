@@ -6,6 +6,7 @@ use super::kinds::{
     ProxyMode, Seconds, SomeSeconds, Switch, Text, Variables, Workers,
 };
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
+use crate::scoreboard::MAX_THREADS;
 
 /// Chapters of the help and of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +208,14 @@ pub(crate) static TABLE: &[Setting] = &[
         "The number of worker processes. `auto` is one for each processor that the server may use."
     )
     .variable("WEB_CONCURRENCY"),
+    setting!(
+        threads: Count<1, { MAX_THREADS as u64 }>,
+        Workers,
+        ["--threads"],
+        Differs("Each worker is as `gthread` makes it, with any number. Threads are used only while calls take long."),
+        "How many threads of each worker call the application. More than one is for applications that wait: for a \
+         database, another service, a disk."
+    ),
     setting!(
         worker_connections: Count<1, { M }>,
         Workers,

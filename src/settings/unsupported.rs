@@ -60,14 +60,7 @@ const ALL: &[Unsupported] = &[
         &["-k", "--worker-class"],
         Value,
         &["sync", "gthread"],
-        "a worker has one engine, which serves keep-alive connections as `gthread` does and calls the application as `sync` does; for asgi, gevent and tornado: pip install ferricorn",
-    ),
-    refused(
-        "threads",
-        &["--threads"],
-        Value,
-        &["1"],
-        "a worker calls the application in one thread; raise `workers` instead",
+        "a worker has one engine, which serves keep-alive connections as `gthread` does and calls the application in as many threads as `threads` says; for asgi, gevent and tornado: pip install ferricorn",
     ),
     refused(
         "max_requests",

@@ -10,6 +10,7 @@
 //! ```
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
@@ -23,10 +24,10 @@ use super::world::World;
 use crate::app::reply::Ticket;
 use crate::app::{Address, Peer, Request, RequestBody, Response};
 use crate::clock::Moment;
-use crate::logging::access::{AccessLog, Entry};
+use crate::logging::access::{Entry, SharedAccessLog};
 use crate::protocol::http1::{Error, Http1};
 use crate::protocol::proxy_protocol;
-use crate::protocol::{Event, Head, Reuse, forwarded};
+use crate::protocol::{Event, Head, Progress, Reuse, forwarded};
 
 /// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -47,6 +48,8 @@ pub(crate) enum Next {
     Wait,
     /// Drive it again after the others.
     Again,
+    /// Its request is complete, but this thread may not call the application.
+    Hold,
     /// Drop it.
     Close,
 }
@@ -62,6 +65,8 @@ enum Stage {
     Head,
     /// The head is complete, the body is not.
     Body,
+    /// The body is complete, and the application was not called.
+    Complete,
     /// The application will answer later.
     Waiting,
     /// The peer does not take what is sent as fast as it comes.
@@ -76,7 +81,8 @@ pub(crate) struct Connection {
     socket: OwnedFd,
     machine: Http1,
     peer: Peer,
-    listener: u16,
+    /// Where it came in.
+    local: Arc<Address>,
     stage: Stage,
     /// The socket may have something to read.
     readable: bool,
@@ -118,11 +124,11 @@ struct Logged {
 }
 
 impl Connection {
-    /// A connection that has just been accepted, by the listener of that index.
+    /// A connection that has just been accepted, at that address of ours.
     pub(crate) fn new(
         socket: OwnedFd,
         peer: Option<std::net::SocketAddr>,
-        listener: u16,
+        local: Arc<Address>,
         key: usize,
         world: &World,
     ) -> Self {
@@ -136,7 +142,7 @@ impl Connection {
             socket,
             machine: Http1::new(),
             peer: Peer { address, trusted, secure: false },
-            listener,
+            local,
             stage,
             readable: true,
             read_closed: false,
@@ -173,6 +179,11 @@ impl Connection {
         matches!(self.stage, Stage::Idle | Stage::Proxy) && self.input.is_none()
     }
 
+    /// Whether it may move to another worker as it is.
+    pub(crate) fn is_portable(&self) -> bool {
+        self.is_idle() && self.is_between_requests()
+    }
+
     /// Whether our side is closed and only the peer's is not.
     pub(crate) fn is_lingering(&self) -> bool {
         self.stage == Stage::Lingering
@@ -184,9 +195,9 @@ impl Connection {
     }
 
     /// The worker has begun to drain: an idle connection gets the grace period.
-    pub(crate) fn begin_drain(&mut self, world: &World) {
+    pub(crate) fn begin_drain(&mut self, deadline: Moment) {
         if self.is_idle() {
-            self.deadline = Some(world.now + world.policy.grace);
+            self.deadline = Some(deadline);
         }
     }
 
@@ -210,9 +221,18 @@ impl Connection {
         if self.output.is_some() || self.stage == Stage::Waiting || self.closing.is_some() {
             return Served::Nothing;
         }
+        if self.stage == Stage::Complete {
+            if !world.calls {
+                return Served::Held;
+            }
+            self.stage = Stage::Body;
+            if !self.answer(world) {
+                return Served::Some;
+            }
+        }
         let mut answered = 0;
         loop {
-            while let Some(input) = self.input.as_deref_mut() {
+            while self.input.is_some() {
                 if self.stage == Stage::Proxy {
                     match self.proxy_header(world) {
                         Ok(true) => continue,
@@ -220,6 +240,10 @@ impl Connection {
                         Err(()) => return Served::Drop,
                     }
                 }
+                if !world.calls && self.holds_request(world) {
+                    return Served::Held;
+                }
+                let Some(input) = self.input.as_deref_mut() else { break };
                 let head = &mut world.head;
                 let progress = match self.machine.next_event(input.unread(), &world.policy.limits, head) {
                     Ok(progress) => progress,
@@ -255,6 +279,11 @@ impl Connection {
                     }
                     Event::End => {
                         input.consume(progress.consumed);
+                        if !world.calls {
+                            self.stage = Stage::Complete;
+                            self.deadline = None;
+                            return Served::Held;
+                        }
                         answered += 1;
                         if !self.answer(world) {
                             return Served::Some;
@@ -276,6 +305,32 @@ impl Connection {
                 Err(_) => return Served::Drop,
             }
         }
+    }
+
+    /// Whether all of a request has been received, of which nothing was used up.
+    fn holds_request(&mut self, world: &mut World) -> bool {
+        let Some(input) = self.input.as_deref().filter(|_| self.is_between_requests()) else { return false };
+        let mut machine = self.machine.clone();
+        let mut rest = input.unread();
+        let complete = loop {
+            match machine.next_event(rest, &world.policy.limits, &mut world.head) {
+                Ok(Progress { event: Event::End, .. }) => break true,
+                Ok(Progress { event: Event::NeedMore, .. }) | Err(_) => break false,
+                Ok(progress) => rest = rest.get(progress.consumed..).unwrap_or_default(),
+            }
+        };
+        if complete {
+            self.deadline = None;
+        }
+        complete
+    }
+
+    /// Whether nothing of a request was used up, and nothing of a response is to be sent.
+    fn is_between_requests(&self) -> bool {
+        matches!(self.stage, Stage::Proxy | Stage::Idle | Stage::Head)
+            && self.intake.is_none()
+            && self.output.is_none()
+            && self.closing.is_none()
     }
 
     fn receive(&mut self, world: &mut World) -> std::io::Result<Filled> {
@@ -356,21 +411,23 @@ impl Connection {
             return false;
         }
         let began = if world.access.is_some() { crate::sys::now() } else { Moment::default() };
-        let Some(local) = world.locals.get(usize::from(self.listener)) else { return false };
+        world.begin_call();
+        let local = &*self.local;
+        let lead = &*world.lead;
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
             ticket: self.ticket,
-            logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
+            draining: lead.draining(),
             socket: self.socket.as_fd(),
             outcome: Outcome::Unanswered,
         };
-        world.slot.begin_call(crate::sys::now_coarse());
         turn.call(world.application.as_mut(), &Request::new(&world.head, &body, &self.peer, local));
-        world.slot.end_call();
         let outcome = turn.outcome;
+        world.end_call();
         self.take_outcome(world, outcome, began)
     }
 
@@ -451,13 +508,15 @@ impl Connection {
         }
         let log = *log;
         world.head = log.head;
+        let lead = &*world.lead;
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
             ticket,
-            logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
+            draining: lead.draining(),
             socket: self.socket.as_fd(),
             outcome: Outcome::Unanswered,
         };
@@ -498,6 +557,10 @@ impl Connection {
             }
         }
         while let Some(output) = &mut self.output {
+            if !world.calls && output.is_pulled() {
+                // To pull is to call.
+                return Sent::Stop(Next::Hold);
+            }
             let (flushed, count) =
                 output.flush(self.socket.as_fd(), &mut self.machine, &mut world.scratch, world.policy.sendfile);
             self.moved += count;
@@ -563,6 +626,7 @@ impl Connection {
         match served {
             Served::Some | Served::Nothing => return Sent::GoOn,
             Served::Eof => return Sent::Stop(Next::Close),
+            Served::Held => return Sent::Stop(Next::Hold),
             Served::Starved | Served::Drop => {}
         }
         if self.input.as_ref().is_some_and(|input| input.is_empty())
@@ -631,7 +695,7 @@ impl Connection {
     pub(crate) fn expire(&mut self, world: &mut World) -> Next {
         match self.stage {
             Stage::Lingering => Next::Close,
-            Stage::Waiting => {
+            Stage::Waiting | Stage::Complete => {
                 self.deadline = None;
                 Next::Wait
             }
@@ -686,6 +750,8 @@ enum Served {
     Nothing,
     /// Something was answered, and there may be more.
     Some,
+    /// A request waits for a thread that may call the application.
+    Held,
     /// More has to be received.
     Starved,
     /// The peer sends nothing more.

@@ -8,35 +8,21 @@
 //! Sockets are watched edge-triggered for everything, once: the readiness that a connection has noted is the only record
 //! of an event.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use slab::Slab;
+use mio::{Interest, Poll, Token};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::connection::{Connection, Next};
+use super::core::{Accepting, CONNECTIONS, Core, Done, Due, LETTERS, LISTENERS, WATCHED};
+use super::lead::Lead;
 use super::mailbox::Letterbox;
-use super::timers::Wheel;
 use super::world::World;
-use crate::clock::Moment;
 use crate::listener::Listener;
-
-/// The letterbox.
-const LETTERS: Token = Token(0);
-/// What the worker itself watches: its channel and its signals.
-const WATCHED: usize = 1;
-/// The listeners, by index.
-const LISTENERS: usize = 16;
-/// The connections, by key.
-const CONNECTIONS: usize = 4096;
-
-/// Events that one wait takes.
-const BATCH: usize = 256;
 
 /// Connections that one wake of a listener takes: no more than are served before the next wait, so that idle siblings get
 /// the others. To ask for one that is not there costs more than to be woken again.
@@ -58,65 +44,15 @@ const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 /// When lines that the access log's pipe or disk did not take are offered to it again.
 const LOG_RETRY: Duration = Duration::from_millis(100);
 
-/// One event that has not been handled.
-#[derive(Clone, Copy, Debug)]
-struct Ready {
-    token: Token,
-    readable: bool,
-    read_closed: bool,
-}
-
-/// A place for a connection.
-#[derive(Debug, Default)]
-struct Place {
-    /// `None` while it is checked out.
-    connection: Option<Box<Connection>>,
-    /// It is counted in [`Core::lingering`].
-    lingering: bool,
-}
-
-#[derive(Debug)]
-struct Core {
-    poll: Poll,
-    events: Events,
-    ready: VecDeque<Ready>,
-    again: VecDeque<usize>,
-    connections: Slab<Place>,
-    /// How many of them only wait for their peers to close, and so count for no limit.
-    lingering: usize,
-    timers: Wheel,
-    expired: Vec<usize>,
-    /// As of the last wait.
-    now: Moment,
-    accepting: Accepting,
-    /// Connections accepted since the listeners were entered.
-    accepted: u32,
-    /// The listeners were left, perhaps after an exclusive wake-up that no sibling has had.
-    swallowed: bool,
-    /// When idle connections were last let go to make room.
-    shed: Moment,
-    /// When it was last said that there is no room.
-    warned: Option<Moment>,
-}
-
-/// Whether the listeners are watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    Yes,
-    /// Full: until a connection ends.
-    Full,
-    /// No descriptors: until then.
-    Starved(Moment),
-    /// Never again.
-    Ended,
-}
-
-/// The engine of a worker.
+/// The engine of a worker, which its threads share.
 #[derive(Debug)]
 pub(crate) struct Engine {
     core: Mutex<Core>,
+    poll: Poll,
     /// The poll's own epoll instance, for what mio cannot ask for.
-    epoll: Epoll,
+    pub(super) epoll: Epoll,
+    pub(super) lead: Arc<Lead>,
+    letterbox: Arc<Letterbox>,
     entrances: Vec<Entrance>,
     limit: usize,
 }
@@ -140,47 +76,32 @@ pub(crate) struct Turned {
 
 impl Engine {
     /// An engine that will accept from `listeners`, at most `limit` connections at a time; and its letterbox.
-    pub(crate) fn new(listeners: &[Listener], limit: usize) -> io::Result<(Self, Arc<Letterbox>)> {
+    pub(crate) fn new(listeners: &[Listener], limit: usize, lead: Arc<Lead>) -> io::Result<(Self, Arc<Letterbox>)> {
         let poll = Poll::new()?;
-        let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), LETTERS)?));
+        let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), Token(LETTERS as usize))?));
         let epoll = Epoll(crate::sys::duplicate(poll.as_raw_fd())?);
         let entrance = |listener: &Listener| -> io::Result<Entrance> {
             Ok(Entrance { fd: listener.as_fd().try_clone_to_owned()?, shared: listener.is_inherited() })
         };
         let entrances = listeners.iter().map(entrance).collect::<io::Result<Vec<_>>>()?;
-        let core = Core {
-            poll,
-            events: Events::with_capacity(BATCH),
-            ready: VecDeque::with_capacity(BATCH),
-            again: VecDeque::new(),
-            connections: Slab::new(),
-            lingering: 0,
-            timers: Wheel::new(crate::sys::now_coarse()),
-            expired: Vec::new(),
-            now: crate::sys::now_coarse(),
-            accepting: Accepting::Ended,
-            accepted: 0,
-            swallowed: false,
-            shed: Moment::default(),
-            warned: None,
-        };
-        Ok((Self { core: Mutex::new(core), epoll, entrances, limit }, letterbox))
+        let core = Mutex::new(Core::new(crate::sys::now_coarse()));
+        let engine = Self { core, poll, epoll, lead, letterbox: Arc::clone(&letterbox), entrances, limit };
+        Ok((engine, letterbox))
     }
 
-    fn core(&self) -> MutexGuard<'_, Core> {
+    pub(super) fn core(&self) -> MutexGuard<'_, Core> {
         // Whoever panicked held no half-done change: nothing in a locked section calls foreign code.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Readable when a turn has something to do; for embedding in a foreign loop.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for embedding in a foreign loop"))]
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
     }
 
     /// Watches a descriptor of the worker's; turns report it as bit `number` (0 to 7).
     pub(crate) fn watch(&self, fd: RawFd, number: usize) -> io::Result<()> {
-        self.core().poll.registry().register(&mut SourceFd(&fd), Token(WATCHED + number), Interest::READABLE)
+        self.poll.registry().register(&mut SourceFd(&fd), Token(WATCHED as usize + number), Interest::READABLE)
     }
 
     /// Begins to accept.
@@ -190,10 +111,10 @@ impl Engine {
         self.enter_listeners()
     }
 
-    fn enter_listeners(&self) -> io::Result<()> {
+    pub(super) fn enter_listeners(&self) -> io::Result<()> {
         for (index, entrance) in self.entrances.iter().enumerate() {
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-            match self.epoll.add(&entrance.fd, EpollEvent::new(flags, (LISTENERS + index) as u64)) {
+            match self.epoll.add(&entrance.fd, EpollEvent::new(flags, LISTENERS + index as u64)) {
                 Ok(()) | Err(nix::Error::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -201,7 +122,7 @@ impl Engine {
         Ok(())
     }
 
-    fn leave_listeners(&self) {
+    pub(super) fn leave_listeners(&self) {
         for entrance in &self.entrances {
             // Fails where it was not entered, which is as good.
             let _ = self.epoll.delete(&entrance.fd);
@@ -210,18 +131,21 @@ impl Engine {
 
     /// Connections that live.
     pub(crate) fn connections(&self) -> usize {
-        self.core().connections.len()
+        self.core().count()
     }
 
     /// Stops accepting and lets idle connections go. With `queue`, everything in the accept queues is taken first: nobody
     /// else will.
     pub(crate) fn drain(&self, world: &mut World, queue: bool) {
+        self.lead.drain();
         world.draining = true;
-        self.leave_listeners();
+        world.now = crate::sys::now();
         {
             let mut core = self.core();
             core.accepting = Accepting::Ended;
+            self.leave_listeners();
             core.swallowed = true;
+            core.drain(world.now + world.policy.grace);
         }
         if queue {
             // What others hold, too, is theirs to empty, or waits for the next start.
@@ -229,90 +153,173 @@ impl Engine {
                 while let Ok(true) = self.accept(world, index) {}
             }
         }
-        world.now = crate::sys::now();
-        let keys: Vec<usize> = self.core().connections.iter().map(|(key, _)| key).collect();
+        let keys = self.core().keys();
         for key in keys {
             let Some(mut connection) = self.check_out(key) else { continue };
-            connection.begin_drain(world);
-            self.check_in(key, connection, Next::Wait);
+            connection.begin_drain(world.now + world.policy.grace);
+            self.check_in(world, key, connection, Next::Wait);
         }
+    }
+
+    /// Has whoever leads drain.
+    pub(crate) fn ask_drain(&self, queue: bool) {
+        let mut core = self.core();
+        core.asked = Some(queue || core.asked == Some(true));
+        drop(core);
+        self.letterbox.ring();
+    }
+
+    /// Whether it was asked to and has not begun.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.core().asked.is_some()
     }
 
     /// Waits until something happens, at most as long as said, and handles it.
     ///
+    /// Where several threads do this, a turn may also begin with a sleep until the others leave this one something to do.
+    ///
     /// # Errors
     /// The poll itself fails; that is a bug or the end of the machine's memory.
     pub(crate) fn turn(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<Turned> {
-        self.wait(world, timeout)?;
+        if self.lead.begin_wait(world.thread) {
+            self.wait(world, timeout)?;
+        } else {
+            if self.core().has_work() {
+                self.letterbox.ring();
+            }
+            let World { application, lead, thread, .. } = world;
+            application.idle(&mut || lead.sleep(*thread));
+            world.tick();
+        }
         let mut turned = Turned::default();
+        self.work(world, &mut turned);
+        self.finish(world, &mut turned);
+        Ok(turned)
+    }
+
+    /// Does all that is ready.
+    pub(super) fn work(&self, world: &mut World, turned: &mut Turned) {
         let mut done = None;
         loop {
-            let next = {
+            let (due, late) = {
                 let mut core = self.core();
-                if let Some((key, connection, next)) = done.take() {
-                    core.check_in(key, connection, next);
-                }
-                core.next_ready()
+                let late = done.take().is_some_and(|done| core.take_back(done));
+                (core.next(world.calls), late)
             };
-            match next {
-                None => break,
+            if late {
+                self.hurry(world);
+            }
+            world.draining = self.lead.is_draining();
+            let (key, connection, next) = match due {
+                None => return,
                 Some(Due::Connection(key, mut connection)) => {
                     let next = connection.drive(world);
-                    done = Some((key, connection, next));
+                    (key, connection, next)
                 }
                 Some(Due::Expired(key, mut connection)) => {
                     let next = match connection.deadline() {
                         Some(deadline) if deadline <= world.now => connection.expire(world),
                         _ => Next::Wait,
                     };
-                    done = Some((key, connection, next));
+                    (key, connection, next)
                 }
-                Some(Due::Listener(index)) => self.accept_some(world, index),
-                Some(Due::Letters) => self.read_letters(world),
-                Some(Due::Watched(number)) => turned.watched |= 1 << number,
-            }
+                Some(Due::Listener(index)) => {
+                    self.accept_some(world, index);
+                    continue;
+                }
+                Some(Due::Handed) => continue,
+                Some(Due::Letters) => {
+                    self.read_letters(world);
+                    continue;
+                }
+                Some(Due::Watched(number)) => {
+                    turned.watched |= 1 << number;
+                    continue;
+                }
+            };
+            done = Some(self.put_down(key, connection, next));
         }
+    }
+
+    /// Ends a turn.
+    fn finish(&self, world: &mut World, turned: &mut Turned) {
         self.resume_accepting(world);
-        turned.swallowed = std::mem::take(&mut self.core().swallowed);
-        if let Some(access) = &mut world.access {
-            access.flush();
+        {
+            let mut core = self.core();
+            turned.swallowed |= std::mem::take(&mut core.swallowed);
+            turned.watched |= std::mem::take(&mut core.watched);
         }
-        Ok(turned)
+        world.call.set_answered(world.requests);
+        if let Some(access) = &world.access {
+            access.lock().flush();
+        }
     }
 
     fn wait(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<()> {
-        let mut core = self.core();
-        let core = &mut *core;
-        let timeout = if core.again.is_empty() {
-            let now = crate::sys::now_coarse();
-            let starved = match core.accepting {
-                Accepting::Starved(until) => Some(until.since(now)),
-                _ => None,
-            };
-            let log = world.access.as_ref().filter(|access| access.is_waiting()).map(|_| LOG_RETRY);
-            [timeout, core.timers.next(now), starved, log].into_iter().flatten().min()
-        } else {
-            Some(Duration::ZERO)
+        let log = world.access.as_ref().filter(|access| access.lock().is_waiting()).map(|_| LOG_RETRY);
+        let timeout = {
+            let mut core = self.core();
+            if core.has_work() || core.watched != 0 {
+                Some(Duration::ZERO)
+            } else {
+                let now = crate::sys::now_coarse();
+                let starved = match core.accepting {
+                    Accepting::Starved(until) => Some(until.since(now)),
+                    _ => None,
+                };
+                let timeout = [timeout, core.next_timer(now), starved, log].into_iter().flatten().min();
+                core.until = timeout.map(|timeout| now + timeout);
+                timeout
+            }
         };
-        let mut polled = Ok(());
-        world.application.idle(&mut || polled = core.poll.poll(&mut core.events, timeout));
-        match polled {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+        let mut waited = Ok(());
+        let World { application, events, .. } = world;
+        // What has happened is the core's before anything else is waited for, such as an interpreter's lock.
+        application.idle(&mut || waited = self.gather(events, timeout));
         world.tick();
-        core.ready.extend(core.events.iter().map(|event| Ready {
-            token: event.token(),
-            readable: event.is_readable(),
-            read_closed: event.is_read_closed() || event.is_error(),
-        }));
-        for _ in 0..core.again.len() {
-            let Some(key) = core.again.pop_front() else { break };
-            core.ready.push_back(Ready { token: Token(CONNECTIONS + key), readable: false, read_closed: false });
-        }
-        core.now = world.now;
-        core.timers.expired(world.now, &mut core.expired);
+        waited
+    }
+
+    fn gather(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<()> {
+        let waited = self.epoll.wait(events, milliseconds(timeout));
+        let count = match waited {
+            Ok(count) => count,
+            Err(nix::Error::EINTR) => 0,
+            Err(error) => {
+                self.lead.end_wait(false);
+                return Err(error.into());
+            }
+        };
+        let events = events.get(..count).unwrap_or_default();
+        let mut core = self.core();
+        core.gather(events, crate::sys::now_coarse());
+        drop(core);
+        self.lead.end_wait(count > 0);
         Ok(())
+    }
+
+    /// Has the leader wait anew: it waits for longer than it should, or something is left for it to do.
+    pub(super) fn hurry(&self, world: &World) {
+        if !self.lead.is_led_by(world.thread) {
+            self.letterbox.ring();
+        }
+    }
+
+    /// Makes a connection ready to be given back: nothing that costs time is done with the core locked.
+    fn put_down(&self, key: usize, mut connection: Box<Connection>, next: Next) -> Done {
+        if next == Next::Close {
+            return Done::Dropped(key);
+        }
+        if !connection.registered {
+            let token = Token(CONNECTIONS as usize + key);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if let Err(error) = self.poll.registry().register(&mut SourceFd(&connection.raw_fd()), token, interest) {
+                log::error!("A connection cannot be watched: {error}");
+                return Done::Dropped(key);
+            }
+            connection.registered = true;
+        }
+        Done::Back(key, connection, next)
     }
 
     fn accept_some(&self, world: &mut World, index: usize) {
@@ -350,14 +357,15 @@ impl Engine {
                 };
             }
         };
+        let local = Arc::clone(world.locals.get(index).ok_or(io::ErrorKind::NotFound)?);
         let key = {
             let mut core = self.core();
             core.accepted += 1;
-            core.connections.insert(Place::default())
+            core.insert()
         };
-        let mut connection = Box::new(Connection::new(socket, peer, index as u16, key, world));
+        let mut connection = Box::new(Connection::new(socket, peer, local, key, world));
         let next = connection.drive(world);
-        self.check_in(key, connection, next);
+        self.check_in(world, key, connection, next);
         self.stay_below_limit(world);
         Ok(true)
     }
@@ -383,16 +391,12 @@ impl Engine {
 
     /// Ends idle connections, the longest idle first.
     fn shed_idle(&self, world: &mut World, count: usize) {
-        let mut idle: Vec<(Moment, usize)> = {
-            let core = self.core();
-            let all = core.connections.iter();
-            all.filter_map(|(key, place)| Some((place.connection.as_ref()?.idle_until()?, key))).collect()
-        };
+        let mut idle = self.core().idle();
         idle.sort_unstable();
         for (_, key) in idle.into_iter().take(count) {
             let Some(mut connection) = self.check_out(key) else { continue };
             let next = connection.expire(world);
-            self.check_in(key, connection, next);
+            self.check_in(world, key, connection, next);
         }
     }
 
@@ -437,6 +441,10 @@ impl Engine {
     }
 
     fn read_letters(&self, world: &mut World) {
+        let asked = self.core().asked.take();
+        if let Some(queue) = asked {
+            self.drain(world, queue);
+        }
         for letter in world.letterbox.empty() {
             let key = letter.ticket.key;
             let Some(mut connection) = self.check_out(key) else { continue };
@@ -447,104 +455,26 @@ impl Engine {
                 }
                 next = connection.drive(world);
             }
-            self.check_in(key, connection, next);
+            self.check_in(world, key, connection, next);
         }
     }
 
-    fn check_out(&self, key: usize) -> Option<Box<Connection>> {
-        self.core().connections.get_mut(key)?.connection.take()
+    pub(super) fn check_out(&self, key: usize) -> Option<Box<Connection>> {
+        self.core().check_out(key)
     }
 
-    fn check_in(&self, key: usize, connection: Box<Connection>, next: Next) {
-        self.core().check_in(key, connection, next);
-    }
-}
-
-enum Due {
-    Connection(usize, Box<Connection>),
-    Expired(usize, Box<Connection>),
-    Listener(usize),
-    Letters,
-    Watched(usize),
-}
-
-impl Core {
-    /// Connections that count.
-    fn serving(&self) -> usize {
-        self.connections.len().saturating_sub(self.lingering)
-    }
-
-    fn remove(&mut self, key: usize) {
-        if self.connections.try_remove(key).is_some_and(|place| place.lingering) {
-            self.lingering -= 1;
-        }
-    }
-
-    /// The next thing to handle of what the last wait gave.
-    fn next_ready(&mut self) -> Option<Due> {
-        while let Some(ready) = self.ready.pop_front() {
-            let Token(token) = ready.token;
-            if let Some(key) = token.checked_sub(CONNECTIONS) {
-                // A connection that was dropped while its event waited has left an empty place.
-                let Some(mut connection) = self.connections.get_mut(key).and_then(|place| place.connection.take())
-                else {
-                    continue;
-                };
-                connection.notice(ready.readable, ready.read_closed);
-                return Some(Due::Connection(key, connection));
-            }
-            return Some(match token {
-                0 => Due::Letters,
-                LISTENERS.. => Due::Listener(token - LISTENERS),
-                _ => Due::Watched(token - WATCHED),
-            });
-        }
-        while let Some(key) = self.expired.pop() {
-            let Some(place) = self.connections.get_mut(key) else { continue };
-            // Else the entry is that of an earlier connection with this key.
-            let due = |connection: &mut Box<Connection>| connection.armed.is_some_and(|armed| armed <= self.now);
-            let Some(mut connection) = place.connection.take_if(due) else { continue };
-            connection.armed = None;
-            return Some(Due::Expired(key, connection));
-        }
-        None
-    }
-
-    fn check_in(&mut self, key: usize, mut connection: Box<Connection>, next: Next) {
-        if next != Next::Close && !connection.registered {
-            match watch(self.poll.registry(), connection.raw_fd(), key) {
-                Ok(()) => connection.registered = true,
-                Err(error) => {
-                    log::error!("A connection cannot be watched: {error}");
-                    self.remove(key);
-                    return;
-                }
-            }
-        }
-        match next {
-            Next::Close => {
-                self.remove(key);
-                return;
-            }
-            Next::Again => self.again.push_back(key),
-            Next::Wait => {}
-        }
-        if let Some(deadline) = connection.deadline() {
-            let due = self.timers.due(deadline);
-            if connection.armed.is_none_or(|armed| due < armed) {
-                self.timers.arm(key, deadline);
-                connection.armed = Some(due);
-            }
-        }
-        if let Some(place) = self.connections.get_mut(key) {
-            if connection.is_lingering() && !std::mem::replace(&mut place.lingering, true) {
-                self.lingering += 1;
-            }
-            place.connection = Some(connection);
+    pub(super) fn check_in(&self, world: &World, key: usize, connection: Box<Connection>, next: Next) {
+        let done = self.put_down(key, connection, next);
+        let late = self.core().take_back(done);
+        if late {
+            self.hurry(world);
         }
     }
 }
 
-fn watch(registry: &Registry, fd: RawFd, key: usize) -> io::Result<()> {
-    registry.register(&mut SourceFd(&fd), Token(CONNECTIONS + key), Interest::READABLE | Interest::WRITABLE)
+/// As epoll_wait(2) wants it, rounded up.
+pub(super) fn milliseconds(timeout: Option<Duration>) -> EpollTimeout {
+    let Some(timeout) = timeout else { return EpollTimeout::NONE };
+    let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
+    i32::try_from(milliseconds).ok().and_then(|number| EpollTimeout::try_from(number).ok()).unwrap_or(EpollTimeout::MAX)
 }

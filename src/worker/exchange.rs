@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::mailbox::Letterbox;
 use super::output::Rest;
@@ -26,6 +27,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) ticket: Ticket,
     /// Whether the access log shows fields of the response.
     pub(crate) logs_fields: bool,
+    /// Whether the worker drains, which may have begun during the call.
+    pub(crate) draining: &'a AtomicBool,
     /// For what cannot wait until the output is sent.
     pub(crate) socket: BorrowedFd<'a>,
     /// What has become of it.
@@ -83,7 +86,7 @@ impl Turn<'_> {
 
     fn heed_drain(&mut self) {
         // The worker was told to drain during the call, and will only hear of it after this.
-        if signals::is_pending(Signal::Term) {
+        if signals::is_pending(Signal::Term) || self.draining.load(Ordering::Relaxed) {
             self.machine.close_after_response();
         }
     }

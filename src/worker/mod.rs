@@ -2,13 +2,16 @@
 
 mod buffers;
 mod connection;
+mod core;
 mod date;
 mod engine;
 mod exchange;
 mod intake;
+mod lead;
 mod mailbox;
 mod output;
 mod policy;
+mod pool;
 mod refusal;
 mod timers;
 mod world;
@@ -17,18 +20,23 @@ mod world;
 #[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod tests;
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use engine::Engine;
+use lead::Lead;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policy::Policy;
-use world::World;
+use pool::Finish;
+use world::{Common, World};
 
 use crate::app::{Application, Factory, LoadError};
 use crate::channel::{Channel, Message, Received};
 use crate::listener::Listener;
-use crate::logging::{self, access::AccessLog};
-use crate::scoreboard::Slot;
+use crate::logging::access::{AccessLog, SharedAccessLog};
+use crate::logging;
+use crate::scoreboard::{MAX_THREADS, Slot};
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
 
@@ -67,11 +75,11 @@ enum Life {
 pub(crate) fn run(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> i32 {
     let pid = std::process::id();
     log::info!("Booting worker with pid: {pid}");
-    let code = match boot(&surroundings, factory) {
-        Ok(mut worker) => {
-            let code = worker.live(factory);
-            if let Some(access) = &mut worker.world.access {
-                access.finish();
+    let code = match boot(surroundings, factory) {
+        Ok((mut worker, worlds)) => {
+            let code = worker.live(worlds, factory);
+            if let Some(access) = &worker.access {
+                access.lock().finish();
             }
             code
         }
@@ -85,34 +93,39 @@ pub(crate) fn run(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> 
     code
 }
 
-struct Worker<'a> {
-    engine: Engine,
-    world: World,
+struct Worker {
+    engine: Arc<Engine>,
     signals: Signals,
-    channel: &'a Channel,
+    channel: Arc<Channel>,
+    access: Option<SharedAccessLog>,
+    slot: &'static Slot,
+    drains: bool,
 }
 
-fn boot<'a>(surroundings: &'a Surroundings<'_>, factory: &mut dyn Factory) -> Result<Worker<'a>, LoadError> {
-    let settings = surroundings.settings;
+fn boot(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> Result<(Worker, Vec<World>), LoadError> {
+    let Surroundings { nr, channel, listeners, slot, settings } = surroundings;
     let failed = |what: &str, error: &dyn std::fmt::Display| LoadError::boot(format!("{what}: {error}"));
     let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
-    let application = load(factory)?;
-    let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
+    let threads = settings.threads.clamp(1, MAX_THREADS);
+    let applications = (0..threads).map(|_| load(factory)).collect::<Result<Vec<_>, _>>()?;
+    let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?.map(SharedAccessLog::new);
     let policy = Policy::from(settings);
-    let (engine, letterbox) =
-        Engine::new(surroundings.listeners, policy.connections).map_err(|error| failed("event loop", &error))?;
-    let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);
-    watch(surroundings.channel.as_fd(), CHANNEL)
-        .and_then(|()| watch(signals.as_fd(), SIGNALS))
+    let lead = Arc::new(Lead::new(true));
+    let (engine, letterbox) = Engine::new(listeners, policy.connections, Arc::clone(&lead))
         .map_err(|error| failed("event loop", &error))?;
-    let locals = surroundings.listeners.iter().map(|listener| listener.local().clone()).collect();
-    let world = World::new(application, policy, locals, surroundings.slot, access, letterbox);
+    slot.begin_threads(threads);
+    let locals = listeners.iter().map(|listener| Arc::new(listener.local().clone())).collect();
+    let common = Common { policy, locals, slot, access: access.clone(), letterbox, lead, threads };
+    let worlds = applications.into_iter().enumerate();
+    let worlds = worlds.map(|(thread, application)| World::new(application, thread, common.clone())).collect();
     factory.ready();
     engine.start().map_err(|error| failed("listeners", &error))?;
     // A channel that cannot be written to belongs to an arbiter that is gone; the loop will notice.
-    let _ = surroundings.channel.send(Message::Ready);
-    log::debug!("Worker {} is ready", surroundings.nr);
-    Ok(Worker { engine, world, signals, channel: &surroundings.channel })
+    let _ = channel.send(Message::Ready);
+    log::debug!("Worker {nr} is ready");
+    let worker =
+        Worker { engine: Arc::new(engine), signals, channel: Arc::new(channel), access, slot, drains: false };
+    Ok((worker, worlds))
 }
 
 fn load(factory: &mut dyn Factory) -> Result<Box<dyn Application>, LoadError> {
@@ -121,29 +134,68 @@ fn load(factory: &mut dyn Factory) -> Result<Box<dyn Application>, LoadError> {
         .unwrap_or_else(|_| Err(LoadError::boot("the application panicked while it was loaded")))
 }
 
-impl Worker<'_> {
-    fn live(&mut self, factory: &mut dyn Factory) -> i32 {
+impl Worker {
+    fn live(&mut self, mut worlds: Vec<World>, factory: &mut dyn Factory) -> i32 {
+        let lived = match worlds.pop() {
+            Some(world) if worlds.is_empty() => self.live_alone(world, factory),
+            last => self.live_with(worlds.into_iter().chain(last).collect(), factory),
+        };
+        lived.unwrap_or_else(|error| {
+            log::error!("The event loop has failed: {error}");
+            1
+        })
+    }
+
+    /// This thread calls the application.
+    fn live_alone(&mut self, mut world: World, factory: &mut dyn Factory) -> std::io::Result<i32> {
+        let watch = |fd: BorrowedFd<'_>, number| self.engine.watch(fd.as_raw_fd(), number);
+        watch(self.channel.as_fd(), CHANNEL)?;
+        watch(self.signals.as_fd(), SIGNALS)?;
         loop {
-            let turned = match self.engine.turn(&mut self.world, None) {
-                Ok(turned) => turned,
-                Err(error) => {
-                    log::error!("The event loop has failed: {error}");
-                    return 1;
-                }
-            };
+            let turned = self.engine.turn(&mut world, None)?;
             if turned.swallowed {
-                self.tell_siblings();
+                pool::tell_siblings(&self.channel);
             }
-            if turned.watched & (1 << CHANNEL) != 0 && self.read_channel(factory) == Life::Ended {
-                return 0;
+            let (channel, signals) = (turned.watched & (1 << CHANNEL) != 0, turned.watched & (1 << SIGNALS) != 0);
+            if self.heed(factory, channel, signals) == Life::Ended {
+                return Ok(0);
             }
-            if turned.watched & (1 << SIGNALS) != 0 && self.take_signals(factory) == Life::Ended {
-                return 0;
-            }
-            if self.world.draining && self.engine.connections() == 0 {
-                return 0;
+            if self.drains && self.engine.connections() == 0 && !self.engine.is_asked() {
+                return Ok(0);
             }
         }
+    }
+
+    /// Other threads call the application, so that this one hears what the arbiter says, whatever they do.
+    fn live_with(&mut self, worlds: Vec<World>, factory: &mut dyn Factory) -> std::io::Result<i32> {
+        let finish = Arc::new(Finish::new()?);
+        for world in worlds {
+            pool::start(Arc::clone(&self.engine), world, factory.thread_life(), &self.channel, &finish)?;
+        }
+        loop {
+            let fds = [self.channel.as_fd(), self.signals.as_fd(), finish.as_fd()];
+            let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let mut polled = Ok(0);
+            factory.idle(&mut || polled = poll(&mut fds, PollTimeout::NONE));
+            match polled {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let [channel, signals, finished] = fds.map(|fd| fd.any() == Some(true));
+            if self.heed(factory, channel, signals) == Life::Ended {
+                return Ok(0);
+            }
+            if finished && let Some(code) = finish.code() {
+                return Ok(code);
+            }
+        }
+    }
+
+    fn heed(&mut self, factory: &mut dyn Factory, channel: bool, signals: bool) -> Life {
+        if channel && self.read_channel(factory) == Life::Ended {
+            return Life::Ended;
+        }
+        if signals { self.take_signals(factory) } else { Life::GoOn }
     }
 
     fn read_channel(&mut self, factory: &mut dyn Factory) -> Life {
@@ -176,8 +228,8 @@ impl Worker<'_> {
                     "Worker (pid:{}): {} connections, {} requests answered, {} log lines lost, waiting for events",
                     std::process::id(),
                     self.engine.connections(),
-                    self.world.requests,
-                    logging::lost() + self.world.access.as_ref().map_or(0, AccessLog::lost)
+                    self.slot.answered(),
+                    logging::lost() + self.access.as_ref().map_or(0, |access| access.lock().lost())
                 ),
                 _ => {}
             }
@@ -186,22 +238,16 @@ impl Worker<'_> {
     }
 
     fn drain(&mut self, factory: &mut dyn Factory, queue: bool) {
-        if !self.world.draining {
+        if !std::mem::replace(&mut self.drains, true) {
             factory.drain();
         }
-        self.engine.drain(&mut self.world, queue);
-        self.tell_siblings();
-    }
-
-    fn tell_siblings(&self) {
-        // An arbiter that does not listen is gone, and so are the siblings.
-        let _ = self.channel.send(Message::Look);
+        self.engine.ask_drain(queue);
     }
 
     fn reopen_logs(&mut self) {
         logging::reopen();
-        if let Some(access) = &mut self.world.access {
-            access.reopen();
+        if let Some(access) = &self.access {
+            access.lock().reopen();
         }
     }
 }

@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use std::sync::Arc;
+
 use super::engine::Engine;
+use super::lead::Lead;
 use super::policy::Policy;
-use super::world::World;
+use super::world::{Common, World};
 use crate::app::{Address, Application, Body, Later, Parts, Reply, Request, RequestBody, Response, Segment};
 use crate::channel::{Channel, Message, Received};
 use crate::listener::{self, Listener};
@@ -61,12 +64,21 @@ impl Drop for TestServer {
     }
 }
 
+/// An engine, and what worlds for so many threads have in common.
+fn engine_of(listener: &Listener, policy: Policy, threads: usize) -> (Engine, Common) {
+    let slot: &'static crate::scoreboard::Slot = &crate::sys::shared_slots(1).unwrap()[0];
+    slot.begin_threads(threads);
+    let lead = Arc::new(Lead::new(true));
+    let (engine, letterbox) =
+        Engine::new(std::slice::from_ref(listener), policy.connections, Arc::clone(&lead)).unwrap();
+    let locals = vec![Arc::new(listener.local().clone())];
+    (engine, Common { policy, locals, slot, access: None, letterbox, lead, threads })
+}
+
 fn run(policy: Policy, listener: &Listener, channel: &Channel) -> u64 {
     use std::os::fd::{AsFd, AsRawFd};
-    let slots = crate::sys::shared_slots(1).unwrap();
-    let (engine, letterbox) = Engine::new(std::slice::from_ref(listener), policy.connections).unwrap();
-    let locals = vec![listener.local().clone()];
-    let mut world = World::new(Box::new(Routes::default()), policy, locals, &slots[0], None, letterbox);
+    let (engine, common) = engine_of(listener, policy, 1);
+    let mut world = World::new(Box::new(Routes::default()), 0, common);
     engine.watch(channel.as_fd().as_raw_fd(), 0).unwrap();
     engine.start().unwrap();
     let end = Instant::now() + 3 * DEADLINE;
@@ -527,11 +539,8 @@ fn a_foreign_loop_can_own_the_thread() {
     let policy = listener::Policy { backlog: 128, socket_mode: 0o660, owner: None };
     let listener = Listener::bind(&bind, &policy).unwrap();
     let Address::Ip(address) = *listener.local() else { panic!("not a TCP listener") };
-    let (engine, letterbox) = Engine::new(std::slice::from_ref(&listener), 10).unwrap();
-    let slots = crate::sys::shared_slots(1).unwrap();
-    let policy = Policy::from(&Settings::default());
-    let locals = vec![listener.local().clone()];
-    let mut world = World::new(Box::new(Routes::default()), policy, locals, &slots[0], None, letterbox);
+    let (engine, common) = engine_of(&listener, Policy::from(&Settings::default()), 1);
+    let mut world = World::new(Box::new(Routes::default()), 0, common);
     engine.start().unwrap();
     let client = std::thread::spawn(move || {
         let socket = TcpStream::connect(address).unwrap();
