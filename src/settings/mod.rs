@@ -59,6 +59,8 @@ pub struct Settings {
     pub workers: usize,
     /// Application threads of each worker.
     pub threads: usize,
+    /// Whether a thread keeps the sockets of a worker going while all application threads are busy.
+    pub relief: bool,
     /// Connections that a worker holds at most.
     pub worker_connections: usize,
     /// How long one call of the application may take; `None` is for ever.
@@ -176,6 +178,7 @@ impl Default for Settings {
             socket_mode: 0o660,
             workers: 1,
             threads: 1,
+            relief: true,
             worker_connections: 1000,
             timeout: Some(Duration::from_secs(30)),
             boot_timeout: Some(Duration::from_secs(300)),

@@ -217,6 +217,15 @@ pub(crate) static TABLE: &[Setting] = &[
          database, another service, a disk."
     ),
     setting!(
+        relief: Switch,
+        Workers,
+        ["--no-relief"],
+        Lacks,
+        "Leave a worker's connections alone while all its application threads are busy. In the environment and in a file it \
+         says whether another thread sends responses, reads requests and keeps deadlines meanwhile, and hands requests \
+         over to workers that have time for them."
+    ),
+    setting!(
         worker_connections: Count<1, { M }>,
         Workers,
         ["--worker-connections"],

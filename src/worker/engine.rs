@@ -21,6 +21,7 @@ use super::connection::{Connection, Next};
 use super::core::{Accepting, CONNECTIONS, Core, Done, Due, LETTERS, LISTENERS, WATCHED};
 use super::lead::Lead;
 use super::mailbox::Letterbox;
+use super::relief::Alarm;
 use super::world::World;
 use crate::listener::Listener;
 
@@ -53,6 +54,8 @@ pub(crate) struct Engine {
     pub(super) epoll: Epoll,
     pub(super) lead: Arc<Lead>,
     letterbox: Arc<Letterbox>,
+    /// Wakes the relief thread, if there is one.
+    pub(super) alarm: Option<Alarm>,
     entrances: Vec<Entrance>,
     limit: usize,
 }
@@ -75,8 +78,9 @@ pub(crate) struct Turned {
 }
 
 impl Engine {
-    /// An engine that will accept from `listeners`, at most `limit` connections at a time; and its letterbox.
-    pub(crate) fn new(listeners: &[Listener], limit: usize, lead: Arc<Lead>) -> io::Result<(Self, Arc<Letterbox>)> {
+    /// An engine that will accept from `listeners`, at most `limit` connections at a time; and its letterbox. With `relief`,
+    /// a [relief thread](super::relief::start) must be started.
+    pub(crate) fn new(listeners: &[Listener], limit: usize, relief: bool) -> io::Result<(Self, Arc<Letterbox>)> {
         let poll = Poll::new()?;
         let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), Token(LETTERS as usize))?));
         let epoll = Epoll(crate::sys::duplicate(poll.as_raw_fd())?);
@@ -85,8 +89,20 @@ impl Engine {
         };
         let entrances = listeners.iter().map(entrance).collect::<io::Result<Vec<_>>>()?;
         let core = Mutex::new(Core::new(crate::sys::now_coarse()));
-        let engine = Self { core, poll, epoll, lead, letterbox: Arc::clone(&letterbox), entrances, limit };
+        let lead = Arc::new(Lead::new(!relief));
+        let alarm = relief.then(Alarm::new).transpose()?;
+        let engine = Self { core, poll, epoll, lead, letterbox: Arc::clone(&letterbox), alarm, entrances, limit };
         Ok((engine, letterbox))
+    }
+
+    /// Who leads it.
+    pub(crate) fn lead(&self) -> Arc<Lead> {
+        Arc::clone(&self.lead)
+    }
+
+    /// Wakes whoever waits for readiness.
+    pub(super) fn ring(&self) {
+        self.letterbox.ring();
     }
 
     pub(super) fn core(&self) -> MutexGuard<'_, Core> {
@@ -242,12 +258,16 @@ impl Engine {
     }
 
     /// Ends a turn.
-    fn finish(&self, world: &mut World, turned: &mut Turned) {
-        self.resume_accepting(world);
+    pub(super) fn finish(&self, world: &mut World, turned: &mut Turned) {
+        if world.calls {
+            self.resume_accepting(world);
+        }
         {
             let mut core = self.core();
             turned.swallowed |= std::mem::take(&mut core.swallowed);
-            turned.watched |= std::mem::take(&mut core.watched);
+            if world.calls {
+                turned.watched |= std::mem::take(&mut core.watched);
+            }
         }
         world.call.set_answered(world.requests);
         if let Some(access) = &world.access {
@@ -281,21 +301,26 @@ impl Engine {
     }
 
     fn gather(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<()> {
-        let waited = self.epoll.wait(events, milliseconds(timeout));
-        let count = match waited {
+        let collected = self.collect(events, timeout);
+        let something = !matches!(collected, Ok(0));
+        if self.lead.end_wait(something)
+            && let Some(alarm) = &self.alarm
+        {
+            alarm.set();
+        }
+        collected.map(drop)
+    }
+
+    /// Takes in what has happened, and says how much.
+    pub(super) fn collect(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<usize> {
+        let count = match self.epoll.wait(events, milliseconds(timeout)) {
             Ok(count) => count,
             Err(nix::Error::EINTR) => 0,
-            Err(error) => {
-                self.lead.end_wait(false);
-                return Err(error.into());
-            }
+            Err(error) => return Err(error.into()),
         };
         let events = events.get(..count).unwrap_or_default();
-        let mut core = self.core();
-        core.gather(events, crate::sys::now_coarse());
-        drop(core);
-        self.lead.end_wait(count > 0);
-        Ok(())
+        self.core().gather(events, crate::sys::now_coarse());
+        Ok(count)
     }
 
     /// Has the leader wait anew: it waits for longer than it should, or something is left for it to do.
@@ -402,7 +427,9 @@ impl Engine {
 
     /// Looks into the accept queues at the next turn: whoever was woken for what is in them is gone, or will not accept it.
     pub(crate) fn look(&self) {
-        if self.core().accepting == Accepting::Yes {
+        let core = self.core();
+        if core.accepting == Accepting::Yes && !core.left {
+            drop(core);
             self.leave_listeners();
             // To enter is to be told what is there. If that fails, the next turn tries again.
             if self.enter_listeners().is_err() {
@@ -414,6 +441,11 @@ impl Engine {
     /// Watches the listeners again when the reason not to has gone.
     fn resume_accepting(&self, world: &mut World) {
         let mut core = self.core();
+        if core.left {
+            drop(core);
+            self.step_forward();
+            core = self.core();
+        }
         let resume = match core.accepting {
             Accepting::Yes if core.accepted >= REENTER => {
                 core.accepted = 0;
@@ -473,7 +505,7 @@ impl Engine {
 }
 
 /// As epoll_wait(2) wants it, rounded up.
-pub(super) fn milliseconds(timeout: Option<Duration>) -> EpollTimeout {
+fn milliseconds(timeout: Option<Duration>) -> EpollTimeout {
     let Some(timeout) = timeout else { return EpollTimeout::NONE };
     let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
     i32::try_from(milliseconds).ok().and_then(|number| EpollTimeout::try_from(number).ok()).unwrap_or(EpollTimeout::MAX)

@@ -13,6 +13,7 @@ mod output;
 mod policy;
 mod pool;
 mod refusal;
+mod relief;
 mod timers;
 mod world;
 
@@ -25,7 +26,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use engine::Engine;
-use lead::Lead;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policy::Policy;
 use pool::Finish;
@@ -97,6 +97,7 @@ struct Worker {
     engine: Arc<Engine>,
     signals: Signals,
     channel: Arc<Channel>,
+    finish: Arc<Finish>,
     access: Option<SharedAccessLog>,
     slot: &'static Slot,
     drains: bool,
@@ -110,22 +111,26 @@ fn boot(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> Result<(Wo
     let applications = (0..threads).map(|_| load(factory)).collect::<Result<Vec<_>, _>>()?;
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?.map(SharedAccessLog::new);
     let policy = Policy::from(settings);
-    let lead = Arc::new(Lead::new(true));
-    let (engine, letterbox) = Engine::new(listeners, policy.connections, Arc::clone(&lead))
+    let (engine, letterbox) = Engine::new(listeners, policy.connections, settings.relief)
         .map_err(|error| failed("event loop", &error))?;
+    let lead = engine.lead();
     slot.begin_threads(threads);
     let locals = listeners.iter().map(|listener| Arc::new(listener.local().clone())).collect();
     let common = Common { policy, locals, slot, access: access.clone(), letterbox, lead, threads };
     let worlds = applications.into_iter().enumerate();
     let worlds = worlds.map(|(thread, application)| World::new(application, thread, common.clone())).collect();
+    let (engine, channel) = (Arc::new(engine), Arc::new(channel));
+    let finish = Arc::new(Finish::new().map_err(|error| failed("event loop", &error))?);
+    if settings.relief {
+        relief::start(&engine, World::relief(common), &channel, &finish)
+            .map_err(|error| failed("relief thread", &error))?;
+    }
     factory.ready();
     engine.start().map_err(|error| failed("listeners", &error))?;
     // A channel that cannot be written to belongs to an arbiter that is gone; the loop will notice.
     let _ = channel.send(Message::Ready);
     log::debug!("Worker {nr} is ready");
-    let worker =
-        Worker { engine: Arc::new(engine), signals, channel: Arc::new(channel), access, slot, drains: false };
-    Ok((worker, worlds))
+    Ok((Worker { engine, signals, channel, finish, access, slot, drains: false }, worlds))
 }
 
 fn load(factory: &mut dyn Factory) -> Result<Box<dyn Application>, LoadError> {
@@ -168,12 +173,11 @@ impl Worker {
 
     /// Other threads call the application, so that this one hears what the arbiter says, whatever they do.
     fn live_with(&mut self, worlds: Vec<World>, factory: &mut dyn Factory) -> std::io::Result<i32> {
-        let finish = Arc::new(Finish::new()?);
         for world in worlds {
-            pool::start(Arc::clone(&self.engine), world, factory.thread_life(), &self.channel, &finish)?;
+            pool::start(Arc::clone(&self.engine), world, factory.thread_life(), &self.channel, &self.finish)?;
         }
         loop {
-            let fds = [self.channel.as_fd(), self.signals.as_fd(), finish.as_fd()];
+            let fds = [self.channel.as_fd(), self.signals.as_fd(), self.finish.as_fd()];
             let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let mut polled = Ok(0);
             factory.idle(&mut || polled = poll(&mut fds, PollTimeout::NONE));
@@ -185,7 +189,7 @@ impl Worker {
             if self.heed(factory, channel, signals) == Life::Ended {
                 return Ok(0);
             }
-            if finished && let Some(code) = finish.code() {
+            if finished && let Some(code) = self.finish.code() {
                 return Ok(code);
             }
         }

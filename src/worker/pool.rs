@@ -32,6 +32,13 @@ impl Finish {
         let _ = self.bell.write(1);
     }
 
+    /// Tells it if a draining worker has no connections any more.
+    pub(crate) fn tell_if_done(&self, engine: &Engine, world: &World) {
+        if world.draining && engine.connections() == 0 && !engine.is_asked() {
+            self.tell(&self.done);
+        }
+    }
+
     /// The exit code, if it is over.
     pub(crate) fn code(&self) -> Option<i32> {
         if self.failed.load(Ordering::Acquire) {
@@ -72,9 +79,7 @@ fn run(engine: &Engine, world: &mut World, channel: &Channel, finish: &Finish) {
                 if turned.swallowed {
                     tell_siblings(channel);
                 }
-                if world.draining && engine.connections() == 0 && !engine.is_asked() {
-                    finish.tell(&finish.done);
-                }
+                finish.tell_if_done(engine, world);
             }
             Err(error) => {
                 log::error!("The event loop has failed: {error}");

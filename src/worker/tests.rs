@@ -10,7 +10,6 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 use super::engine::Engine;
-use super::lead::Lead;
 use super::policy::Policy;
 use super::world::{Common, World};
 use crate::app::{Address, Application, Body, Later, Parts, Reply, Request, RequestBody, Response, Segment};
@@ -68,9 +67,8 @@ impl Drop for TestServer {
 fn engine_of(listener: &Listener, policy: Policy, threads: usize) -> (Engine, Common) {
     let slot: &'static crate::scoreboard::Slot = &crate::sys::shared_slots(1).unwrap()[0];
     slot.begin_threads(threads);
-    let lead = Arc::new(Lead::new(true));
-    let (engine, letterbox) =
-        Engine::new(std::slice::from_ref(listener), policy.connections, Arc::clone(&lead)).unwrap();
+    let (engine, letterbox) = Engine::new(std::slice::from_ref(listener), policy.connections, false).unwrap();
+    let lead = engine.lead();
     let locals = vec![Arc::new(listener.local().clone())];
     (engine, Common { policy, locals, slot, access: None, letterbox, lead, threads })
 }
