@@ -1,6 +1,6 @@
 //! The life of a process that serves a Python application.
 
-use ferricorn::app::{Application, Factory, LoadError};
+use ferricorn::app::{Application, Factory, LoadError, ThreadLife};
 use ferricorn::settings::Settings;
 use pyo3::prelude::*;
 
@@ -16,6 +16,8 @@ pub(crate) struct PythonFactory {
     pythonpath: Option<String>,
     variables: Vec<(String, String)>,
     surroundings: Surroundings,
+    /// The application, once it is loaded. All threads call the same.
+    callable: Option<Py<PyAny>>,
     watch: Option<Watch>,
     /// Of threads that the arbiter has and workers will not.
     warned: bool,
@@ -29,17 +31,22 @@ impl PythonFactory {
             name: settings.application.clone().unwrap_or_default(),
             pythonpath: settings.pythonpath.clone(),
             variables: settings.raw_env.clone(),
-            surroundings: Surroundings { multiprocess: settings.workers > 1 },
+            surroundings: Surroundings { multiprocess: settings.workers > 1, multithread: settings.threads > 1 },
+            callable: None,
             watch: None,
             warned: false,
         }
     }
 
-    fn load_in(&self, py: Python<'_>) -> PyResult<Wsgi> {
+    fn load_in(&mut self, py: Python<'_>) -> PyResult<Wsgi> {
+        if let Some(callable) = &self.callable {
+            return Wsgi::new(py, callable.clone_ref(py), self.surroundings);
+        }
         let module = py.import("ferricorn._application")?;
         module.call_method1("prepare", (&self.pythonpath, &self.variables))?;
-        let callable = module.call_method1("load", (&self.name,))?;
-        Wsgi::new(py, callable.unbind(), self.surroundings)
+        let callable = module.call_method1("load", (&self.name,))?.unbind();
+        self.callable = Some(callable.clone_ref(py));
+        Wsgi::new(py, callable, self.surroundings)
     }
 
     fn failed(&self, py: Python<'_>, error: &PyErr) -> LoadError {
@@ -56,13 +63,26 @@ impl PythonFactory {
 impl Factory for PythonFactory {
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         let py = ffi::attached(self);
-        self.watch = Watch::install(py)
-            .inspect_err(|error| log::warn!("Stacks cannot be logged: {}", errors::summarize(py, error)))
-            .ok();
+        if self.callable.is_none() {
+            self.watch = Watch::install(py)
+                .inspect_err(|error| log::warn!("Stacks cannot be logged: {}", errors::summarize(py, error)))
+                .ok();
+        }
         match self.load_in(py) {
             Ok(application) => Ok(Box::new(application)),
             Err(error) => Err(self.failed(py, &error)),
         }
+    }
+
+    fn thread_life(&self) -> ThreadLife {
+        // The thread's state is made once, and every call of this thread happens in it.
+        |live| Python::attach(|_| live())
+    }
+
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        let py = ffi::attached(self);
+        ffi::detached(py, wait);
+        errors::run_handlers(py);
     }
 
     fn reopened(&mut self) {

@@ -7,6 +7,7 @@
 //! Architecture invariants: nothing here knows of sockets, protocols or signals. Unsafe code is in [`ffi`] only. What a
 //! callback reaches ([`responder`]) is never behind a `&mut` across a call into Python, nor is a lock held across one.
 
+mod abandoned;
 mod application;
 mod body;
 mod environ;

@@ -15,37 +15,65 @@ use crate::ffi;
 /// Bytes of a request line that are shown.
 const SHOWN: usize = 512;
 
-/// The request that the application is working on, in words of eight bytes, and how many count.
+/// Application threads whose requests are shown.
+const PLACES: usize = 256;
+
+/// The request that an application thread is working on, in words of eight bytes, and how many count.
 ///
 /// Handlers of another thread may see parts of two requests; that is the worst that can happen.
-static REQUEST: [AtomicU64; SHOWN / 8] = [const { AtomicU64::new(0) }; SHOWN / 8];
-static LENGTH: AtomicUsize = AtomicUsize::new(0);
+pub(crate) struct Place {
+    words: [AtomicU64; SHOWN / 8],
+    length: AtomicUsize,
+}
+
+static ALL: [Place; PLACES] =
+    [const { Place { words: [const { AtomicU64::new(0) }; SHOWN / 8], length: AtomicUsize::new(0) } }; PLACES];
+static USED: AtomicUsize = AtomicUsize::new(0);
 static LOG: AtomicI32 = AtomicI32::new(2);
 
-/// Takes note of the request that is about to be handled.
-#[inline]
-pub(crate) fn begin(request: &Request<'_>) {
-    LENGTH.store(0, Ordering::Relaxed);
-    let (method, target) = (request.method().as_bytes(), request.target().as_bytes());
-    let mut words = REQUEST.iter();
-    for (chunk, word) in method.chunks(8).chain([b" ".as_slice()]).chain(target.chunks(8)).zip(&mut words) {
-        let mut bytes = [0; 8];
-        if let Some(place) = bytes.get_mut(..chunk.len()) {
-            place.copy_from_slice(chunk);
-        }
-        word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+impl Place {
+    /// That of the next thread.
+    pub(crate) fn next() -> &'static Self {
+        let index = USED.fetch_add(1, Ordering::Relaxed);
+        ALL.get(index).unwrap_or(&ALL[PLACES - 1])
     }
-    LENGTH.store(REQUEST.len() - words.len(), Ordering::Release);
+
+    /// Takes note of the request that is about to be handled.
+    #[inline]
+    pub(crate) fn begin(&self, request: &Request<'_>) {
+        self.length.store(0, Ordering::Relaxed);
+        let (method, target) = (request.method().as_bytes(), request.target().as_bytes());
+        let mut words = self.words.iter();
+        for (chunk, word) in method.chunks(8).chain([b" ".as_slice()]).chain(target.chunks(8)).zip(&mut words) {
+            let mut bytes = [0; 8];
+            if let Some(place) = bytes.get_mut(..chunk.len()) {
+                place.copy_from_slice(chunk);
+            }
+            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+        }
+        self.length.store(self.words.len() - words.len(), Ordering::Release);
+    }
+
+    /// It has been handled.
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.length.store(0, Ordering::Relaxed);
+    }
 }
 
-/// It has been handled.
-#[inline]
-pub(crate) fn end() {
-    LENGTH.store(0, Ordering::Relaxed);
-}
-
-/// Writes the request to the log, from a signal handler: no memory is allocated, no lock taken.
+/// Writes the requests to the log, from a signal handler: no memory is allocated, no lock taken.
 pub(crate) fn write_request() {
+    let places = || ALL.iter().take(USED.load(Ordering::Relaxed));
+    let busy = |place: &&Place| place.length.load(Ordering::Acquire) > 0;
+    for place in places().filter(busy) {
+        write_line(b"In request ", place);
+    }
+    if !places().any(|place| busy(&place)) {
+        ffi::write(LOG.load(Ordering::Relaxed), b"In no request\n");
+    }
+}
+
+fn write_line(intro: &[u8], place: &Place) {
     let mut line = [0; SHOWN + 32];
     let mut length = 0;
     let mut put = |byte: u8| {
@@ -54,10 +82,8 @@ pub(crate) fn write_request() {
             length += 1;
         }
     };
-    let words = LENGTH.load(Ordering::Acquire);
-    let intro: &[u8] = if words == 0 { b"In no request" } else { b"In request " };
     intro.iter().copied().for_each(&mut put);
-    for word in REQUEST.iter().take(words) {
+    for word in place.words.iter().take(place.length.load(Ordering::Acquire)) {
         // Zeros fill the last word of each part up.
         word.load(Ordering::Relaxed).to_ne_bytes().into_iter().filter(|byte| *byte != 0).for_each(&mut put);
     }

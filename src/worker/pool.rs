@@ -12,6 +12,9 @@ use super::world::World;
 use crate::app::ThreadLife;
 use crate::channel::{Channel, Message};
 
+/// As much as a main thread has, as a rule.
+const STACK: usize = 8 << 20;
+
 /// How application threads tell the main thread that the worker is at its end.
 #[derive(Debug)]
 pub(crate) struct Finish {
@@ -69,7 +72,7 @@ pub(crate) fn start(
     let (channel, finish) = (Arc::clone(channel), Arc::clone(finish));
     let name = format!("application {}", world.thread);
     let run = move || life(&mut || run(&engine, &mut world, &channel, &finish));
-    std::thread::Builder::new().name(name).spawn(run).map(drop)
+    std::thread::Builder::new().name(name).stack_size(STACK).spawn(run).map(drop)
 }
 
 fn run(engine: &Engine, world: &mut World, channel: &Channel, finish: &Finish) {
