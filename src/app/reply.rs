@@ -71,6 +71,7 @@ impl<'a> Reply<'a> {
     }
 
     /// Answers.
+    #[inline]
     pub fn send(mut self, mut response: Response) {
         if let Some(exchange) = self.exchange.take() {
             exchange.send(&mut response);

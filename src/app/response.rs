@@ -28,12 +28,19 @@ impl Response {
     /// 200 with `text/plain; charset=utf-8`.
     #[inline]
     pub fn text(text: impl Into<Body>) -> Self {
-        Self::new(200).with_content_type("text/plain; charset=utf-8").with_body(text)
+        Self::page(200, "text/plain; charset=utf-8", text.into())
     }
 
     /// 200 with `text/html; charset=utf-8`.
+    #[inline]
     pub fn html(text: impl Into<Body>) -> Self {
-        Self::new(200).with_content_type("text/html; charset=utf-8").with_body(text)
+        Self::page(200, "text/html; charset=utf-8", text.into())
+    }
+
+    // Made in one piece: to move a response that was put together in parts costs more than to write it.
+    #[inline]
+    fn page(status: u16, content_type: &'static str, body: Body) -> Self {
+        Self { status, reason: None, content_type: Some(Cow::Borrowed(content_type)), fields: Vec::new(), body }
     }
 
     /// The page that Gunicorn shows for an error without words of its own.
@@ -117,12 +124,14 @@ impl Response {
 }
 
 impl From<&'static str> for Response {
+    #[inline]
     fn from(text: &'static str) -> Self {
         Self::text(text)
     }
 }
 
 impl From<String> for Response {
+    #[inline]
     fn from(text: String) -> Self {
         Self::text(text)
     }

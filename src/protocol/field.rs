@@ -104,20 +104,21 @@ fn same_name(lower: &[u8], name: &[u8]) -> bool {
     if lower.len() != name.len() {
         return false;
     }
-    let mut difference = 0;
-    let (mut lower_words, mut name_words) = (lower.chunks_exact(8), name.chunks_exact(8));
-    for (a, b) in lower_words.by_ref().zip(name_words.by_ref()) {
-        difference |= word(a) ^ (word(b) | 0x2020_2020_2020_2020);
+    const FOLD: u64 = u64::MAX / 255 * 0x20;
+    let same = |lower: &[u8; 8], name: &[u8; 8]| u64::from_ne_bytes(*lower) == u64::from_ne_bytes(*name) | FOLD;
+    let same_half =
+        |lower: &[u8; 4], name: &[u8; 4]| u32::from_ne_bytes(*lower) == u32::from_ne_bytes(*name) | FOLD as u32;
+    // The last words may overlap those before.
+    if let (Some(lower_end), Some(name_end)) = (lower.last_chunk(), name.last_chunk()) {
+        let words = lower.as_chunks().0.iter().zip(name.as_chunks().0);
+        return same(lower_end, name_end) && words.into_iter().all(|(lower, name)| same(lower, name));
     }
-    for (a, b) in lower_words.remainder().iter().zip(name_words.remainder()) {
-        difference |= u64::from(a ^ (b | 0x20));
+    match (lower.first_chunk(), lower.last_chunk(), name.first_chunk(), name.last_chunk()) {
+        (Some(lower), Some(lower_end), Some(name), Some(name_end)) => {
+            same_half(lower, name) && same_half(lower_end, name_end)
+        }
+        _ => lower.iter().zip(name).all(|(lower, name)| *lower == name | 0x20),
     }
-    difference == 0
-}
-
-#[inline]
-fn word(chunk: &[u8]) -> u64 {
-    chunk.try_into().map_or(0, u64::from_ne_bytes)
 }
 
 const SLOT_COUNT: usize = 128;

@@ -8,24 +8,45 @@ use super::grammar;
 use super::head::{FieldId, Head};
 use super::http1::Error;
 
-/// Whether the client's connection is `https`, from the fields in `schemes`: the name in lower case, and the value that
-/// means `https`. A field with another value means `http`; none of them means that too.
-///
-/// # Errors
-/// [`Error::Scheme`], if two of the fields disagree.
-pub fn is_secure(head: &Head, schemes: &[(String, String)]) -> Result<bool, Error> {
-    let mut secure = None;
-    for field in &head.fields {
-        let name = head.bytes_of(field.name);
-        let scheme = schemes.iter().find(|(other, _)| name.eq_ignore_ascii_case(other.as_bytes()));
-        let Some((_, value)) = scheme else { continue };
-        let says = head.bytes_of(field.value) == value.as_bytes();
-        if secure.is_some_and(|secure| secure != says) {
-            return Err(Error::Scheme);
-        }
-        secure = Some(says);
+/// The fields by which a trusted peer says that the client's connection is `https`.
+#[derive(Clone, Debug, Default)]
+pub struct SecureSchemes {
+    /// The name in lower case, and the value that means `https`. A field with another value means `http`.
+    fields: Vec<(String, String)>,
+    /// The kinds that they are of: most fields need not be compared with their names.
+    kinds: u64,
+}
+
+impl SecureSchemes {
+    /// These names in lower case, and the values that mean `https`.
+    pub fn new(fields: &[(String, String)]) -> Self {
+        let kinds = fields.iter().fold(0, |kinds, (name, _)| kinds | kind(FieldId::of(name.as_bytes())));
+        Self { fields: fields.to_vec(), kinds }
     }
-    Ok(secure.unwrap_or(false))
+
+    /// Whether the client's connection is `https`. If none of the fields is there, it is not.
+    ///
+    /// # Errors
+    /// [`Error::Scheme`], if two of the fields disagree.
+    pub fn is_secure(&self, head: &Head) -> Result<bool, Error> {
+        let mut secure = None;
+        for field in head.fields.iter().filter(|field| self.kinds & kind(field.id) != 0) {
+            let name = head.bytes_of(field.name);
+            let scheme = self.fields.iter().find(|(other, _)| name.eq_ignore_ascii_case(other.as_bytes()));
+            let Some((_, value)) = scheme else { continue };
+            let says = head.bytes_of(field.value) == value.as_bytes();
+            if secure.is_some_and(|secure| secure != says) {
+                return Err(Error::Scheme);
+            }
+            secure = Some(says);
+        }
+        Ok(secure.unwrap_or(false))
+    }
+}
+
+/// One bit; that others may have the same costs only time.
+fn kind(id: FieldId) -> u64 {
+    1 << (id as u32 % u64::BITS)
 }
 
 /// The address of the client, from `X-Forwarded-For`: the right-most one that is not a trusted peer's, as everything to the
@@ -86,7 +107,7 @@ mod tests {
             ("X-Forwarded-Proto: https\r\nX-Forwarded-Protocol: http\r\n", Ok(true)),
         ];
         for (fields, expected) in cases {
-            assert_eq!(is_secure(&head(fields), &schemes), expected, "{fields}");
+            assert_eq!(SecureSchemes::new(&schemes).is_secure(&head(fields)), expected, "{fields}");
         }
     }
 

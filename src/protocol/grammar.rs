@@ -66,30 +66,31 @@ pub(crate) fn is_token_text(text: &[u8]) -> bool {
 /// What may stand in a field value: visible ASCII, space, tab, and bytes from 0x80 up, which are opaque (RFC 9110 §5.5).
 #[inline]
 pub(crate) fn is_value_text(text: &[u8]) -> bool {
-    // Eight bytes at a time; the last eight may overlap those before. A tab is rare enough to be looked at again.
-    if let Some(last) = text.last_chunk()
-        && text.as_chunks().0.iter().chain([last]).all(|word| !has_control(u64::from_ne_bytes(*word)))
-    {
-        return true;
-    }
-    text.iter().all(|&byte| (byte >= b' ' || byte == b'\t') && byte != 0x7f)
-}
-
-/// Whether one of the eight bytes is below 0x20 or is 0x7f.
-#[inline]
-fn has_control(word: u64) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    let below = word.wrapping_sub(ONES * 0x20) & !word;
-    let without_delete = word ^ (ONES * 0x7f);
-    let delete = without_delete.wrapping_sub(ONES) & !without_delete;
-    (below | delete) & (ONES * 0x80) != 0
+    all_by_blocks(text, |byte| (byte >= b' ' || byte == b'\t') & (byte != 0x7f))
 }
 
 /// What a request target is made of: visible ASCII without `#`, which would begin a fragment, and the backslash, which some
 /// read as a slash.
 #[inline]
+pub(crate) fn is_target(byte: u8) -> bool {
+    is(TARGET, byte)
+}
+
+/// Whether all of it may stand in a target.
+#[inline]
 pub(crate) fn is_target_text(text: &[u8]) -> bool {
-    text.iter().all(|&byte| is(TARGET, byte))
+    text.iter().all(|&byte| is_target(byte))
+}
+
+/// Whether all bytes are fine: sixteen at a time, without branches, so that the compiler makes vectors of them. The last
+/// sixteen may overlap those before.
+#[inline]
+fn all_by_blocks(text: &[u8], is_fine: impl Fn(u8) -> bool) -> bool {
+    let is_block_fine = |block: &[u8; 16]| block.iter().fold(true, |fine, &byte| fine & is_fine(byte));
+    match text.last_chunk() {
+        Some(last) => text.as_chunks().0.iter().chain([last]).all(is_block_fine),
+        None => text.iter().fold(true, |fine, &byte| fine & is_fine(byte)),
+    }
 }
 
 /// Letters, digits, `-`, `.`, `_`: all that common host names have.

@@ -27,7 +27,7 @@ use crate::clock::Moment;
 use crate::logging::access::{Entry, SharedAccessLog};
 use crate::protocol::http1::{Error, Http1};
 use crate::protocol::proxy_protocol;
-use crate::protocol::{Event, Head, Progress, Reuse, forwarded};
+use crate::protocol::{Event, Head, Progress, Reuse};
 
 /// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -252,16 +252,18 @@ impl Connection {
                         return Served::Some;
                     }
                 };
-                match progress.event {
+                let complete = match progress.event {
                     Event::NeedMore => {
                         input.consume(progress.consumed);
                         break;
                     }
                     Event::Request => {
                         input.consume(progress.consumed);
-                        if head.has_body() {
+                        let complete = self.machine.end_without_body();
+                        if !complete {
                             self.begin_body(world);
                         }
+                        complete
                     }
                     Event::Body { start, end } => {
                         let bytes = input.unread().get(start..end).unwrap_or_default();
@@ -276,6 +278,7 @@ impl Connection {
                         if let Some(input) = self.input.as_deref_mut() {
                             input.consume(progress.consumed);
                         }
+                        false
                     }
                     Event::End => {
                         input.consume(progress.consumed);
@@ -284,13 +287,13 @@ impl Connection {
                             self.deadline = None;
                             return Served::Held;
                         }
-                        answered += 1;
-                        if !self.answer(world) {
-                            return Served::Some;
-                        }
-                        if answered >= PIPELINE || world.out.len() >= COLLECTED {
-                            return Served::Some;
-                        }
+                        true
+                    }
+                };
+                if complete {
+                    answered += 1;
+                    if !self.answer(world) || answered >= PIPELINE || world.out.len() >= COLLECTED {
+                        return Served::Some;
                     }
                 }
             }
@@ -433,7 +436,7 @@ impl Connection {
 
     /// Believes what a trusted peer says of its client; answers by itself if that contradicts itself.
     fn forwarded(&mut self, world: &mut World) -> bool {
-        match forwarded::is_secure(&world.head, &world.policy.secure_scheme_headers) {
+        match world.policy.secure_schemes.is_secure(&world.head) {
             Ok(secure) => {
                 self.peer.secure = secure;
                 true
@@ -447,28 +450,33 @@ impl Connection {
 
     /// Files away what a call came to; the request's head is the world's. Returns whether the next request may be parsed at
     /// once.
+    #[inline]
     fn take_outcome(&mut self, world: &mut World, outcome: Outcome, began: Moment) -> bool {
-        match outcome {
-            Outcome::Finished(reuse, summary) => {
-                self.account(world, began, &summary);
-                self.finished(world, reuse)
-            }
+        if let Outcome::Finished(reuse, summary) = outcome {
+            self.account(world, began, &summary);
+            return self.finished(world, reuse);
+        }
+        self.take_unfinished(world, outcome, began);
+        false
+    }
+
+    fn take_unfinished(&mut self, world: &mut World, outcome: Outcome, began: Moment) {
+        let head = std::mem::take(&mut world.head);
+        let summary = match outcome {
             Outcome::Streaming(rest, summary) => {
                 let body = std::mem::take(&mut world.out);
                 self.output = Some(Box::new(Output::new(body, 0, *rest)));
-                self.log =
-                    Some(Box::new(Logged { head: std::mem::take(&mut world.head), began, summary: Some(summary) }));
                 self.stage = Stage::Sending;
                 self.begin_sending(world);
-                false
+                Some(summary)
             }
-            Outcome::Deferred | Outcome::Unanswered => {
-                self.log = Some(Box::new(Logged { head: std::mem::take(&mut world.head), began, summary: None }));
+            _ => {
                 self.stage = Stage::Waiting;
                 self.deadline = None;
-                false
+                None
             }
-        }
+        };
+        self.log = Some(Box::new(Logged { head, began, summary }));
     }
 
     fn finished(&mut self, world: &World, reuse: Reuse) -> bool {

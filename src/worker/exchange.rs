@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::socket::{MsgFlags, send};
 
 use super::mailbox::Letterbox;
 use super::output::Rest;
@@ -116,7 +118,14 @@ impl Turn<'_> {
     }
 
     fn encode(&mut self, response: &mut Response) -> Result<(), ResponseError> {
-        let length = response.body.len().map_or(Length::Unknown, Length::Known);
+        let small = match &response.body {
+            Body::Bytes(bytes) if bytes.len() <= COPIED => Some(bytes.as_ref()),
+            _ => None,
+        };
+        let length = match small {
+            Some(bytes) => Length::Known(bytes.len() as u64),
+            None => response.body.len().map_or(Length::Unknown, Length::Known),
+        };
         self.machine.respond(
             response.status,
             response.reason.as_deref().map(str::as_bytes),
@@ -126,6 +135,13 @@ impl Turn<'_> {
             self.out,
         )?;
         let status = response.status;
+        if let Some(bytes) = small
+            && !self.logs_fields
+        {
+            self.machine.body(bytes, self.out);
+            self.outcome = Outcome::Finished(self.machine.finish(self.out), Summary { status, response: None });
+            return Ok(());
+        }
         let body = std::mem::take(&mut response.body);
         let response = self.logs_fields.then(|| Box::new(std::mem::take(response)));
         self.follow(body, Summary { status, response });
@@ -174,7 +190,7 @@ impl Exchange for Turn<'_> {
     fn early_hints<'f>(&mut self, fields: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), ResponseError> {
         self.machine.interim(103, fields, self.out)?;
         // They are worth something only while the application is still at work. What the socket does not take follows.
-        if let Ok(sent) = nix::unistd::write(self.socket, self.out) {
+        if let Ok(sent) = send(self.socket.as_raw_fd(), self.out, MsgFlags::MSG_NOSIGNAL) {
             self.out.drain(..sent.min(self.out.len()));
         }
         Ok(())

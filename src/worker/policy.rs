@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::protocol::Limits;
+use crate::protocol::forwarded::SecureSchemes;
 use crate::protocol::proxy_protocol::Versions;
 use crate::settings::{ProxyProtocol, Settings, TrustedPeers};
 
@@ -28,7 +29,7 @@ pub(crate) struct Policy {
     pub(crate) spool: PathBuf,
     pub(crate) sendfile: bool,
     pub(crate) forwarders: TrustedPeers,
-    pub(crate) secure_scheme_headers: Vec<(String, String)>,
+    pub(crate) secure_schemes: SecureSchemes,
     pub(crate) proxy_protocol: Option<Versions>,
     pub(crate) proxies: TrustedPeers,
 }
@@ -68,7 +69,7 @@ impl From<&Settings> for Policy {
             spool: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
             sendfile: settings.sendfile,
             forwarders: settings.forwarded_allow_ips.clone(),
-            secure_scheme_headers: settings.secure_scheme_headers.clone(),
+            secure_schemes: SecureSchemes::new(&settings.secure_scheme_headers),
             proxy_protocol: match settings.proxy_protocol {
                 ProxyProtocol::Off => None,
                 ProxyProtocol::V1 => Some(Versions::V1),

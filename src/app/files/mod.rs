@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A hit costs `openat2`, `fstat` and `close`, and one `read` if the file is small enough for its bytes to leave in the
-//! same write as the head; larger ones are sent from the page cache by whoever sends the [`FileRange`]. Nothing is cached:
-//! a file that was replaced is served from the next request on.
+//! same write as the head; larger ones are sent from the page cache by whoever sends the [`FileRange`]. Nothing is cached
+//! beyond the batch of events that is being served: a file that was replaced is served as it is from the next one on.
 //!
 //! What the root is opened as when the application is loaded stays the root: if `DIR` is a symbolic link that a deployment
 //! switches, reload the server afterwards.
@@ -22,6 +22,7 @@ mod listing;
 mod page;
 mod path;
 mod range;
+mod recent;
 mod root;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ use encoding::{Accepted, Coding};
 use page::Refusal;
 use path::RelativePath;
 use range::{ByteRange, Ranges};
+use recent::Recent;
 use root::Root;
 
 /// What may be chosen about how a directory is served.
@@ -125,6 +127,7 @@ pub struct Files {
     options: Options,
     /// Of the request that is being answered; kept for its memory.
     path: RelativePath,
+    recent: Recent,
     boundaries: RandomState,
     /// Multipart bodies so far.
     multiparts: u64,
@@ -135,12 +138,17 @@ impl Application for Files {
         let response = self.answer(request).unwrap_or_else(page::refusal);
         reply.send(response);
     }
+
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        self.recent.clear();
+        wait();
+    }
 }
 
 /// A regular file that was found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Found {
-    file: File,
+    file: Arc<File>,
     stat: FileStat,
 }
 
@@ -156,7 +164,14 @@ struct Representation {
 
 impl Files {
     fn new(root: Root, options: Options) -> Self {
-        Self { root, options, path: RelativePath::default(), boundaries: RandomState::new(), multiparts: 0 }
+        Self {
+            root,
+            options,
+            path: RelativePath::default(),
+            recent: Recent::default(),
+            boundaries: RandomState::new(),
+            multiparts: 0,
+        }
     }
 
     fn answer(&mut self, request: &Request<'_>) -> Result<Response, Refusal> {
@@ -199,8 +214,11 @@ impl Files {
     }
 
     /// The file that the path names, `None` if it names a directory.
-    fn open(&self) -> Result<Option<Found>, Refusal> {
+    fn open(&mut self) -> Result<Option<Found>, Refusal> {
         let path = self.path.as_bytes();
+        if let Some(found) = self.recent.find(path) {
+            return Ok(Some(found));
+        }
         let file = match self.root.file(path) {
             Ok(file) => file,
             // A directory that may be searched but not read is one that has files all the same.
@@ -209,7 +227,11 @@ impl Files {
         };
         let stat = fstat(&file)?;
         match kind_of(&stat) {
-            libc::S_IFREG => Ok(Some(Found { file, stat })),
+            libc::S_IFREG => {
+                let found = Found { file: Arc::new(file), stat };
+                self.recent.keep(path, &found);
+                Ok(Some(found))
+            }
             libc::S_IFDIR => Ok(None),
             _ => Err(Refusal::NotFound),
         }
@@ -311,13 +333,12 @@ impl Files {
     }
 
     /// `multipart/byteranges` (RFC 9110 §14.6).
-    fn multipart(&mut self, response: Response, file: File, size: u64, ranges: &[ByteRange]) -> Response {
+    fn multipart(&mut self, response: Response, file: Arc<File>, size: u64, ranges: &[ByteRange]) -> Response {
         // Whoever wrote the file cannot have guessed the boundary, so no part of it looks like another one.
         self.multiparts = self.multiparts.wrapping_add(1);
         let halves = [self.boundaries.hash_one(self.multiparts), self.boundaries.hash_one(!self.multiparts)];
         let boundary = format!("{:016x}{:016x}", halves[0], halves[1]);
         let part_type = response.content_type.as_deref().unwrap_or_default();
-        let file = Arc::new(file);
         let mut segments = Vec::with_capacity(ranges.len() * 2 + 1);
         let mut separator = "--";
         for range in ranges {
@@ -349,18 +370,18 @@ fn kind_of(stat: &FileStat) -> libc::mode_t {
 
 fn regular_file(file: File) -> Result<Found, Refusal> {
     let stat = fstat(&file)?;
-    if kind_of(&stat) == libc::S_IFREG { Ok(Found { file, stat }) } else { Err(Refusal::NotFound) }
+    if kind_of(&stat) == libc::S_IFREG { Ok(Found { file: Arc::new(file), stat }) } else { Err(Refusal::NotFound) }
 }
 
-fn body(file: File, range: ByteRange) -> Body {
+fn body(file: Arc<File>, range: ByteRange) -> Body {
     match read(&file, range) {
         Some(bytes) => Body::Bytes(bytes.into()),
-        None => file_range(Arc::new(file), range).into(),
+        None => file_range(file, range).into(),
     }
 }
 
-fn whole(file: File, size: u64) -> Body {
-    file_range(Arc::new(file), ByteRange::all(size)).into()
+fn whole(file: Arc<File>, size: u64) -> Body {
+    file_range(file, ByteRange::all(size)).into()
 }
 
 fn file_range(file: Arc<File>, range: ByteRange) -> FileRange {

@@ -12,6 +12,8 @@
 
 mod chunked;
 mod error;
+mod framing;
+mod plain;
 mod request;
 mod response;
 mod target;
@@ -92,8 +94,18 @@ impl Http1 {
     /// Any breach of the policy; nothing more may be parsed afterwards.
     #[inline]
     pub fn next_event(&mut self, input: &[u8], limits: &Limits, head: &mut Head) -> Result<Progress, Error> {
-        let result = match &mut self.inbound {
+        let result = match self.inbound {
             Inbound::Head(..) => self.head(input, limits, head),
+            _ => self.body_event(input, limits),
+        };
+        if let Err(error) = result {
+            self.inbound = Inbound::Refused(error);
+        }
+        result
+    }
+
+    fn body_event(&mut self, input: &[u8], limits: &Limits) -> Result<Progress, Error> {
+        let progress = match &mut self.inbound {
             Inbound::Length(left) => {
                 let end = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= end as u64;
@@ -102,23 +114,34 @@ impl Http1 {
                     0 => Event::NeedMore,
                     end => Event::Body { start: 0, end },
                 };
-                Ok(Progress { consumed: end, event })
+                Progress { consumed: end, event }
             }
-            Inbound::Chunked(decoder) => decoder.next_event(input, limits),
-            Inbound::Complete => Ok(Progress { consumed: 0, event: Event::NeedMore }),
-            Inbound::Closed => Ok(Progress { consumed: input.len(), event: Event::NeedMore }),
-            Inbound::Refused(error) => Err(*error),
+            Inbound::Chunked(decoder) => decoder.next_event(input, limits)?,
+            Inbound::Head(..) | Inbound::Complete => Progress { consumed: 0, event: Event::NeedMore },
+            Inbound::Closed => Progress { consumed: input.len(), event: Event::NeedMore },
+            Inbound::Refused(error) => return Err(*error),
         };
-        match &result {
-            Ok(Progress { event: Event::End, .. }) => {
-                self.inbound = Inbound::Complete;
-                self.asked.expects_continue = false;
-            }
-            Ok(Progress { event: Event::Body { .. }, .. }) => self.asked.expects_continue = false,
-            Ok(_) => {}
-            Err(error) => self.inbound = Inbound::Refused(*error),
+        match progress.event {
+            Event::End => self.end_request(),
+            Event::Body { .. } => self.asked.expects_continue = false,
+            Event::Request | Event::NeedMore => {}
         }
-        result
+        Ok(progress)
+    }
+
+    fn end_request(&mut self) {
+        self.inbound = Inbound::Complete;
+        self.asked.expects_continue = false;
+    }
+
+    /// Takes [`Event::End`] of a request that has no body at once. Whether there was nothing else to come.
+    #[inline]
+    pub fn end_without_body(&mut self) -> bool {
+        let ends = matches!(self.inbound, Inbound::Length(0));
+        if ends {
+            self.end_request();
+        }
+        ends
     }
 
     #[inline]
@@ -326,6 +349,14 @@ impl Http1 {
     /// Appends body bytes with their framing; what must not be sent (HEAD, 204, over the length) is dropped.
     #[inline]
     pub fn body(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if let Framing::Length(left) = &mut self.outbound
+            && let Some(after) = left.checked_sub(bytes.len() as u64)
+        {
+            *left = after;
+            self.sent = self.sent.saturating_add(bytes.len() as u64);
+            out.extend_from_slice(bytes);
+            return;
+        }
         let length = self.frame(bytes.len() as u64, out);
         out.extend_from_slice(bytes.get(..length as usize).unwrap_or(bytes));
         if let Framing::Chunked { owes_crlf: owes_crlf @ true } = &mut self.outbound {
@@ -336,7 +367,6 @@ impl Http1 {
 
     /// For bytes that the caller sends itself from where they lie (large bodies, sendfile): appends the framing that goes
     /// before `length` of them and returns how many of them to send, less where they must not be sent.
-    #[inline]
     pub fn frame(&mut self, length: u64, out: &mut Vec<u8>) -> u64 {
         let length = match &mut self.outbound {
             Framing::Unanswered | Framing::Bodiless => 0,

@@ -3,19 +3,23 @@
 //! A head that arrives whole and is fine, nearly every one, is looked at once ([`whole`]). Any other goes through
 //! [`Scan`], line by line as its lines become complete: so the verdict does not depend on how the bytes were split, it
 //! comes as early as it can, and each byte is looked at a bounded number of times.
+//!
+//! The plainest heads are recognised without any of that ([`plain`]).
 
 use std::mem::MaybeUninit;
 
 use httparse::{Header, Status};
 
-use super::{Error, target, work};
+use super::framing::Framing;
+use super::{Error, plain, target, work};
 use crate::protocol::Limits;
 use crate::protocol::field::FieldId;
 use crate::protocol::grammar;
-use crate::protocol::head::{FieldSpan, Head, Span, Target, Version};
+use crate::protocol::head::{FieldSpan, Head, Span, Version};
 
-const METHOD_LENGTH: usize = 32;
-const FIELDS_ON_STACK: usize = 128;
+pub(super) const METHOD_LENGTH: usize = 32;
+// With more than fit in a page, the stack would have to be probed at each call.
+const FIELDS_ON_STACK: usize = 100;
 
 /// How far an incomplete head has been looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +42,10 @@ impl Scan {
     #[inline]
     pub(super) fn head(&mut self, input: &[u8], limits: &Limits, head: &mut Head) -> Result<Option<usize>, Error> {
         if self.is_fresh() {
+            if let Some(length) = plain::head(input, limits, head) {
+                work::looked_at(length);
+                return Ok(Some(length));
+            }
             // A refusal here may be of something further back than what the lines are refused for: they decide.
             if let Ok(Some(length)) = whole(input, limits, head) {
                 return Ok(Some(length));
@@ -98,7 +106,7 @@ impl Scan {
     }
 }
 
-fn head_size(limits: &Limits) -> usize {
+pub(super) fn head_size(limits: &Limits) -> usize {
     limits.head_size.min(u32::MAX as usize - 1)
 }
 
@@ -154,7 +162,7 @@ fn split_field_line(line: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 
 /// Parses a head that lies whole at the front of `input`.
 #[inline]
-fn whole(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Option<usize>, Error> {
+pub(super) fn whole(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Option<usize>, Error> {
     let window = input.get(..head_size(limits)).unwrap_or(input);
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
     let mut request = httparse::Request::new(&mut []);
@@ -225,22 +233,6 @@ impl<'b, 'h> Parsed<'b, 'h> {
     }
 }
 
-/// What the fields say about framing and the connection, gathered while they are copied.
-#[derive(Default)]
-struct Framing<'b> {
-    hosts: u32,
-    host: Option<Span>,
-    host_index: usize,
-    lengths: u32,
-    length: &'b [u8],
-    codings: u32,
-    coding: &'b [u8],
-    expectations: u32,
-    expectation: &'b [u8],
-    close: bool,
-    keep_alive: bool,
-}
-
 /// Checks what httparse lets through, and writes everything into `head`. `input` is exactly the head.
 #[inline]
 fn fill(input: &[u8], parsed: &Parsed<'_, '_>, limits: &Limits, head: &mut Head) -> Result<(), Error> {
@@ -252,7 +244,7 @@ fn fill(input: &[u8], parsed: &Parsed<'_, '_>, limits: &Limits, head: &mut Head)
     head.bytes.extend_from_slice(input);
     head.fields.clear();
 
-    let method = span(parsed.method.as_bytes());
+    let (method, target) = (span(parsed.method.as_bytes()), span(parsed.target.as_bytes()));
     let line_end = parsed.method.len() + 1 + parsed.target.len() + " HTTP/1.1".len();
     if method.start != 0 {
         return Err(Error::EmptyLines);
@@ -264,38 +256,6 @@ fn fill(input: &[u8], parsed: &Parsed<'_, '_>, limits: &Limits, head: &mut Head)
         return Err(Error::MethodTooLong);
     }
     let parts = target::split(parsed.method, parsed.target)?;
-    let mut position = line_end;
-    expect_crlf(input, &mut position)?;
-
-    if parsed.fields.len() > limits.fields {
-        return Err(Error::TooManyFields);
-    }
-    head.fields.reserve(parsed.fields.len());
-    let mut framing = Framing::default();
-    for field in parsed.fields {
-        let (name, value) = (span(field.name.as_bytes()), span(field.value));
-        let start = position;
-        position = value.end as usize;
-        while let Some(b' ' | b'\t') = input.get(position) {
-            position += 1;
-        }
-        if name.start as usize != start {
-            return Err(Error::Head);
-        }
-        if position - start > limits.field_size {
-            return Err(Error::FieldTooLarge);
-        }
-        expect_crlf(input, &mut position)?;
-        let id = FieldId::of(field.name.as_bytes());
-        framing.note(id, field.value, value, head.fields.len());
-        head.fields.push(FieldSpan { name, value, id });
-    }
-    expect_crlf(input, &mut position)?;
-    if position != input.len() {
-        return Err(Error::Head);
-    }
-
-    let target = span(parsed.target.as_bytes());
     let within = |range: std::ops::Range<usize>| Span {
         start: target.start + range.start as u32,
         end: target.start + range.end as u32,
@@ -307,157 +267,49 @@ fn fill(input: &[u8], parsed: &Parsed<'_, '_>, limits: &Limits, head: &mut Head)
     head.query = parts.query.map(within);
     head.authority = parts.authority.map(within);
     head.version = if parsed.minor == 0 { Version::Http10 } else { Version::Http11 };
+
+    if parsed.fields.len() > limits.fields {
+        return Err(Error::TooManyFields);
+    }
+    head.fields.reserve(parsed.fields.len());
+    let mut position = after_crlf(input, line_end)?;
+    let mut framing = Framing::default();
+    for field in parsed.fields {
+        let (name, value) = (span(field.name.as_bytes()), span(field.value));
+        if name.start as usize != position {
+            return Err(Error::Head);
+        }
+        let end = after_blanks(input, value.end as usize);
+        if end - position > limits.field_size {
+            return Err(Error::FieldTooLarge);
+        }
+        position = after_crlf(input, end)?;
+        let id = FieldId::of(field.name.as_bytes());
+        framing.note(id, field.value, head.fields.len());
+        head.fields.push(FieldSpan { name, value, id });
+    }
+    if after_crlf(input, position)? != input.len() {
+        return Err(Error::Head);
+    }
     framing.settle(limits, head)
 }
 
+/// The position behind the CRLF at `position`.
 #[inline]
-fn expect_crlf(input: &[u8], position: &mut usize) -> Result<(), Error> {
-    match input.get(*position..) {
-        Some([b'\r', b'\n', ..]) => {
-            *position += 2;
-            Ok(())
-        }
+fn after_crlf(input: &[u8], position: usize) -> Result<usize, Error> {
+    match input.get(position..).and_then(<[u8]>::first_chunk) {
+        Some(b"\r\n") => Ok(position + 2),
         _ => Err(Error::BareLf),
     }
 }
 
-impl<'b> Framing<'b> {
-    #[inline]
-    fn note(&mut self, id: FieldId, value: &'b [u8], span: Span, index: usize) {
-        match id {
-            FieldId::Host => {
-                self.hosts += 1;
-                self.host = Some(span);
-                self.host_index = index;
-            }
-            FieldId::ContentLength => {
-                self.lengths += 1;
-                self.length = value;
-            }
-            FieldId::TransferEncoding => {
-                self.codings += 1;
-                self.coding = value;
-            }
-            FieldId::Expect => {
-                self.expectations += 1;
-                self.expectation = value;
-            }
-            FieldId::Connection => {
-                for option in grammar::list(value) {
-                    self.close |= option.eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                }
-            }
-            _ => {}
-        }
+/// The position behind the blanks at `position`.
+#[inline]
+fn after_blanks(input: &[u8], mut position: usize) -> usize {
+    while let Some(b' ' | b'\t') = input.get(position) {
+        position += 1;
     }
-
-    #[inline]
-    fn settle(&self, limits: &Limits, head: &mut Head) -> Result<(), Error> {
-        let modern = head.version == Version::Http11;
-        head.keep_alive = !self.close && (modern || self.keep_alive);
-        self.settle_host(modern, head)?;
-
-        head.chunked = false;
-        head.content_length = None;
-        head.expects_continue = false;
-        if self.lengths | self.codings | self.expectations != 0 {
-            self.settle_body(modern, limits, head)?;
-        }
-        Ok(())
-    }
-
-    /// RFC 9112 §3.2: exactly one valid `Host`, and in HTTP/1.0 at most one.
-    #[inline]
-    fn settle_host(&self, modern: bool, head: &mut Head) -> Result<(), Error> {
-        if self.hosts > 1 {
-            return Err(Error::HostRepeated);
-        }
-        match self.host {
-            None if modern => return Err(Error::HostMissing),
-            None => {}
-            Some(host) => {
-                let value = head.bytes.get(host.start as usize..host.end as usize).unwrap_or_default();
-                if value != head.valid_host {
-                    if !target::is_host(value) {
-                        return Err(Error::Host);
-                    }
-                    head.valid_host.clear();
-                    head.valid_host.extend_from_slice(value);
-                }
-                if head.authority.is_none() {
-                    head.authority = Some(host);
-                }
-            }
-        }
-        if head.form == Target::Absolute {
-            self.settle_absolute(head);
-        }
-        Ok(())
-    }
-
-    /// RFC 9112 §3.2.2: the authority of an absolute target is what counts, so nobody may see another in `Host`.
-    #[cold]
-    fn settle_absolute(&self, head: &mut Head) {
-        if let (Some(authority), Some(field), Some(_)) =
-            (head.authority, head.fields.get_mut(self.host_index), self.host)
-        {
-            field.value = authority;
-        }
-        if head.path.start == head.path.end {
-            let start = head.bytes.len() as u32;
-            head.bytes.push(b'/');
-            head.path = Span { start, end: start + 1 };
-        }
-    }
-
-    /// RFC 9112 §6.3, with every doubt refused.
-    fn settle_body(&self, modern: bool, limits: &Limits, head: &mut Head) -> Result<(), Error> {
-        if self.codings > 0 {
-            if !modern {
-                return Err(Error::TransferEncodingVersion);
-            }
-            if self.lengths > 0 {
-                return Err(Error::LengthAndCoding);
-            }
-            if self.codings > 1 {
-                return Err(Error::TransferEncodingRepeated);
-            }
-            check_coding(self.coding)?;
-            head.chunked = true;
-        }
-        if self.lengths > 0 {
-            if self.lengths > 1 {
-                return Err(Error::ContentLengthRepeated);
-            }
-            let length = grammar::decimal(self.length).ok_or(Error::ContentLength)?;
-            if length > limits.body_size {
-                return Err(Error::BodyTooLarge);
-            }
-            head.content_length = Some(length);
-        }
-        // RFC 9110 §10.1.1: HTTP/1.0 knows no expectations.
-        if self.expectations > 0 && modern {
-            if self.expectations > 1 || !self.expectation.eq_ignore_ascii_case(b"100-continue") {
-                return Err(Error::Expectation);
-            }
-            head.expects_continue = head.has_body();
-        }
-        Ok(())
-    }
-}
-
-/// `chunked` alone is understood. RFC 9112 §6.1 and §6.3: other codings under a last `chunked` are a 501, anything else
-/// leaves the length in doubt.
-fn check_coding(value: &[u8]) -> Result<(), Error> {
-    if value.eq_ignore_ascii_case(b"chunked") {
-        return Ok(());
-    }
-    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
-    let tokens = grammar::list(value).all(grammar::is_token_text);
-    let last = grammar::list(value).last().is_some_and(is_chunked);
-    let count = grammar::list(value).filter(|coding| is_chunked(coding)).count();
-    Err(if tokens && last && count == 1 { Error::TransferCoding } else { Error::TransferEncoding })
+    position
 }
 
 /// Checks one line of a trailer section, without its CRLF (RFC 9112 §7.1.2). Trailers are dropped after that.

@@ -4,6 +4,7 @@ use super::ResponseError;
 use crate::html;
 use crate::protocol::grammar;
 
+const CONTENT_TYPE: &[u8] = b"Content-Type";
 const SERVER: &[u8] = b"\r\nServer: ferricorn\r\nDate: ";
 
 /// How the end of a response body is told (RFC 9112 §6.3).
@@ -109,7 +110,7 @@ pub(super) fn content_length(length: u64, out: &mut Vec<u8>) {
 #[inline]
 pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
     // The commonest name need not be looked at byte by byte.
-    if name != b"Content-Type" && !grammar::is_token_text(name) {
+    if name != CONTENT_TYPE && !grammar::is_token_text(name) {
         return Err(ResponseError::FieldName);
     }
     if !grammar::is_value_text(grammar::trim_blanks(value)) {
@@ -121,12 +122,16 @@ pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
 /// CRLF and `name: value`, if they may be sent.
 #[inline]
 fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
-    check_field(name, value)?;
     let value = grammar::trim_blanks(value);
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
+    check_field(name, value)?;
+    if name == CONTENT_TYPE {
+        out.extend_from_slice(b"\r\nContent-Type: ");
+    } else {
+        out.reserve(name.len() + value.len() + 4);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+    }
     out.extend_from_slice(value);
     Ok(())
 }

@@ -18,7 +18,7 @@ pub(super) struct Parts {
 }
 
 /// Takes `target` apart; which forms are allowed depends on the method.
-#[inline]
+#[inline(always)]
 pub(super) fn split(method: &str, target: &str) -> Result<Parts, Error> {
     let bytes = target.as_bytes();
     if bytes.first() == Some(&b'/') && method != "CONNECT" {

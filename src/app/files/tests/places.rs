@@ -276,6 +276,16 @@ fn a_file_that_is_replaced_or_removed_is_served_as_it_is_now() {
 }
 
 #[test]
+fn the_requests_of_one_batch_of_events_share_an_open_file() {
+    let site = Site::with_files(&[("a", "old"), ("new", "new content")]);
+    let mut files = site.files(Options::default());
+    check(&mut files, "/a", &[], 200, &[], "old");
+    fs::rename(site.root().join("new"), site.root().join("a")).unwrap();
+    assert_eq!(body(&call_again(&mut files, "GET", "/a", &[])), b"old");
+    check(&mut files, "/a", &[], 200, &[], "new content");
+}
+
+#[test]
 fn every_error_of_opening_a_file_has_its_answer() {
     use Errno::{EACCES, EIO, ELOOP, EMFILE, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV};
     for error in [ENOENT, ENOTDIR, ENAMETOOLONG, EXDEV, ELOOP] {
