@@ -17,6 +17,8 @@ pub(crate) enum Message {
     Drain = b'D',
     /// Arbiter: the same, but serve everything in the accept queue first: nobody else will.
     DrainQueue = b'Q',
+    /// Arbiter: the same as `Drain`, but no worker of this arbiter's goes on.
+    DrainAlone = b'A',
     /// Arbiter: stop now.
     Stop = b'S',
     /// Worker: it may have been woken for a connection that it will not accept. Arbiter: look into the accept queues.
@@ -24,7 +26,7 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    const ALL: [Self; 5] = [Self::Ready, Self::Drain, Self::DrainQueue, Self::Stop, Self::Look];
+    const ALL: [Self; 6] = [Self::Ready, Self::Drain, Self::DrainAlone, Self::DrainQueue, Self::Stop, Self::Look];
 }
 
 /// What came in.

@@ -71,6 +71,11 @@ impl Slot {
         &self.calls[thread.min(MAX_THREADS)]
     }
 
+    /// Whether a worker has it, or had it last.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.threads.load(Ordering::Relaxed) > 0
+    }
+
     fn calls(&self) -> impl Iterator<Item = &Call> {
         let threads = usize::try_from(self.threads.load(Ordering::Relaxed)).unwrap_or(MAX_THREADS);
         self.calls.iter().take(threads.min(MAX_THREADS))

@@ -68,8 +68,15 @@ impl Arbiter<'_> {
             let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
             match self.settle(generation, plan) {
                 Ok(()) => {
-                    let surroundings =
-                        Surroundings { nr, channel, listeners: &listeners, slot, settings: &plan.settings };
+                    let surroundings = Surroundings {
+                        nr,
+                        channel,
+                        listeners: &listeners,
+                        slot,
+                        scoreboard: self.scoreboard,
+                        handover: self.handover.take(),
+                        settings: &plan.settings,
+                    };
                     worker::run(surroundings, plan.factory.as_mut())
                 }
                 Err(error) => {

@@ -256,6 +256,11 @@ impl State {
         if self.predecessor { Master::Second } else { Master::First }
     }
 
+    /// Whether all workers are to go.
+    pub(crate) fn wants_nobody(&self) -> bool {
+        self.stopping.is_some() || self.paused
+    }
+
     /// Whether another arbiter holds the same listeners, so that they must not be touched.
     pub(crate) fn shares_listeners(&self) -> bool {
         self.predecessor || !matches!(self.upgrade, Upgrade::None)

@@ -9,13 +9,14 @@
 //!  Closing: shutdown(SHUT_WR), read and drop until the peer has closed, too      Waiting
 //! ```
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use super::buffers::{Buffer, Filled};
+use super::handover::Parcel;
 use super::exchange::{Outcome, Summary, Turn};
 use super::intake::Intake;
 use super::output::{Flushed, Output, Rest};
@@ -106,6 +107,12 @@ pub(crate) struct Connection {
     log: Option<Box<Logged>>,
 }
 
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
@@ -158,6 +165,47 @@ impl Connection {
             output: None,
             log: None,
         }
+    }
+
+    /// One that a sibling has accepted.
+    pub(crate) fn taken_over(
+        socket: OwnedFd,
+        parcel: Parcel,
+        local: Arc<Address>,
+        key: usize,
+        world: &mut World,
+    ) -> Self {
+        let peer = match parcel.peer {
+            Address::Ip(peer) => Some(peer),
+            Address::Unix(_) => None,
+        };
+        let mut connection = Self::new(socket, peer, local, key, world);
+        if !parcel.unproxied {
+            connection.stage = Stage::Idle;
+        }
+        connection.requests = parcel.requests;
+        if !parcel.unread.is_empty() {
+            let mut input = world.buffers.lend();
+            input.put(&parcel.unread);
+            connection.input = Some(input);
+        }
+        connection
+    }
+
+    /// What another worker has to know of it, with at most `most` unread bytes; `None` if it cannot move.
+    pub(crate) fn parcel(&self, most: usize) -> Option<Parcel> {
+        let unread = self.input.as_deref().map(Buffer::unread).unwrap_or_default();
+        if !self.is_between_requests() || unread.len() > most {
+            return None;
+        }
+        Some(Parcel {
+            since: crate::sys::now_coarse(),
+            requests: self.requests,
+            unproxied: self.stage == Stage::Proxy,
+            peer: self.peer.address.clone(),
+            local: (*self.local).clone(),
+            unread: unread.to_vec(),
+        })
     }
 
     pub(crate) fn raw_fd(&self) -> i32 {

@@ -68,6 +68,17 @@ pub(crate) enum Accepting {
     Ended,
 }
 
+/// How a worker drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Drain {
+    /// Other workers go on.
+    Retire,
+    /// None does, but the accept queues are another server's as well.
+    Stop,
+    /// None does: what is in the accept queues is served first.
+    StopQueue,
+}
+
 #[derive(Debug)]
 pub(crate) struct Core {
     /// Complete requests that wait for an application thread; older than anything in `ready`.
@@ -98,8 +109,10 @@ pub(crate) struct Core {
     pub(crate) shed: Moment,
     /// When it was last said that there is no room.
     pub(crate) warned: Option<Moment>,
-    /// The worker is to drain, perhaps with its accept queues.
-    pub(crate) asked: Option<bool>,
+    /// The worker is to drain.
+    pub(crate) asked: Option<Drain>,
+    /// No other worker goes on.
+    pub(crate) stops: bool,
     /// Deadline of idle connections, since the worker drains.
     drain: Option<Moment>,
 }
@@ -143,6 +156,7 @@ impl Core {
             shed: Moment::default(),
             warned: None,
             asked: None,
+            stops: false,
             drain: None,
         }
     }
@@ -160,11 +174,6 @@ impl Core {
     /// Whether there is something to do without a wait.
     pub(crate) fn has_work(&self) -> bool {
         !(self.ready.is_empty() && self.held.is_empty() && self.again.is_empty() && self.expired.is_empty())
-    }
-
-    /// Things that wait for their turn.
-    pub(crate) fn waiting(&self) -> usize {
-        self.ready.len() + self.held.len()
     }
 
     /// When the leader must wake for a deadline at the latest.
@@ -291,9 +300,13 @@ impl Core {
         None
     }
 
-    /// Puts one back that [`next_held`](Self::next_held) gave.
-    pub(crate) fn hold(&mut self, key: usize, connection: Box<Connection>) {
-        self.check_in(key, connection, Next::Wait);
+    /// Requests that are held.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// That one is the first to be served.
+    pub(crate) fn hold_first(&mut self, key: usize) {
         self.held.push_front(key);
     }
 

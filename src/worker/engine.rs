@@ -18,7 +18,8 @@ use mio::{Interest, Poll, Token};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::connection::{Connection, Next};
-use super::core::{Accepting, CONNECTIONS, Core, Done, Due, LETTERS, LISTENERS, WATCHED};
+use super::core::{Accepting, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, LISTENERS, WATCHED};
+use super::handover::Handover;
 use super::lead::Lead;
 use super::mailbox::Letterbox;
 use super::relief::Alarm;
@@ -56,6 +57,7 @@ pub(crate) struct Engine {
     letterbox: Arc<Letterbox>,
     /// Wakes the relief thread, if there is one.
     pub(super) alarm: Option<Alarm>,
+    pub(super) handover: Option<Handover>,
     entrances: Vec<Entrance>,
     limit: usize,
 }
@@ -80,7 +82,12 @@ pub(crate) struct Turned {
 impl Engine {
     /// An engine that will accept from `listeners`, at most `limit` connections at a time; and its letterbox. With `relief`,
     /// a [relief thread](super::relief::start) must be started.
-    pub(crate) fn new(listeners: &[Listener], limit: usize, relief: bool) -> io::Result<(Self, Arc<Letterbox>)> {
+    pub(crate) fn new(
+        listeners: &[Listener],
+        limit: usize,
+        relief: bool,
+        handover: Option<Handover>,
+    ) -> io::Result<(Self, Arc<Letterbox>)> {
         let poll = Poll::new()?;
         let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), Token(LETTERS as usize))?));
         let epoll = Epoll(crate::sys::duplicate(poll.as_raw_fd())?);
@@ -91,7 +98,7 @@ impl Engine {
         let core = Mutex::new(Core::new(crate::sys::now_coarse()));
         let lead = Arc::new(Lead::new(!relief));
         let alarm = relief.then(Alarm::new).transpose()?;
-        let engine = Self { core, poll, epoll, lead, letterbox: Arc::clone(&letterbox), alarm, entrances, limit };
+        let engine = Self { core, poll, epoll, lead, letterbox: Arc::clone(&letterbox), alarm, handover, entrances, limit };
         Ok((engine, letterbox))
     }
 
@@ -135,10 +142,20 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
         }
+        if let Some(handover) = &self.handover {
+            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+            match self.epoll.add(handover.outlet(), EpollEvent::new(flags, HANDED)) {
+                Ok(()) | Err(nix::Error::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
 
     pub(super) fn leave_listeners(&self) {
+        if let Some(handover) = &self.handover {
+            let _ = self.epoll.delete(handover.outlet());
+        }
         for entrance in &self.entrances {
             // Fails where it was not entered, which is as good.
             let _ = self.epoll.delete(&entrance.fd);
@@ -150,20 +167,21 @@ impl Engine {
         self.core().count()
     }
 
-    /// Stops accepting and lets idle connections go. With `queue`, everything in the accept queues is taken first: nobody
-    /// else will.
-    pub(crate) fn drain(&self, world: &mut World, queue: bool) {
+    /// Stops accepting and lets idle connections go: to other workers, if those go on.
+    pub(crate) fn drain(&self, world: &mut World, how: Drain) {
         self.lead.drain();
         world.draining = true;
         world.now = crate::sys::now();
+        let deadline = world.now + world.policy.grace;
         {
             let mut core = self.core();
             core.accepting = Accepting::Ended;
             self.leave_listeners();
             core.swallowed = true;
-            core.drain(world.now + world.policy.grace);
+            core.stops |= how != Drain::Retire;
+            core.drain(deadline);
         }
-        if queue {
+        if how == Drain::StopQueue {
             // What others hold, too, is theirs to empty, or waits for the next start.
             for (index, _) in self.entrances.iter().enumerate().filter(|(_, entrance)| !entrance.shared) {
                 while let Ok(true) = self.accept(world, index) {}
@@ -172,22 +190,23 @@ impl Engine {
         let keys = self.core().keys();
         for key in keys {
             let Some(mut connection) = self.check_out(key) else { continue };
-            connection.begin_drain(world.now + world.policy.grace);
+            if how == Drain::Retire {
+                match self.hand_over_idle(key, connection) {
+                    Some(kept) => connection = kept,
+                    None => continue,
+                }
+            }
+            connection.begin_drain(deadline);
             self.check_in(world, key, connection, Next::Wait);
         }
     }
 
     /// Has whoever leads drain.
-    pub(crate) fn ask_drain(&self, queue: bool) {
+    pub(crate) fn ask_drain(&self, how: Drain) {
         let mut core = self.core();
-        core.asked = Some(queue || core.asked == Some(true));
+        core.asked = core.asked.max(Some(how));
         drop(core);
         self.letterbox.ring();
-    }
-
-    /// Whether it was asked to and has not begun.
-    pub(crate) fn is_asked(&self) -> bool {
-        self.core().asked.is_some()
     }
 
     /// Waits until something happens, at most as long as said, and handles it.
@@ -243,7 +262,10 @@ impl Engine {
                     self.accept_some(world, index);
                     continue;
                 }
-                Some(Due::Handed) => continue,
+                Some(Due::Handed) => {
+                    self.take_over(world);
+                    continue;
+                }
                 Some(Due::Letters) => {
                     self.read_letters(world);
                     continue;
@@ -289,18 +311,23 @@ impl Engine {
                 };
                 let timeout = [timeout, core.next_timer(now), starved, log].into_iter().flatten().min();
                 core.until = timeout.map(|timeout| now + timeout);
+                world.slot.set_idle(Some(core.serving()));
                 timeout
             }
         };
-        let mut waited = Ok(());
+        let mut waited = Ok(0);
         let World { application, events, .. } = world;
         // What has happened is the core's before anything else is waited for, such as an interpreter's lock.
         application.idle(&mut || waited = self.gather(events, timeout));
         world.tick();
-        waited
+        world.slot.set_idle(None);
+        if waited? > 1 {
+            self.balance(world);
+        }
+        Ok(())
     }
 
-    fn gather(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<()> {
+    fn gather(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<usize> {
         let collected = self.collect(events, timeout);
         let something = !matches!(collected, Ok(0));
         if self.lead.end_wait(something)
@@ -308,7 +335,7 @@ impl Engine {
         {
             alarm.set();
         }
-        collected.map(drop)
+        collected
     }
 
     /// Takes in what has happened, and says how much.
@@ -328,6 +355,11 @@ impl Engine {
         if !self.lead.is_led_by(world.thread) {
             self.letterbox.ring();
         }
+    }
+
+    /// A connection has gone to another worker.
+    pub(super) fn forget(&self, key: usize) {
+        self.core().take_back(Done::Dropped(key));
     }
 
     /// Makes a connection ready to be given back: nothing that costs time is done with the core locked.
@@ -356,15 +388,23 @@ impl Engine {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    log::warn!("Cannot accept connections: {error}; trying again in {} ms", STARVED.as_millis());
-                    let mut core = self.core();
-                    core.accepting = Accepting::Starved(world.now + STARVED);
-                    core.swallowed = true;
-                    self.leave_listeners();
+                    self.starve(world, &error);
                     return;
                 }
             }
         }
+    }
+
+    /// Accepts no more for a while, as there are no descriptors left.
+    pub(super) fn starve(&self, world: &World, error: &io::Error) {
+        let mut core = self.core();
+        if core.accepting == Accepting::Ended {
+            return;
+        }
+        log::warn!("Cannot accept connections: {error}; trying again in {} ms", STARVED.as_millis());
+        core.accepting = Accepting::Starved(world.now + STARVED);
+        core.swallowed = true;
+        self.leave_listeners();
     }
 
     /// Accepts one connection and serves what it has sent already. `false` if there is none.
@@ -396,7 +436,7 @@ impl Engine {
     }
 
     /// Lets the longest idle connections go when there are nearly too many, and accepts no more when there are.
-    fn stay_below_limit(&self, world: &mut World) {
+    pub(super) fn stay_below_limit(&self, world: &mut World) {
         let spare = (self.limit / 16).max(1);
         let count = self.core().serving();
         if count + spare > self.limit || count >= self.limit {
@@ -474,8 +514,8 @@ impl Engine {
 
     fn read_letters(&self, world: &mut World) {
         let asked = self.core().asked.take();
-        if let Some(queue) = asked {
-            self.drain(world, queue);
+        if let Some(how) = asked {
+            self.drain(world, how);
         }
         for letter in world.letterbox.empty() {
             let key = letter.ticket.key;

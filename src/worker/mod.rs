@@ -6,6 +6,7 @@ mod core;
 mod date;
 mod engine;
 mod exchange;
+pub(crate) mod handover;
 mod intake;
 mod lead;
 mod mailbox;
@@ -25,7 +26,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use self::core::Drain;
 use engine::Engine;
+use handover::{Ends, Handover};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policy::Policy;
 use pool::Finish;
@@ -50,6 +53,10 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) listeners: &'a [Listener],
     /// Its place on the scoreboard.
     pub(crate) slot: &'static Slot,
+    /// The slots of all workers.
+    pub(crate) scoreboard: &'static [Slot],
+    /// The channel that connections are handed over by.
+    pub(crate) handover: Option<Ends>,
     /// The settings of its generation.
     pub(crate) settings: &'a Settings,
 }
@@ -104,14 +111,15 @@ struct Worker {
 }
 
 fn boot(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> Result<(Worker, Vec<World>), LoadError> {
-    let Surroundings { nr, channel, listeners, slot, settings } = surroundings;
+    let Surroundings { nr, channel, listeners, slot, scoreboard, handover, settings } = surroundings;
     let failed = |what: &str, error: &dyn std::fmt::Display| LoadError::boot(format!("{what}: {error}"));
     let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
     let threads = settings.threads.clamp(1, MAX_THREADS);
     let applications = (0..threads).map(|_| load(factory)).collect::<Result<Vec<_>, _>>()?;
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?.map(SharedAccessLog::new);
     let policy = Policy::from(settings);
-    let (engine, letterbox) = Engine::new(listeners, policy.connections, settings.relief)
+    let handover = handover.map(|ends| Handover::new(ends, scoreboard, nr));
+    let (engine, letterbox) = Engine::new(listeners, policy.connections, settings.relief, handover)
         .map_err(|error| failed("event loop", &error))?;
     let lead = engine.lead();
     slot.begin_threads(threads);
@@ -165,7 +173,7 @@ impl Worker {
             if self.heed(factory, channel, signals) == Life::Ended {
                 return Ok(0);
             }
-            if self.drains && self.engine.connections() == 0 && !self.engine.is_asked() {
+            if self.drains && self.engine.is_finished(&mut world) {
                 return Ok(0);
             }
         }
@@ -205,8 +213,9 @@ impl Worker {
     fn read_channel(&mut self, factory: &mut dyn Factory) -> Life {
         loop {
             match self.channel.receive() {
-                Received::Message(Message::Drain) => self.drain(factory, false),
-                Received::Message(Message::DrainQueue) => self.drain(factory, true),
+                Received::Message(Message::Drain) => self.drain(factory, Drain::Retire),
+                Received::Message(Message::DrainAlone) => self.drain(factory, Drain::Stop),
+                Received::Message(Message::DrainQueue) => self.drain(factory, Drain::StopQueue),
                 Received::Message(Message::Stop) => return Life::Ended,
                 Received::Message(Message::Look) => self.engine.look(),
                 Received::Message(Message::Ready) => {}
@@ -220,9 +229,15 @@ impl Worker {
     }
 
     fn take_signals(&mut self, factory: &mut dyn Factory) -> Life {
-        for (signal, _) in self.signals.take() {
+        let taken = self.signals.take();
+        // What the arbiter has to say about it comes first.
+        if taken.iter().any(|(signal, _)| *signal == Signal::Term) && self.read_channel(factory) == Life::Ended {
+            return Life::Ended;
+        }
+        for (signal, _) in taken {
             match signal {
-                Signal::Term => self.drain(factory, false),
+                Signal::Term if self.drains => {}
+                Signal::Term => self.drain(factory, Drain::Retire),
                 Signal::Int | Signal::Quit => return Life::Ended,
                 Signal::Usr1 => {
                     self.reopen_logs();
@@ -241,11 +256,11 @@ impl Worker {
         Life::GoOn
     }
 
-    fn drain(&mut self, factory: &mut dyn Factory, queue: bool) {
+    fn drain(&mut self, factory: &mut dyn Factory, how: Drain) {
         if !std::mem::replace(&mut self.drains, true) {
             factory.drain();
         }
-        self.engine.ask_drain(queue);
+        self.engine.ask_drain(how);
     }
 
     fn reopen_logs(&mut self) {

@@ -36,8 +36,8 @@ impl Finish {
     }
 
     /// Tells it if a draining worker has no connections any more.
-    pub(crate) fn tell_if_done(&self, engine: &Engine, world: &World) {
-        if world.draining && engine.connections() == 0 && !engine.is_asked() {
+    pub(crate) fn tell_if_done(&self, engine: &Engine, world: &mut World) {
+        if world.draining && engine.is_finished(world) {
             self.tell(&self.done);
         }
     }

@@ -14,6 +14,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use super::core::Accepting;
 use super::engine::{Engine, Turned};
+use super::handover::Handover;
 use super::lead::Relieved;
 use super::pool::{self, Finish};
 use super::world::World;
@@ -97,7 +98,8 @@ impl Engine {
             if turned.swallowed {
                 pool::tell_siblings(channel);
             }
-            self.wait_beside();
+            let full = self.lead.relief_leads() && self.hand_over_held(world);
+            self.wait_beside(full);
         }
         self.step_forward();
         let left = {
@@ -128,13 +130,16 @@ impl Engine {
         core.left = false;
     }
 
-    /// Waits as a bystander: a wait of the epoll instance's own would take wake-ups away from siblings.
-    fn wait_beside(&self) {
+    /// Waits as a bystander (a wait of the epoll instance's own would take wake-ups away from siblings), also for room in the
+    /// channel if that is full.
+    fn wait_beside(&self, full: bool) {
         let now = crate::sys::now_coarse();
         let timeout = self.core().next_timer(now).map_or(LOOK, |next| next.min(LOOK));
         let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
         let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::ZERO);
-        let mut fds = [PollFd::new(self.fd(), PollFlags::POLLIN)];
+        let mut fds = vec![PollFd::new(self.fd(), PollFlags::POLLIN)];
+        let inlet = self.handover.as_ref().filter(|_| full).map(Handover::inlet);
+        fds.extend(inlet.map(|inlet| PollFd::new(inlet, PollFlags::POLLOUT)));
         // If it is interrupted, the next look comes early.
         let _ = poll(&mut fds, timeout);
     }

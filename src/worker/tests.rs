@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use std::sync::Arc;
 
+use super::core::Drain;
 use super::engine::Engine;
 use super::policy::Policy;
 use super::world::{Common, World};
@@ -67,7 +68,7 @@ impl Drop for TestServer {
 fn engine_of(listener: &Listener, policy: Policy, threads: usize) -> (Engine, Common) {
     let slot: &'static crate::scoreboard::Slot = &crate::sys::shared_slots(1).unwrap()[0];
     slot.begin_threads(threads);
-    let (engine, letterbox) = Engine::new(std::slice::from_ref(listener), policy.connections, false).unwrap();
+    let (engine, letterbox) = Engine::new(std::slice::from_ref(listener), policy.connections, false, None).unwrap();
     let lead = engine.lead();
     let locals = vec![Arc::new(listener.local().clone())];
     (engine, Common { policy, locals, slot, access: None, letterbox, lead, threads })
@@ -84,8 +85,8 @@ fn run(policy: Policy, listener: &Listener, channel: &Channel) -> u64 {
         let turned = engine.turn(&mut world, Some(DEADLINE)).unwrap();
         while turned.watched != 0 || world.draining {
             match channel.receive() {
-                Received::Message(Message::Drain) => engine.drain(&mut world, false),
-                Received::Message(Message::DrainQueue) => engine.drain(&mut world, true),
+                Received::Message(Message::Drain) => engine.drain(&mut world, Drain::Retire),
+                Received::Message(Message::DrainQueue) => engine.drain(&mut world, Drain::StopQueue),
                 Received::Nothing => break,
                 _ => return world.requests,
             }
