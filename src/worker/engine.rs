@@ -17,12 +17,12 @@ use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::alarm::Alarm;
 use super::connection::{Connection, Next};
 use super::core::{Accepting, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, LISTENERS, WATCHED};
 use super::handover::Handover;
 use super::lead::Lead;
 use super::mailbox::Letterbox;
-use super::relief::Alarm;
 use super::world::World;
 use crate::listener::Listener;
 
@@ -56,7 +56,7 @@ pub(crate) struct Engine {
     pub(super) lead: Arc<Lead>,
     letterbox: Arc<Letterbox>,
     /// Wakes the relief thread, if there is one.
-    pub(super) alarm: Option<Alarm>,
+    pub(super) alarm: Option<Arc<Alarm>>,
     pub(super) handover: Option<Handover>,
     entrances: Vec<Entrance>,
     limit: usize,
@@ -97,7 +97,7 @@ impl Engine {
         let entrances = listeners.iter().map(entrance).collect::<io::Result<Vec<_>>>()?;
         let core = Mutex::new(Core::new(crate::sys::now_coarse()));
         let lead = Arc::new(Lead::new(!relief));
-        let alarm = relief.then(Alarm::new).transpose()?;
+        let alarm = relief.then(Alarm::new).transpose()?.map(Arc::new);
         let engine = Self { core, poll, epoll, lead, letterbox: Arc::clone(&letterbox), alarm, handover, entrances, limit };
         Ok((engine, letterbox))
     }
@@ -105,6 +105,11 @@ impl Engine {
     /// Who leads it.
     pub(crate) fn lead(&self) -> Arc<Lead> {
         Arc::clone(&self.lead)
+    }
+
+    /// What wakes the relief thread, if there is to be one.
+    pub(crate) fn alarm(&self) -> Option<Arc<Alarm>> {
+        self.alarm.clone()
     }
 
     /// Wakes whoever waits for readiness.
@@ -216,7 +221,11 @@ impl Engine {
     /// # Errors
     /// The poll itself fails; that is a bug or the end of the machine's memory.
     pub(crate) fn turn(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<Turned> {
-        if self.lead.begin_wait(world.thread) {
+        let (leads, relieved) = self.lead.begin_wait(world.thread);
+        if relieved && let Some(alarm) = &self.alarm {
+            alarm.set();
+        }
+        if leads {
             self.wait(world, timeout)?;
         } else {
             if self.core().has_work() {

@@ -86,15 +86,16 @@ impl Lead {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether thread `me` may wait for readiness now, and nobody else.
-    pub(crate) fn begin_wait(&self, me: usize) -> bool {
+    /// Whether thread `me` may wait for readiness now, and nobody else; and whether it takes the lead from the relief thread.
+    pub(crate) fn begin_wait(&self, me: usize) -> (bool, bool) {
         let mut state = self.state();
         if matches!(state.leader, Leader::Thread(other) if other != me) {
-            return false;
+            return (false, false);
         }
+        let relieved = state.leader == Leader::Relief;
         self.lead(&mut state, Leader::Thread(me));
         state.waiting = true;
-        true
+        (true, relieved)
     }
 
     /// The wait is over. Whether the relief thread's timer must be set, if there is something to do.
@@ -126,12 +127,14 @@ impl Lead {
         }
     }
 
-    /// Thread `me` is back: the relief thread need not lead any more.
-    pub(crate) fn come_back(&self, me: usize) {
+    /// Thread `me` is back: the relief thread need not lead any more. Whether it did.
+    pub(crate) fn come_back(&self, me: usize) -> bool {
         let mut state = self.state();
-        if state.leader == Leader::Relief {
+        let relieved = state.leader == Leader::Relief;
+        if relieved {
             self.lead(&mut state, Leader::Thread(me));
         }
+        relieved
     }
 
     /// Relief: no call has begun or ended for a while.

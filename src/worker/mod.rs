@@ -1,5 +1,6 @@
 //! The life of a worker: load the application, say ready, turn the engine, drain, exit.
 
+mod alarm;
 mod buffers;
 mod connection;
 mod core;
@@ -121,10 +122,10 @@ fn boot(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> Result<(Wo
     let handover = handover.map(|ends| Handover::new(ends, scoreboard, nr));
     let (engine, letterbox) = Engine::new(listeners, policy.connections, settings.relief, handover)
         .map_err(|error| failed("event loop", &error))?;
-    let lead = engine.lead();
+    let (lead, alarm) = (engine.lead(), engine.alarm());
     slot.begin_threads(threads);
     let locals = listeners.iter().map(|listener| Arc::new(listener.local().clone())).collect();
-    let common = Common { policy, locals, slot, access: access.clone(), letterbox, lead, threads };
+    let common = Common { policy, locals, slot, access: access.clone(), letterbox, lead, alarm, threads };
     let worlds = applications.into_iter().enumerate();
     let worlds = worlds.map(|(thread, application)| World::new(application, thread, common.clone())).collect();
     let (engine, channel) = (Arc::new(engine), Arc::new(channel));

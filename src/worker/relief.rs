@@ -5,13 +5,13 @@
 //! flushes responses, reads requests, keeps deadlines, and leaves complete requests to the first that can serve them.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use super::alarm::TICK;
 use super::core::Accepting;
 use super::engine::{Engine, Turned};
 use super::handover::Handover;
@@ -20,35 +20,8 @@ use super::pool::{self, Finish};
 use super::world::World;
 use crate::channel::Channel;
 
-/// How long nothing must have happened. (A prototype with 5 and 20 ms cost as much.)
-const TICK: Duration = Duration::from_millis(2);
-
 /// How long it waits at most for something to happen, before it looks whether it leads still.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// What wakes the relief thread.
-#[derive(Debug)]
-pub(crate) struct Alarm(TimerFd);
-
-impl Alarm {
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?))
-    }
-
-    /// Rings after a tick. A timer costs the leader a system call, and the machine no switch of threads as long as requests
-    /// are answered within the tick.
-    pub(crate) fn set(&self) {
-        let once = Expiration::OneShot(TimeSpec::from_duration(TICK));
-        // It fails for wrong times only.
-        let _ = self.0.set(once, TimerSetTimeFlags::empty());
-    }
-
-    fn wait(&self) {
-        if self.0.wait().is_err() {
-            std::thread::sleep(TICK);
-        }
-    }
-}
 
 /// Starts the relief thread of an engine that has an alarm.
 ///
@@ -84,6 +57,10 @@ impl Engine {
     /// Leads in place of application threads until one of them is back.
     fn stand_in(&self, world: &mut World, channel: &Channel) {
         self.step_back();
+        if let Some(alarm) = &self.alarm {
+            // From here on it rings when somebody takes the lead.
+            alarm.unset();
+        }
         while self.lead.relief_leads() {
             if let Err(error) = self.collect(&mut world.events, Some(Duration::ZERO)) {
                 log::error!("The event loop has failed: {error}");
@@ -137,7 +114,8 @@ impl Engine {
         let timeout = self.core().next_timer(now).map_or(LOOK, |next| next.min(LOOK));
         let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
         let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::ZERO);
-        let mut fds = vec![PollFd::new(self.fd(), PollFlags::POLLIN)];
+        let Some(alarm) = &self.alarm else { return };
+        let mut fds = vec![PollFd::new(self.fd(), PollFlags::POLLIN), PollFd::new(alarm.as_fd(), PollFlags::POLLIN)];
         let inlet = self.handover.as_ref().filter(|_| full).map(Handover::inlet);
         fds.extend(inlet.map(|inlet| PollFd::new(inlet, PollFlags::POLLOUT)));
         // If it is interrupted, the next look comes early.

@@ -69,9 +69,9 @@ fn engine_of(listener: &Listener, policy: Policy, threads: usize) -> (Engine, Co
     let slot: &'static crate::scoreboard::Slot = &crate::sys::shared_slots(1).unwrap()[0];
     slot.begin_threads(threads);
     let (engine, letterbox) = Engine::new(std::slice::from_ref(listener), policy.connections, false, None).unwrap();
-    let lead = engine.lead();
+    let (lead, alarm) = (engine.lead(), engine.alarm());
     let locals = vec![Arc::new(listener.local().clone())];
-    (engine, Common { policy, locals, slot, access: None, letterbox, lead, threads })
+    (engine, Common { policy, locals, slot, access: None, letterbox, lead, alarm, threads })
 }
 
 fn run(policy: Policy, listener: &Listener, channel: &Channel) -> u64 {

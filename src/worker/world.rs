@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nix::sys::epoll::EpollEvent;
 
+use super::alarm::Alarm;
 use super::buffers::Buffers;
 use super::date::Date;
 use super::lead::{Lead, SAMPLED};
@@ -28,6 +29,8 @@ pub(crate) struct Common {
     pub(crate) access: Option<SharedAccessLog>,
     pub(crate) letterbox: Arc<Letterbox>,
     pub(crate) lead: Arc<Lead>,
+    /// Wakes the relief thread, if there is one.
+    pub(crate) alarm: Option<Arc<Alarm>>,
     /// Application threads.
     pub(crate) threads: usize,
 }
@@ -47,6 +50,7 @@ pub(crate) struct World {
     pub(crate) access: Option<SharedAccessLog>,
     pub(crate) letterbox: Arc<Letterbox>,
     pub(crate) lead: Arc<Lead>,
+    alarm: Option<Arc<Alarm>>,
     /// There are other application threads.
     shared: bool,
     /// When the present call began, if it is measured.
@@ -73,7 +77,7 @@ pub(crate) struct World {
 impl World {
     /// That of the application thread of that number.
     pub(crate) fn new(application: Box<dyn Application>, thread: usize, common: Common) -> Self {
-        let Common { policy, locals, slot, access, letterbox, lead, threads } = common;
+        let Common { policy, locals, slot, access, letterbox, lead, alarm, threads } = common;
         Self {
             application,
             calls: true,
@@ -85,6 +89,7 @@ impl World {
             access,
             letterbox,
             lead,
+            alarm,
             shared: threads > 1,
             measured: None,
             draining: false,
@@ -145,7 +150,12 @@ impl World {
 
     #[cold]
     fn come_back(&mut self) {
-        self.lead.come_back(self.thread);
+        if self.lead.come_back(self.thread)
+            && let Some(alarm) = &self.alarm
+        {
+            // It waits for what will not come now.
+            alarm.set();
+        }
         // It was a long call.
         self.tick();
     }
