@@ -10,14 +10,16 @@ ADDRESS ?= 127.0.0.1:8000
 WHEEL := $(shell find src python/src python/ferricorn -type f -not -name '*.pyc') Cargo.toml python/Cargo.toml python/Cargo.lock \
 	python/build.rs python/pyproject.toml
 
-.PHONY: help run build test test-python soak bench lint clean tools
+.PHONY: help run build test test-python test-install soak bench bench-wsgi lint clean tools
 
 help:
 	@echo "make run    build, and serve an example on $(ADDRESS)"
 	@echo "make build  build .venv/bin/ferricorn (with Python), target/release/ferricorn and target/release/examples/hello"
 	@echo "make test   run all tests"
+	@echo "make test-install  install the committed state in a new virtual environment"
 	@echo "make soak   measure what is lost under reloads, upgrades, crashes and other faults, in full (ten minutes)"
-	@echo "make bench  measure side by side with other servers"
+	@echo "make bench  measure side by side with other servers, a quarter of an hour"
+	@echo "make bench-wsgi  the same for Python's servers, twenty minutes"
 	@echo "make lint   check formatting, clippy's lints and the documentation"
 	@echo "make clean  remove what was built"
 
@@ -37,16 +39,29 @@ test: tools test-python
 	$(CARGO) test --doc
 	$(CARGO) test --test tests -- --test-threads 4
 
-test-python: .venv/wheel
+test-python: tools .venv/wheel
 	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
 	cd python && ../.venv/bin/python -m pytest --quiet
 
-soak: tools
+# What somebody does who has just heard of it: clone, make a virtual environment, install, serve.
+test-install:
+	rm -rf target/clone && git clone --quiet --local . target/clone
+	$(PYTHON) -m venv target/clone/.venv
+	CARGO_TARGET_DIR=$(CURDIR)/target/clone-target MATURIN_PEP517_ARGS="--profile dev" target/clone/.venv/bin/pip install --quiet target/clone/python
+	cd target/clone/examples && ../.venv/bin/ferricorn --check-config hello && ../.venv/bin/ferricorn --version
+
+soak: tools .venv/wheel
+	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
+	cd python && ../.venv/bin/python -m pytest --quiet -m soak --capture no
 	$(CARGO) test --release --test tests soak -- --ignored --nocapture
 
 bench: .venv/bench
 	$(CARGO) build --release --bin ferricorn --examples
 	.venv/bin/python benches/compare/compare.py $(BENCH)
+
+# The Python servers alone.
+bench-wsgi: .venv/wheel
+	$(MAKE) bench BENCH="--group wsgi $(BENCH)"
 
 lint:
 	$(CARGO) fmt --check

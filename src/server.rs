@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::app::files::{self, FilesFactory};
-use crate::app::{Application, Factory, Handler, LoadError, Request, Response, ThreadLife};
+use crate::app::{Application, Factory, Handler, Hook, LoadError, Request, Response, ThreadLife};
 use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets, pidfile_path};
 use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
+use crate::host::Host;
 use crate::launch::CommandLine;
 use crate::listener::Listener;
 use crate::logging;
@@ -22,21 +23,15 @@ use crate::systemd::{self, Notifier};
 
 /// The command `ferricorn`: serves the application that the command line names.
 pub fn command() -> ExitCode {
-    ExitCode::from(finish(main(Program::Command, CommandLine::of_process(), &mut named_application)))
+    ExitCode::from(finish(main(CommandLine::of_process(), &mut Source::Command)))
 }
 
-/// The command `ferricorn` for a host that knows more kinds of application: `factories` is asked for those that are named
-/// otherwise than `kind://rest`. Returns the exit code when the server has stopped.
+/// The command `ferricorn` for a host that knows more kinds of applications and of settings files. Returns the exit code when
+/// the server has stopped.
 ///
-/// The process must have a single thread.
-pub fn serve_named(
-    command_line: CommandLine,
-    mut factories: impl FnMut(&Settings) -> Result<Box<dyn Factory>, Error>,
-) -> u8 {
-    finish(main(Program::Hosted, command_line, &mut |settings| match settings.application.as_deref() {
-        Some(name) if !name.contains("://") => factories(settings),
-        _ => named_application(settings),
-    }))
+/// Threads of the host's must not run code of this crate.
+pub fn serve_hosted(command_line: CommandLine, host: &mut dyn Host) -> u8 {
+    finish(main(command_line, &mut Source::Host(host)))
 }
 
 /// Serves `handler`, with the whole command line of `ferricorn` (less the application's name), its arbiter, signals and
@@ -52,12 +47,51 @@ where
 /// The same for any [`Factory`].
 pub fn serve(factory: impl Factory + 'static) -> ExitCode {
     let factory = Shared(Rc::new(RefCell::new(factory)));
-    let command_line = CommandLine::of_process();
-    ExitCode::from(finish(main(Program::OwnApplication, command_line, &mut |_| Ok(Box::new(factory.clone())))))
+    let mut source = Source::Own(Box::new(move || Box::new(factory.clone())));
+    ExitCode::from(finish(main(CommandLine::of_process(), &mut source)))
 }
 
-/// Makes the factory of the application that the settings name.
-type Factories<'a> = &'a mut dyn FnMut(&Settings) -> Result<Box<dyn Factory>, Error>;
+/// Where the application comes from.
+enum Source<'a> {
+    /// The settings name it.
+    Command,
+    /// The same, and a host knows more of them.
+    Host(&'a mut dyn Host),
+    /// The program brings it.
+    Own(Box<dyn FnMut() -> Box<dyn Factory>>),
+}
+
+impl Source<'_> {
+    fn program(&self) -> Program {
+        match self {
+            Self::Command => Program::Command,
+            Self::Host(_) => Program::Hosted,
+            Self::Own(_) => Program::OwnApplication,
+        }
+    }
+
+    fn parse(&mut self, launch: &Launch) -> Result<Invocation, Error> {
+        let program = self.program();
+        let host: Option<&mut dyn Host> = match self {
+            Self::Host(host) => Some(&mut **host),
+            _ => None,
+        };
+        cli::parse(&launch.arguments, &|name| env::var(name).ok(), &launch.directory, program, host)
+    }
+
+    /// The factory of the application that the settings name.
+    fn factory(&mut self, settings: &Settings) -> Result<Box<dyn Factory>, Error> {
+        match self {
+            Self::Command => named_application(settings),
+            Self::Host(host) => {
+                let native = settings.application.as_deref().is_some_and(|name| name.contains("://"));
+                let native = native.then(|| named_application(settings)).transpose()?;
+                host.factory(settings, native)
+            }
+            Self::Own(factory) => Ok(factory()),
+        }
+    }
+}
 
 /// Kinds of application that `kind://rest` may name.
 const KINDS: [&str; 1] = ["files"];
@@ -102,10 +136,10 @@ fn finish(result: Result<u8, Error>) -> u8 {
     })
 }
 
-fn main(program: Program, command_line: CommandLine, factories: Factories<'_>) -> Result<u8, Error> {
+fn main(command_line: CommandLine, source: &mut Source<'_>) -> Result<u8, Error> {
     let launch =
         Launch::capture(command_line).map_err(|error| Error::configuration(format!("working directory: {error}")))?;
-    let settings = match parse(&launch, program)? {
+    let settings = match source.parse(&launch)? {
         Invocation::Serve(settings) => *settings,
         Invocation::Print(text) => return print(&text),
     };
@@ -114,7 +148,7 @@ fn main(program: Program, command_line: CommandLine, factories: Factories<'_>) -
             print(&cli::print_config(&settings))?;
         }
         let checks = settings.check_config;
-        let mut plan = plan(settings, &launch, factories)?;
+        let mut plan = plan(settings, &launch, source)?;
         if checks {
             plan.factory.load().map_err(|error| Error::configuration(error.to_string()))?;
         }
@@ -129,14 +163,14 @@ fn main(program: Program, command_line: CommandLine, factories: Factories<'_>) -
     let notifier = Notifier::from_environment();
     let legacy = Legacy { lent: legacy.lent.into_iter().chain(lent).collect(), ..legacy };
     logging::init(&settings)?;
-    let plan = plan(settings, &launch, factories)?;
+    let plan = plan(settings, &launch, source)?;
     let replanned = launch.clone();
-    let replan = Box::new(move || replan(&replanned, program, factories));
+    let replan = Box::new(move || replan(&replanned, source));
     arbitrate(plan, launch, predecessor, legacy, notifier, replan)
 }
 
 fn arbitrate(
-    plan: Plan,
+    mut plan: Plan,
     launch: Launch,
     predecessor: Option<Predecessor>,
     legacy: Legacy,
@@ -144,20 +178,23 @@ fn arbitrate(
     replan: Box<dyn FnMut() -> Result<Plan, Error> + '_>,
 ) -> Result<u8, Error> {
     let succeeding = predecessor.is_some();
-    let begin = || {
+    let begin = |plan: &mut Plan| {
         log::info!("Starting ferricorn {}", env!("CARGO_PKG_VERSION"));
+        plan.factory.hook(Hook::WorkersChanged { new: plan.settings.workers, old: None });
         let path = plan.settings.pidfile.as_deref();
-        path.map(|path| Pidfile::create(&pidfile_path(path, succeeding))).transpose()
+        let pidfile = path.map(|path| Pidfile::create(&pidfile_path(path, succeeding))).transpose()?;
+        plan.factory.hook(Hook::OnStarting);
+        Ok::<_, Error>(pidfile)
     };
-    let open = || Sockets::open(&plan.settings, &plan.socket_policy(), legacy);
+    let open = |plan: &Plan| Sockets::open(&plan.settings, &plan.socket_policy(), legacy);
     let (pidfile, sockets) = if plan.settings.daemon && !succeeding {
         // What is wrong with an address is said while somebody still reads it.
-        let sockets = open()?;
+        let sockets = open(&plan)?;
         process::daemonize().map_err(|error| Error::configuration(format!("Can't become a daemon: {error}")))?;
-        (begin()?, sockets)
+        (begin(&mut plan)?, sockets)
     } else {
-        let pidfile = begin()?;
-        let sockets = open().inspect_err(|_| {
+        let pidfile = begin(&mut plan)?;
+        let sockets = open(&plan).inspect_err(|_| {
             // The error that is on its way says more.
             let _ = pidfile.as_ref().map(Pidfile::remove);
         });
@@ -173,31 +210,28 @@ fn arbitrate(
     if let Err(error) = process::raise_open_files_limit() {
         log::warn!("The limit of open files stays low: {error}");
     }
+    plan.factory.hook(Hook::WhenReady);
     let estate = Estate { plan, sockets, pidfile, notifier, launch, predecessor, replan };
     let arbiter = Arbiter::new(estate).map_err(|error| Error::configuration(format!("Can't start: {error}")))?;
     Ok(u8::try_from(arbiter.run()).unwrap_or(u8::MAX))
 }
 
-fn parse(launch: &Launch, program: Program) -> Result<Invocation, Error> {
-    cli::parse(&launch.arguments, &|name| env::var(name).ok(), &launch.directory, program)
-}
-
 /// Makes a plan from settings, and goes to the directory that they name.
-fn plan(settings: Settings, launch: &Launch, factories: Factories<'_>) -> Result<Plan, Error> {
+fn plan(settings: Settings, launch: &Launch, source: &mut Source<'_>) -> Result<Plan, Error> {
     let directory = launch.directory.join(settings.chdir.as_deref().unwrap_or(Path::new("")));
     change_directory(&directory)?;
     let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref(), settings.initgroups)?;
-    let mut factory = factories(&settings)?;
+    let mut factory = source.factory(&settings)?;
     factory.check().map_err(|error| Error::configuration(error.to_string()))?;
     Ok(Plan { settings, directory, identity, factory })
 }
 
 /// Makes a plan from the command line, the environment and the file as they are now. The working directory may be another
 /// one afterwards, and that in any case.
-fn replan(launch: &Launch, program: Program, factories: Factories<'_>) -> Result<Plan, Error> {
+fn replan(launch: &Launch, source: &mut Source<'_>) -> Result<Plan, Error> {
     change_directory(&launch.directory)?;
-    match parse(launch, program)? {
-        Invocation::Serve(settings) => plan(*settings, launch, factories),
+    match source.parse(launch)? {
+        Invocation::Serve(settings) => plan(*settings, launch, source),
         Invocation::Print(_) => Err(Error::configuration("the settings say not to serve")),
     }
 }
@@ -241,6 +275,14 @@ impl<F: Factory> Factory for Shared<F> {
         self.0.borrow_mut().idle(wait);
     }
 
+    fn freeze(&mut self) {
+        self.0.borrow_mut().freeze();
+    }
+
+    fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+        self.0.borrow_mut().adopt(application)
+    }
+
     fn ready(&mut self) {
         self.0.borrow_mut().ready();
     }
@@ -271,5 +313,13 @@ impl<F: Factory> Factory for Shared<F> {
 
     fn after_fork_child(&mut self) {
         self.0.borrow_mut().after_fork_child();
+    }
+
+    fn hook(&mut self, hook: Hook) {
+        self.0.borrow_mut().hook(hook);
+    }
+
+    fn hooks_exec(&self) -> bool {
+        self.0.borrow().hooks_exec()
     }
 }

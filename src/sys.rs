@@ -120,6 +120,31 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
 }
 
+/// Has this process, in place of init, inherit what its descendants leave behind.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: PR_SET_CHILD_SUBREAPER takes a number and touches no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }).map(drop)
+}
+
+/// Whether a process is a child of this one that was not reaped.
+pub(crate) fn is_child(pid: i32) -> bool {
+    // SAFETY: all-zero is a valid siginfo_t to be written to, which lives through the call; WNOWAIT leaves the child be.
+    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+    let Ok(id) = libc::id_t::try_from(pid) else { return false };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: as above.
+    pid > 0 && unsafe { libc::waitid(libc::P_PID, id, &raw mut info, options) } == 0
+}
+
+/// Gives memory back that was freed, so that processes forked from now on do not share it.
+pub(crate) fn trim_memory() {
+    // SAFETY: malloc_trim may be called at any time, by any thread.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
 /// Puts a signal's disposition back to the default.
 pub(crate) fn default_signal(signal: i32) -> io::Result<()> {
     // SAFETY: all-zero is a valid sigaction: SIG_DFL, no flags, an empty mask.
@@ -188,6 +213,16 @@ pub(crate) fn receive_descriptor(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> i
         }
     }
     Ok((message.bytes, received))
+}
+
+/// The address at the other end of a connected socket; `None` if that is no IP address.
+pub(crate) fn peer_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    // SAFETY: all-zero is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let mut length = mem::size_of_val(&storage) as libc::socklen_t;
+    // SAFETY: `storage` has room for `length` bytes, both live through the call.
+    let result = unsafe { libc::getpeername(socket.as_raw_fd(), (&raw mut storage).cast(), &raw mut length) };
+    if result == 0 { socket_address(&storage) } else { None }
 }
 
 fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -333,7 +368,7 @@ static SCENARIO: extern "C" fn() = {
 };
 
 /// Whether this process has other threads; where /proc is missing, it has none by the arbiter's design.
-fn has_other_threads() -> bool {
+pub(crate) fn has_other_threads() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1)
 }
 

@@ -22,10 +22,13 @@ from pathlib import Path
 
 import processes
 import servers
-from scenarios import CLOSE_VARIANTS, FLOOR_VARIANTS, SCENARIOS, Options
+import wsgi
+from measures import Options
+from scenarios import CLOSE_VARIANTS, FLOOR_VARIANTS, SCENARIOS
 from servers import Stage, Wrong
 
-PACKAGES = {"wrk": "wrk", "nginx": "nginx", "strace": "strace"}
+# What is needed, and Debian's packages that have it.
+PACKAGES = {"wrk": "wrk", "nginx": "nginx", "strace": "strace", "ev.h": "libev-dev"}
 
 
 def main() -> int:
@@ -33,19 +36,24 @@ def main() -> int:
     by_name = {scenario.name: scenario for scenario in SCENARIOS}
     if arguments.list:
         for scenario in SCENARIOS:
-            print(f"{scenario.name:12} {scenario.title}{'' if scenario.by_default else ' (on request)'}")
+            print(f"{scenario.name:12} {scenario.group:7} {scenario.title}{'' if scenario.by_default else ' (on request)'}")
         return 0
-    chosen = [by_name[name] for name in arguments.scenario] or [s for s in SCENARIOS if s.by_default]
+    chosen = [by_name[name] for name in arguments.scenario]
+    groups = arguments.group or ([] if chosen else ["native"])
+    chosen += [s for s in SCENARIOS if s.group in groups and s.by_default and s not in chosen]
+    python = any(scenario.group != "native" for scenario in chosen)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    install([tool for tool in PACKAGES if tool != "strace" or "syscalls" in arguments.scenario])
+    install({"wrk", "nginx", *(["strace"] if "syscalls" in arguments.scenario else []), *(["ev.h"] if python else [])})
     if not arguments.no_build:
         servers.build_peers()
+        if python:
+            servers.install_python_peers()
     servers.raise_nofile()
     processes.niceness = arguments.nice
     server_cpu, load_cpu = cpus(arguments)
     quick = arguments.quick
     options = Options(
-        rounds=arguments.rounds or (3 if quick else 15),
+        rounds=arguments.rounds or (3 if quick else None),
         seconds=arguments.slice,
         load_cpu=load_cpu,
         idle_connections=arguments.connections or (1000 if quick else 5000),
@@ -56,7 +64,7 @@ def main() -> int:
     report = {"machine": machine(server_cpu, load_cpu), "options": vars(arguments), "scenarios": {}}
     failed = False
     with tempfile.TemporaryDirectory(prefix="ferricorn-compare-") as work:
-        commands = variants(servers.COMMANDS) | servers.COMMANDS | arguments.server
+        commands = variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | arguments.server
         stage = Stage(Path(work), server_cpu, arguments.base_port, commands)
         for scenario in chosen:
             options.failures.clear()
@@ -82,10 +90,12 @@ def main() -> int:
 def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", action="append", default=[], choices=[s.name for s in SCENARIOS], metavar="NAME",
-                        help="measure this one only; may be repeated (default: all but those on request)")
+                        help="measure this one; may be repeated")
+    parser.add_argument("--group", action="append", default=[], choices=sorted({s.group for s in SCENARIOS}),
+                        help="measure all of a group but those on request; may be repeated (default: native)")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     parser.add_argument("--quick", action="store_true", help="3 rounds, fewer idle connections: a first impression")
-    parser.add_argument("--rounds", type=int, help="slices of each server (default 15)")
+    parser.add_argument("--rounds", type=int, help="slices of each server (default 15, or 7 with the Python servers)")
     parser.add_argument("--slice", type=int, default=1, help="seconds of a slice (default 1)")
     parser.add_argument("--connections", type=int, help="idle connections (default 5000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results here")
@@ -118,9 +128,9 @@ def variants(commands: dict[str, str]) -> dict[str, str]:
     return {f"bare {variant}": f"{commands['bare']} {variant}" for variant in FLOOR_VARIANTS + CLOSE_VARIANTS}
 
 
-def install(tools: list[str]) -> None:
+def install(tools: set[str]) -> None:
     """Gets what is missing from Debian, or says what to type."""
-    missing = [tool for tool in tools if not servers.find(tool)]
+    missing = sorted(tool for tool in tools if not servers.find(tool) and not Path("/usr/include", tool).exists())
     if not missing:
         return
     packages = [PACKAGES[tool] for tool in missing]
@@ -165,7 +175,8 @@ def machine(server_cpu: int | None, load_cpu: int | None) -> dict:
         "rustc": output("rustc", "--version"),
         "nginx": output(servers.find("nginx"), "-v"),
         "wrk": output(servers.find("wrk"), "-v").split(" Copyright")[0],
-        "peers": locked_versions("hyper", "tokio", "actix-web", "may_minihttp", "may"),
+        "python": platform.python_version(),
+        "peers": locked_versions("hyper", "tokio", "actix-web", "may_minihttp", "may") | pinned_versions(),
     }
 
 
@@ -173,6 +184,11 @@ def locked_versions(*names: str) -> dict[str, str]:
     lines = (servers.PEERS / "Cargo.lock").read_text().splitlines()
     packages = {line.split('"')[1]: lines[i + 1].split('"')[1] for i, line in enumerate(lines) if line.startswith("name = ")}
     return {name: packages[name] for name in names}
+
+
+def pinned_versions() -> dict[str, str]:
+    lines = (Path(__file__).parent / "requirements.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line and not line.startswith(("#", "pytest", "click")))
 
 
 def print_scenario(scenario, results: dict, verdicts: list[dict]) -> None:

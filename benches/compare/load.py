@@ -10,15 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import processes
-from servers import PEERS_TARGET, Server, Wrong, find
+from servers import PEERS_TARGET, Calls, Server, Wrong, find
 
-_PIPELINE = Path(__file__).resolve().parent / "pipeline.lua"
+_HERE = Path(__file__).resolve().parent
 _UNITS = {"us": 1, "ms": 1e3, "s": 1e6, "m": 6e7}
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked, over how many connections, by wrk or by our own `sink`, which copes with large answers."""
+    """What is asked, over how many connections, by wrk or by our own `sink`, which copes with large answers. `post` is
+    JSON to send."""
 
     connections: int = 64
     depth: int = 1
@@ -26,6 +27,7 @@ class Load:
     path: str = "/"
     by: str = "wrk"
     headers: tuple[str, ...] = ()
+    post: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Spread:
 
 def run(load: Load, server: Server, seconds: int, cpu: int | None, length: int) -> Slice:
     """One slice. `length` is the length of one answer, by which the number of bytes is checked."""
+    if isinstance(server, Calls):
+        return _called(server, seconds)
     pids = server.look()
     before = processes.time_spent(pids)
     command = _sink(load, server, seconds, length) if load.by == "sink" else _wrk(load, server, seconds)
@@ -102,6 +106,16 @@ def run(load: Load, server: Server, seconds: int, cpu: int | None, length: int) 
     )
 
 
+def _called(server: Calls, seconds: int) -> Slice:
+    """A slice without any load: the process calls the application itself, and knows its own time."""
+    before = processes.time_spent([server.process.pid])
+    said = server.call(seconds)
+    delayed = (processes.time_spent([server.process.pid]) - before).delayed
+    elapsed = said["seconds"] * 1e6
+    each = said["cpu"] * 1e6 / said["requests"]
+    return Slice(said["requests"], each, said["requests"] / said["seconds"], said["cpu"] * 1e6 / elapsed, delayed / elapsed, each, each, "")
+
+
 @dataclass
 class _Heard:
     requests: int
@@ -118,10 +132,12 @@ def _wrk(load: Load, server: Server, seconds: int) -> list[str]:
         command += ["-H", header]
     if load.close:
         command += ["-H", "Connection: close"]
+    script, arguments = [], []
     if load.depth > 1:
-        command += ["-s", str(_PIPELINE)]
-    command.append(f"http://127.0.0.1:{server.port}{load.path}")
-    return command + (["--", str(load.depth)] if load.depth > 1 else [])
+        script, arguments = ["-s", str(_HERE / "pipeline.lua")], ["--", str(load.depth)]
+    elif load.post:
+        script, arguments = ["-s", str(_HERE / "post.lua")], ["--", load.post.decode()]
+    return [*command, *script, f"http://127.0.0.1:{server.port}{load.path}", *arguments]
 
 
 def _heard_from_wrk(said: str) -> _Heard:

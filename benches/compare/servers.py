@@ -1,8 +1,9 @@
-"""The servers that are compared: how each is started, and whether what it answers is right."""
+"""The servers that are compared: how each is started."""
 
 from __future__ import annotations
 
-import email.utils
+import itertools
+import json
 import os
 import re
 import resource
@@ -19,21 +20,19 @@ import processes
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = Path(__file__).resolve().parent / "peers"
 PEERS_TARGET = ROOT / "target" / "peers"
-GREETING = b"Hello, World!"
+VENV = ROOT / ".venv" / "bin"
+# The name of what calls an application without any server.
+CALLS = "no server"
 FILES = {"50k.bin": 50 * 1024, "1m.bin": 1024 * 1024}
 
-# {root} is the repository, {peers} where the peers are built, {work} a directory of this run, {port} the server's own.
+# {root} is the repository, {peers} where the peers are built, {venv} where Python's are, {work} a directory of this run,
+# {port} the server's own, {socket} in its place behind nginx, {app} the application of a Python server (see wsgi.py).
 # Each is in its best configuration for one worker, whatever its defaults are.
 COMMANDS = {
     "ferricorn": "{root}/target/release/examples/hello -b 127.0.0.1:{port} -w 1 --worker-connections 16000",
     "ferricorn access log": "{root}/target/release/examples/hello -b 127.0.0.1:{port} -w 1"
     " --access-logfile {work}/ferricorn-access.log",
     "ferricorn files": "{root}/target/release/ferricorn -b 127.0.0.1:{port} -w 1 files://{work}/files",
-    "ferricorn wsgi": "{root}/.venv/bin/ferricorn -b 127.0.0.1:{port} -w 1 --chdir {root}/benches/compare/peers hello:app",
-    "fastwsgi": "{root}/.venv/bin/python {root}/benches/compare/peers/hello.py fastwsgi {port}",
-    "bjoern": "{root}/.venv/bin/python {root}/benches/compare/peers/hello.py bjoern {port}",
-    "gunicorn": "{root}/.venv/bin/gunicorn -b 127.0.0.1:{port} -w 1 -k gthread --threads 1 --keep-alive 75 --chdir"
-    " {root}/benches/compare/peers hello:app",
     "bare": "{peers}/peer-bare {port}",
     "bare close": "{peers}/peer-bare {port} close",
     "hyper": "{peers}/peer-hyper {port}",
@@ -64,17 +63,53 @@ http {{
     fastcgi_temp_path {prefix}/fastcgi;
     uwsgi_temp_path {prefix}/uwsgi;
     scgi_temp_path {prefix}/scgi;
+    {upstream}
     server {{
         listen 127.0.0.1:{port} backlog=1024;
-        root {work}/files;
-        location = / {{ default_type "text/plain; charset=utf-8"; return 200 "Hello, World!"; }}
+        {locations}
     }}
 }}
 """
 
+# What nginx answers itself.
+_OWN = """
+        root {work}/files;
+        location = / {{ default_type "text/plain; charset=utf-8"; return 200 "Hello, World!"; }}
+"""
+
+# What it passes on to a server behind it, by the protocol between the two.
+_UPSTREAM = """
+    upstream server {{
+        server unix:{socket};
+        keepalive 64;
+        keepalive_requests 1000000000;
+        keepalive_timeout 75s;
+    }}
+"""
+FRONTS = {
+    "http": """
+        location / {
+            proxy_pass http://server;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+        }
+""",
+}
+
 
 class Wrong(Exception):
     """A server did not start, or does not answer what it should."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a server is asked to do: which application it serves, with what in its environment, and the protocol that nginx
+    speaks with it, if nginx stands before it."""
+
+    app: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
+    front: str = ""
 
 
 @dataclass
@@ -84,6 +119,7 @@ class Server:
     name: str
     port: int
     process: subprocess.Popen
+    front: subprocess.Popen | None = None
     pids: list[int] = field(default_factory=list)
 
     @property
@@ -91,12 +127,30 @@ class Server:
         return ("127.0.0.1", self.port)
 
     def look(self) -> list[int]:
-        """Its processes as they are now."""
+        """Its processes as they are now, nginx in front of it not among them."""
         self.pids = processes.tree(self.process.pid)
         return self.pids
 
     def stop(self) -> None:
-        processes.end(self.process)
+        for process in (self.front, self.process):
+            if process:
+                processes.end(process)
+
+
+class Calls(Server):
+    """No server: a process that calls the application over and over."""
+
+    def call(self, seconds: int) -> dict:
+        """How many calls in so many seconds, and the CPU time in seconds."""
+        self.process.stdin.write(f"{seconds}\n".encode())
+        self.process.stdin.flush()
+        return self.said()
+
+    def said(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            raise Wrong(f"{self.name} has ended with status {self.process.wait()}")
+        return json.loads(line)
 
 
 class Stage:
@@ -114,35 +168,31 @@ class Stage:
         for name, size in FILES.items():
             (files / name).write_bytes(os.urandom(size))
 
-    def start(self, name: str) -> Server:
-        """Starts a server and returns it when it answers."""
+    def start(self, name: str, role: Role = Role()) -> Server:
+        """Starts a server and returns it when it listens."""
         port, self.next_port = self.next_port, self.next_port + 1
-        argv = self._argv(name, port)
-        log = self.work / f"{name.replace(' ', '-')}-{port}.log"
-        with open(log, "wb") as output:
-            process = processes.spawn(
-                argv,
-                self.cpu,
-                env=os.environ | {"PORT": str(port)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-        server = Server(name, port, process)
+        behind = f"{name} behind nginx" if role.front else name
+        socket_path = self.work / f"{port}.sock"
+        environment, argv = self._command(behind, port, socket_path, role.app)
+        calls = name == CALLS
+        process, log = self._spawn(behind, argv, port, environment | dict(role.environment), pipes=calls)
+        server = (Calls if calls else Server)(name, port, process)
         self.running.append(server)
-        deadline = time.monotonic() + 20
-        while True:
-            if process.poll() is not None:
-                said = log.read_text(errors="replace").strip()[-800:]
-                raise Wrong(f"{name} ended with status {process.returncode}: {shlex.join(argv)}\n{said}")
-            try:
-                socket.create_connection(server.address, 1).close()
-                break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise Wrong(f"{name} does not listen on port {port}: {shlex.join(argv)}") from error
-                time.sleep(0.02)
+        if calls:
+            return server
+        if role.front:
+            _wait(behind, process, log, (socket.AF_UNIX, str(socket_path)))
+            server.front, log = self._spawn("nginx", self._nginx("access_log off;", port, socket_path, role.front), port, {})
+            process = server.front
+        _wait(name, process, log, (socket.AF_INET, server.address))
         return server
+
+    def _spawn(self, name: str, argv: list[str], port: int, environment: dict[str, str], pipes: bool = False) -> tuple[subprocess.Popen, Path]:
+        log = self.work / f"{name.replace(' ', '-')}-{port}.log"
+        env = os.environ | {"PORT": str(port), "PYTHONPATH": str(PEERS), "PYTHONDONTWRITEBYTECODE": "1"} | environment
+        with open(log, "wb") as output:
+            stdin, stdout = (subprocess.PIPE, subprocess.PIPE) if pipes else (subprocess.DEVNULL, output)
+            return processes.spawn(argv, self.cpu, env=env, stdin=stdin, stdout=stdout, stderr=output), log
 
     def stop(self) -> None:
         while self.running:
@@ -150,10 +200,9 @@ class Stage:
         for log in self.work.glob("*-access.log"):
             log.unlink()
 
-    def missing(self, name: str) -> str | None:
+    def missing(self, name: str, role: Role = Role()) -> str | None:
         """The program that `name` needs and that is not there."""
-        program = self._template(name).split(":", 1)[0].split(" ", 1)[0]
-        program = program.format(root=ROOT, peers=PEERS_TARGET / "release", work=self.work, port=0)
+        program = self._command(f"{name} behind nginx" if role.front else name, 0, Path(), role.app)[1][0]
         return None if find(program) else program
 
     def _template(self, name: str) -> str:
@@ -162,13 +211,17 @@ class Stage:
         except KeyError:
             raise Wrong(f"no server is called {name!r}; there are: {', '.join(self.commands)}") from None
 
-    def _argv(self, name: str, port: int) -> list[str]:
-        command = self._template(name).format(root=ROOT, peers=PEERS_TARGET / "release", work=self.work, port=port)
+    def _command(self, name: str, port: int, socket_path: Path, app: str) -> tuple[dict[str, str], list[str]]:
+        """Variables, which may stand before a command as in a shell, and the command."""
+        places = {"root": ROOT, "peers": PEERS_TARGET / "release", "venv": VENV, "work": self.work}
+        command = self._template(name).format(**places, port=port, socket=socket_path, app=app)
         if command.startswith("nginx:"):
-            return self._nginx(command.removeprefix("nginx:"), port)
-        return shlex.split(command)
+            return {}, self._nginx(command.removeprefix("nginx:"), port) if port else ["nginx"]
+        words = shlex.split(command)
+        variables = list(itertools.takewhile(lambda word: re.match(r"\w+=", word), words))
+        return dict(variable.split("=", 1) for variable in variables), words[len(variables) :]
 
-    def _nginx(self, log: str, port: int) -> list[str]:
+    def _nginx(self, log: str, port: int, socket_path: Path | None = None, front: str = "") -> list[str]:
         prefix = self.work / f"nginx-{port}"
         prefix.mkdir()
         configuration = _NGINX.format(
@@ -176,12 +229,30 @@ class Stage:
             user="user root;" if os.geteuid() == 0 else "",
             connections=self.connections,
             prefix=prefix,
-            work=self.work,
             log=log,
             port=port,
+            upstream=_UPSTREAM.format(socket=socket_path) if front else "",
+            locations=FRONTS[front] if front else _OWN.format(work=self.work),
         )
         (prefix / "nginx.conf").write_text(configuration)
         return [find("nginx"), "-p", str(prefix), "-e", str(prefix / "error.log"), "-c", str(prefix / "nginx.conf")]
+
+
+def _wait(name: str, process: subprocess.Popen, log: Path, listens: tuple) -> None:
+    """Returns when somebody listens."""
+    family, address = listens
+    deadline = time.monotonic() + 20
+    while True:
+        if process.poll() is not None:
+            said = log.read_text(errors="replace").strip()[-800:]
+            raise Wrong(f"{name} ended with status {process.returncode}: {shlex.join(process.args)}\n{said}")
+        try:
+            with socket.socket(family) as client:
+                return client.connect(address)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise Wrong(f"{name} does not listen on {address}: {shlex.join(process.args)}") from error
+            time.sleep(0.02)
 
 
 def find(program: str) -> str | None:
@@ -194,102 +265,13 @@ def build_peers() -> None:
     subprocess.run([*command, "--target-dir", str(PEERS_TARGET)], check=True)
 
 
+def install_python_peers() -> None:
+    """Into the virtual environment that the Python package is in."""
+    requirements = Path(__file__).resolve().parent / "requirements.txt"
+    subprocess.run([VENV / "pip", "install", "--quiet", "--requirement", requirements], check=True)
+
+
 def raise_nofile() -> None:
     """As many open files as allowed, for this process and what it starts."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-# What an answer must be.
-
-
-@dataclass
-class Answer:
-    status: int
-    fields: dict[str, str]
-    body: bytes
-    length: int
-
-
-class Client:
-    """One connection, read answer by answer."""
-
-    def __init__(self, server: Server, timeout: float = 5):
-        self.socket = socket.create_connection(server.address, timeout)
-        self.pending = b""
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.socket.close()
-
-    def ask(self, path: str = "/", count: int = 1, close: bool = False) -> None:
-        connection = "Connection: close\r\n" if close else ""
-        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{connection}\r\n".encode() * count)
-
-    def answer(self) -> Answer:
-        head = self._until(b"\r\n\r\n")
-        status, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-        fields = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
-        length = int(fields["content-length"])
-        while len(self.pending) < length:
-            self._more()
-        body, self.pending = self.pending[:length], self.pending[length:]
-        return Answer(int(status.split()[1]), fields, body, len(head) + length)
-
-    def closed(self) -> bool:
-        try:
-            return not self.pending and self.socket.recv(1) == b""
-        except OSError:
-            return False
-
-    def _until(self, end: bytes) -> bytes:
-        while end not in self.pending:
-            self._more()
-        head, _, self.pending = self.pending.partition(end)
-        return head + end
-
-    def _more(self) -> None:
-        received = self.socket.recv(1 << 18)
-        if not received:
-            raise Wrong("the connection was closed before the answer was complete")
-        self.pending += received
-
-
-def verify(server: Server, work: Path, path: str, close: bool, depth: int) -> int:
-    """Checks what a server answers under the conditions of a scenario; returns the length of an answer in bytes."""
-    expected = GREETING if path == "/" else (work / "files" / path.lstrip("/")).read_bytes()
-    try:
-        with Client(server) as client:
-            for _ in range(1 if close else 2):
-                client.ask(path, depth, close)
-                answers = [client.answer() for _ in range(depth)]
-            if close and not client.closed():
-                raise Wrong("keeps a connection open that was to be closed")
-    except (OSError, KeyError, ValueError, IndexError) as error:
-        raise Wrong(f"{server.name}: {error!r}") from error
-    except Wrong as error:
-        raise Wrong(f"{server.name}: {error}") from error
-    for answer in answers:
-        _verify_answer(server.name, answer, expected, path, close)
-    return answers[-1].length
-
-
-def _verify_answer(name: str, answer: Answer, expected: bytes, path: str, close: bool) -> None:
-    fields = answer.fields
-    if answer.status != 200 or answer.body != expected:
-        raise Wrong(f"{name}: answered {answer.status} with {len(answer.body)} bytes that are not the ones expected")
-    for required in ("server", "date", "content-type"):
-        # Some WSGI servers leave them out, which saves them a little.
-        if not fields.get(required) and name not in ("fastwsgi", "bjoern"):
-            raise Wrong(f"{name}: has no {required} field")
-    # A bare loop's answer is fixed, and so is its date.
-    date = email.utils.parsedate_to_datetime(fields["date"]).timestamp() if "date" in fields else time.time()
-    age = abs(time.time() - date)
-    if age > 5 and not name.startswith("bare"):
-        raise Wrong(f"{name}: its date is {age:.0f} s old")
-    if path == "/" and fields["content-type"] != "text/plain; charset=utf-8":
-        raise Wrong(f"{name}: its content type is {fields['content-type']!r}")
-    if close and not re.search(r"\bclose\b", fields.get("connection", ""), re.I):
-        raise Wrong(f"{name}: does not announce that it closes")

@@ -1,5 +1,22 @@
 """A prefork application server: Gunicorn's process model, settings and signals with a Rust engine."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from ._core import __version__
 
-__all__ = ["__version__"]
+__all__ = ["Application", "__version__", "make_server", "serve"]
+
+
+def __getattr__(name: str) -> Any:
+    # Only when they are asked for: the arbiter of the command has no use for them.
+    if name in ("Application", "serve"):
+        from .app import base
+
+        return getattr(base, "BaseApplication" if name == "Application" else name)
+    if name == "make_server":
+        from .simple_server import make_server
+
+        return make_server
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,1 +1,9 @@
+from collections.abc import Callable
+from typing import Any
+
+from .app.base import BaseApplication as Application
+from .simple_server import make_server as make_server
+
 __version__: str
+
+def serve(app: Callable[..., Any] | str, **settings: Any) -> int: ...

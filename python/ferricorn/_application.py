@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import atexit
+import gc
 import importlib
 import os
 import sys
@@ -12,15 +13,16 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from . import _core
+from . import _core, _log
 
 
 class ApplicationError(Exception):
     """The name of the application leads nowhere, or to something that is no application."""
 
 
-def prepare(pythonpath: str | None, variables: Iterable[tuple[str, str]]) -> None:
+def prepare(pythonpath: str | None, variables: Iterable[tuple[str, str]], level: str) -> None:
     """Makes the interpreter what the settings want it to be."""
+    _log.install(level)
     os.environ.update(variables)
     directories = [os.getcwd()]
     directories += [os.path.abspath(path) for path in (pythonpath or "").split(",") if path]
@@ -110,9 +112,39 @@ def summarize(error: BaseException) -> str:
 
 
 def other_threads() -> str | None:
-    """The names of this process's threads besides this one."""
-    names = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    """The names of this process's threads besides this one: Python's by theirs, others by what the system calls them."""
+    try:
+        tasks = {int(task) for task in os.listdir("/proc/self/task")}
+    except OSError:
+        tasks = set()
+    names = []
+    for thread in threading.enumerate():
+        tasks.discard(thread.native_id or 0)
+        if thread is not threading.current_thread():
+            names.append(thread.name)
+    # The thread that runs this may be one that Python does not know by its number, as after a fork.
+    tasks.discard(threading.get_native_id())
+    for task in sorted(tasks):
+        try:
+            with open(f"/proc/self/task/{task}/comm") as file:
+                names.append(f"{file.read().strip()} (not Python's)")
+        except OSError:
+            pass
     return ", ".join(names) or None
+
+
+def freeze() -> None:
+    """Makes what was loaded fit to be shared by processes that are forked from this one."""
+    # A connection that a request has opened is not to be used by several processes.
+    if (database := sys.modules.get("django.db")) is not None:
+        database.connections.close_all()
+    # What is still in a buffer would be written by each of them.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    gc.collect()
+    # The collector leaves these objects alone from now on; to look at one is to write to it.
+    gc.freeze()
 
 
 def finish() -> None:

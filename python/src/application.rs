@@ -12,6 +12,7 @@ use crate::body::{self, COPIED, Piece, Returned, Stream};
 use crate::environ::{Environs, Surroundings, Unfit};
 use crate::errors;
 use crate::ffi::{self, CalledByWorker, Context};
+use crate::hooks::{Observed, RequestHooks};
 use crate::responder::{Responder, Started};
 use crate::stuck;
 
@@ -21,6 +22,7 @@ pub(crate) struct Wsgi {
     environs: Environs,
     callbacks: Callbacks,
     file_wrapper: Py<PyAny>,
+    hooks: Option<RequestHooks>,
     /// Kept for its memory.
     spare: Started,
     joined: Vec<u8>,
@@ -67,13 +69,19 @@ impl From<PyErr> for Failure {
 }
 
 impl Wsgi {
-    pub(crate) fn new(py: Python<'_>, callable: Py<PyAny>, surroundings: Surroundings) -> PyResult<Self> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        callable: Py<PyAny>,
+        surroundings: Surroundings,
+        hooks: Option<RequestHooks>,
+    ) -> PyResult<Self> {
         let (callbacks, early_hints) = Callbacks::new(py)?;
         Ok(Self {
             callable,
             environs: Environs::new(py, surroundings, early_hints)?,
             callbacks,
             file_wrapper: py.import("ferricorn._application")?.getattr("FileWrapper")?.unbind(),
+            hooks,
             spare: Started::default(),
             joined: Vec::new(),
             shown: stuck::Place::next(),
@@ -88,6 +96,14 @@ impl Wsgi {
         request: &Request<'_>,
         mut reply: Reply<'r>,
     ) -> Result<(), (Failure, Option<Reply<'r>>)> {
+        let mut observed = None;
+        if let Some(hooks) = &self.hooks {
+            let (begun, allowed) = hooks.begin(py, request, &environ);
+            observed = Some(begun);
+            if let Err(error) = allowed {
+                return Err((error.into(), Some(reply)));
+            }
+        }
         let context = match Context::copy_current(py) {
             Ok(context) => context,
             Err(error) => return Err((error.into(), Some(reply))),
@@ -111,7 +127,7 @@ impl Wsgi {
             Ok(prepared) => prepared,
             Err(failure) => return Err((failure, Some(reply))),
         };
-        let sent = self.send(py, prepared, request, reply);
+        let sent = self.send(py, prepared, request, reply, observed);
         sent.map_err(|failure| (failure, None))
     }
 
@@ -121,23 +137,31 @@ impl Wsgi {
         prepared: Prepared<'_>,
         request: &Request<'_>,
         reply: Reply<'_>,
+        mut observed: Option<Observed>,
     ) -> Result<(), Failure> {
-        let Prepared { started, content } = prepared;
-        let written = started.written.as_slice();
+        let Prepared { started, mut content } = prepared;
+        let written = started.written;
         let declared = started.declared;
-        let length = |known: Option<u64>| declared.or(known).map_or(Length::Unknown, Length::Known);
+        if let Some(observed) = &mut observed {
+            observed.respond(py, (started.status(), started.reason()), started.fields(), declared);
+            if request.method() != "HEAD" {
+                observed.sent(written + content.known());
+            }
+        }
+        let _until_sent = content.observe(observed);
         let (first, rest, known): (&[u8], Body, Option<u64>) = match &content {
-            Content::One(bytes) if written.is_empty() && bytes.as_bytes().len() <= COPIED => {
+            Content::One(bytes) if bytes.as_bytes().len() <= COPIED => {
                 let bytes = bytes.as_bytes();
                 (bytes, Body::Empty, Some(bytes.len() as u64))
             }
             _ => {
                 self.joined.clear();
-                self.joined.extend_from_slice(written);
-                let (rest, known) = content.into_rest(&mut self.joined, &self.callbacks.responder, declared, py);
+                let left = declared.map(|declared| declared.saturating_sub(written));
+                let (rest, known) = content.into_rest(&mut self.joined, &self.callbacks.responder, left, py);
                 (self.joined.as_slice(), rest, known)
             }
         };
+        let known = known.map(|known| known + written);
         if let (Some(declared), Some(known)) = (declared, known)
             && declared != known
             && request.method() != "HEAD"
@@ -149,12 +173,17 @@ impl Wsgi {
                 request.target()
             );
         }
+        if written > 0 {
+            reply.finish(first, rest);
+            self.spare = started;
+            return Ok(());
+        }
         let mut fields = started.fields();
         let sent = reply.send_parts(Parts {
             status: started.status(),
             reason: started.reason(),
             fields: &mut fields,
-            length: length(known),
+            length: declared.or(known).map_or(Length::Unknown, Length::Known),
             first,
             rest,
         });
@@ -188,6 +217,10 @@ impl Application for Wsgi {
             Ok(environ) => environ,
             Err(unfit) => {
                 match unfit {
+                    Unfit::Ambiguous(field) => {
+                        log::warn!("{}: ambiguous header field {field:?} (header_map)", name("Invalid request"));
+                        return reply.send(Response::error(400));
+                    }
                     Unfit::ScriptName(problem) => log::error!("Configuration problem: {problem}"),
                     Unfit::Python(error) => errors::log(py, &name("Error handling request"), &error),
                 }
@@ -196,6 +229,9 @@ impl Application for Wsgi {
         };
         if let Err((failure, reply)) = self.respond(py, environ, request, reply) {
             match failure {
+                Failure::Raised(error) if self.callbacks.responder.get().is_disconnected(py) => {
+                    log::debug!("{}: {error}", name("The client has gone during"));
+                }
                 Failure::Raised(error) => errors::log(py, &name("Error handling request"), &error),
                 Failure::Unsendable(problem) => log::error!("{}: {problem}", name("Error handling request")),
             }
@@ -278,6 +314,26 @@ impl<'py> Prepared<'py> {
 }
 
 impl Content<'_> {
+    /// Bytes of the body that are known now.
+    fn known(&self) -> u64 {
+        match self {
+            Self::One(part) | Self::Stream(part, _) => part.as_bytes().len() as u64,
+            Self::Many(parts) => parts.iter().map(|part| part.as_bytes().len() as u64).sum(),
+            Self::File(range, _) => range.length,
+            Self::Empty => 0,
+        }
+    }
+
+    /// Has the hook called when the body is closed; it comes back if there is nothing to be closed.
+    fn observe(&mut self, observed: Option<Observed>) -> Option<Observed> {
+        match self {
+            Self::File(_, returned) => returned.observe(observed?),
+            Self::Stream(_, stream) => stream.observe(observed?),
+            Self::One(_) | Self::Many(_) | Self::Empty => return observed,
+        }
+        None
+    }
+
     /// Appends what is to be copied, and returns the rest, and the length of all if it is known.
     fn into_rest(
         self,

@@ -16,6 +16,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use crate::abandoned::Ours;
 use crate::errors;
 use crate::ffi::Context;
+use crate::hooks::Observed;
 use crate::responder::Responder;
 
 /// Bytes of a body that are copied behind its head, so that both leave in one write.
@@ -42,7 +43,9 @@ pub(crate) fn only_part<'py>(result: &Bound<'py, PyAny>) -> Option<Bound<'py, Py
 
 /// A body that is sent from where it lies.
 pub(crate) fn segments(parts: Vec<Bound<'_, PyBytes>>) -> Body {
-    Body::Segments(parts.into_iter().map(|part| Segment::Bytes(Bytes::from_owner(Ours::new(PyBackedBytes::from(part))))).collect())
+    Body::Segments(
+        parts.into_iter().map(|part| Segment::Bytes(Bytes::from_owner(Ours::new(PyBackedBytes::from(part))))).collect(),
+    )
 }
 
 /// What an application has returned, and has to be closed.
@@ -51,11 +54,18 @@ pub(crate) struct Returned {
     context: Context,
     /// The request, for the log.
     name: String,
+    /// Dropped when all is over, which calls a hook.
+    observed: Option<Observed>,
 }
 
 impl Returned {
     pub(crate) fn new(result: Bound<'_, PyAny>, context: Context, name: String) -> Self {
-        Self { result: Some(result.unbind()), context, name }
+        Self { result: Some(result.unbind()), context, name, observed: None }
+    }
+
+    /// Has the hook called when this is closed.
+    pub(crate) fn observe(&mut self, observed: Observed) {
+        self.observed = Some(observed);
     }
 
     fn log(&self, py: Python<'_>, error: &PyErr) {
@@ -89,6 +99,8 @@ pub(crate) struct Stream {
     responder: Option<Py<Responder>>,
     /// Bytes that may still be sent, if the application has said how many there are.
     left: Option<u64>,
+    /// A piece that is not copied.
+    large: Option<Bytes>,
     ended: bool,
 }
 
@@ -105,7 +117,7 @@ impl Stream {
             Some(result) => returned.context.run(py, || result.bind(py).try_iter())??.into_any().unbind(),
             None => py.None(),
         };
-        Ok(Self { iterator, returned, responder: None, left: None, ended: false })
+        Ok(Self { iterator, returned, responder: None, left: None, large: None, ended: false })
     }
 
     /// The next piece, empty ones left out.
@@ -141,6 +153,11 @@ impl Stream {
         self.left = left;
     }
 
+    /// Has the hook called when this is over.
+    pub(crate) fn observe(&mut self, observed: Observed) {
+        self.returned.observe(observed);
+    }
+
     /// Keeps the callbacks that know of this response.
     pub(crate) fn keep(&mut self, responder: Py<Responder>) {
         self.responder = Some(responder);
@@ -156,10 +173,17 @@ impl Stream {
                 Pull::End
             }
             Ok(Piece::Bytes(bytes)) => {
-                let bytes = bytes.as_bytes();
+                let length = bytes.as_bytes().len();
                 // What is too much is cut off where the response is framed.
-                out.extend_from_slice(bytes);
-                match self.left.map(|left| left.checked_sub(bytes.len() as u64)) {
+                if let Some(observed) = &mut self.returned.observed {
+                    observed.sent(length as u64);
+                }
+                if length > COPIED {
+                    self.large = Some(Bytes::from_owner(PyBackedBytes::from(bytes)));
+                } else {
+                    out.extend_from_slice(bytes.as_bytes());
+                }
+                match self.left.map(|left| left.checked_sub(length as u64)) {
                     None => Pull::More,
                     Some(Some(left)) => {
                         self.left = Some(left);
@@ -171,7 +195,9 @@ impl Stream {
                             self.returned.name
                         );
                         // PEP 3333: stop iterating when enough has been sent.
-                        Pull::End
+                        self.ended = true;
+                        self.left = None;
+                        Pull::More
                     }
                 }
             }
@@ -186,6 +212,10 @@ impl Stream {
 impl Source for Stream {
     fn pull(&mut self, _waker: &Waker, out: &mut Vec<u8>) -> Pull {
         Python::attach(|py| self.piece(py, out))
+    }
+
+    fn take_piece(&mut self) -> Option<Bytes> {
+        self.large.take()
     }
 }
 

@@ -11,17 +11,29 @@ use ferricorn::Request;
 use ferricorn::app::{Address, RequestBody};
 use ferricorn::protocol::head::Target;
 use ferricorn::protocol::{FieldId, Version};
+use ferricorn::settings::HeaderMap;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::ffi::text;
 
-/// What an environ says of the server as a whole.
-#[derive(Clone, Copy, Debug)]
+/// What an environ says of the server as a whole, and which header fields it has.
+#[derive(Clone, Debug)]
 pub(crate) struct Surroundings {
     pub(crate) multiprocess: bool,
     pub(crate) multithread: bool,
+    pub(crate) header_map: HeaderMap,
+    /// In capitals.
+    pub(crate) forwarder_headers: Vec<String>,
+}
+
+impl Surroundings {
+    /// Whether a proxy that is believed may send a field of that name, which has an underscore in it.
+    fn forwards(&self, request: &Request<'_>, name: &[u8]) -> bool {
+        let named = |known: &String| known == "*" || name.eq_ignore_ascii_case(known.as_bytes());
+        request.peer().trusted && self.forwarder_headers.iter().any(named)
+    }
 }
 
 /// Peers whose strings are kept, by their ports.
@@ -122,6 +134,8 @@ fn variable(name: &[u8]) -> String {
 pub(crate) enum Unfit {
     /// The path does not begin with `SCRIPT_NAME`.
     ScriptName(String),
+    /// A header field may not have that name.
+    Ambiguous(String),
     Python(PyErr),
 }
 
@@ -191,7 +205,7 @@ impl Environs {
         if let Some(query) = request.query() {
             environ.set_item(&keys.query_string, text(py, query.as_bytes())?)?;
         }
-        let script_name = forwarded_script_name(request).unwrap_or(self.script_name.as_bytes());
+        let script_name = self.forwarded_script_name(request).unwrap_or(self.script_name.as_bytes());
         let path = request.path().as_bytes();
         if script_name.is_empty() && memchr::memchr(b'%', path).is_none() {
             let path = if path.len() == request.target().len() { target } else { text(py, path)? };
@@ -276,7 +290,7 @@ impl Environs {
         py: Python<'py>,
         request: &Request<'_>,
         environ: &Bound<'py, PyDict>,
-    ) -> PyResult<()> {
+    ) -> Result<(), Unfit> {
         let mut seen: u128 = 0;
         for (id, name, value) in request.head().raw_fields() {
             let key = match self.keys.fields.get(id as usize) {
@@ -291,7 +305,15 @@ impl Environs {
                 }
                 _ if id != FieldId::Other => continue,
                 // It could be taken for one with hyphens, which a proxy in front may have checked.
-                _ if name.contains(&b'_') => continue,
+                _ if name.contains(&b'_') && !self.surroundings.forwards(request, name) => {
+                    match self.surroundings.header_map {
+                        HeaderMap::Drop => continue,
+                        HeaderMap::Refuse => {
+                            return Err(Unfit::Ambiguous(String::from_utf8_lossy(name).into_owned()));
+                        }
+                        HeaderMap::Dangerous => self.name(py, name),
+                    }
+                }
                 _ => self.name(py, name),
             };
             let value = text(py, value)?;
@@ -312,6 +334,16 @@ impl Environs {
             environ.set_item(key, text(py, authority.as_bytes())?)?;
         }
         Ok(())
+    }
+
+    /// The place of the application that a proxy names which is believed.
+    fn forwarded_script_name<'r>(&self, request: &Request<'r>) -> Option<&'r [u8]> {
+        const NAME: &[u8] = b"SCRIPT_NAME";
+        if !self.surroundings.forwards(request, NAME) {
+            return None;
+        }
+        let mut fields = request.head().raw_fields().filter(|(id, ..)| *id == FieldId::Other);
+        fields.find(|(_, name, _)| name.eq_ignore_ascii_case(NAME)).map(|(.., value)| value)
     }
 
     fn name<'py>(&mut self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
@@ -410,13 +442,4 @@ fn decode(path: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(rest);
-}
-
-/// The place of the application that a trusted proxy names, as Gunicorn's `forwarder_headers` has it by default.
-fn forwarded_script_name<'r>(request: &Request<'r>) -> Option<&'r [u8]> {
-    if !request.peer().trusted {
-        return None;
-    }
-    let mut fields = request.head().raw_fields().filter(|(id, ..)| *id == FieldId::Other);
-    fields.find(|(_, name, _)| name.eq_ignore_ascii_case(b"script_name")).map(|(.., value)| value)
 }

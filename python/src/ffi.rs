@@ -16,7 +16,7 @@ use pyo3::types::{PyString, PyTuple};
 
 /// The token of a worker's own thread, inside the calls that the server makes to its application.
 ///
-/// Those come from `ferricorn::serve_named`, which was called with the interpreter attached; it is detached in [`detached`]
+/// Those come from `ferricorn::serve_hosted`, which was called with the interpreter attached; it is detached in [`detached`]
 /// only, which calls nothing of the application's.
 pub(crate) fn attached<'py>(_call: &mut impl CalledByWorker) -> Python<'py> {
     // SAFETY: see above. The argument makes sure that the caller is one of those calls.
@@ -238,18 +238,18 @@ impl Context {
     }
 }
 
-/// A reply that callbacks may use while the application is being called.
+/// A reply that callbacks may use while the application is being called, and a mark of the thread that calls it.
 #[derive(Default)]
-pub(crate) struct LentReply(Option<NonNull<Reply<'static>>>);
+pub(crate) struct LentReply(Option<(NonNull<Reply<'static>>, usize)>);
 
-// SAFETY: it is used only under the interpreter's lock, while the thread that lent the reply is inside a call into Python;
-// so it is used by one thread at a time, and passing the lock on orders the accesses.
+// SAFETY: it is used only under the interpreter's lock, while the thread that lent the reply is inside a call into Python,
+// or by that thread; so it is used by one thread at a time, and passing the lock on orders the accesses.
 unsafe impl Send for LentReply {}
 
 impl LentReply {
     /// Lends `reply`. It must be taken back ([`Self::default`]) before `reply` is used or dropped; [`Loan`] sees to that.
     fn new(reply: &mut Reply<'_>) -> Self {
-        Self(Some(NonNull::from(reply).cast()))
+        Self(Some((NonNull::from(reply).cast(), thread_mark())))
     }
 
     /// Whether it is lent at the moment.
@@ -261,8 +261,33 @@ impl LentReply {
     pub(crate) fn with<R>(&mut self, _py: Python<'_>, act: impl FnOnce(&mut Reply<'_>) -> R) -> Option<R> {
         // SAFETY: it was made from a unique reference that nobody uses until it is taken back; `&mut self` and the lock
         // of the interpreter keep others out, and `act` cannot keep it, as its lifetime is any.
-        self.0.map(|mut reply| act(unsafe { reply.as_mut() }))
+        self.0.map(|(mut reply, _)| act(unsafe { reply.as_mut() }))
     }
+
+    /// Whether this is the thread that lent it, which cannot take it back meanwhile.
+    pub(crate) fn is_of_this_thread(&self) -> bool {
+        self.0.is_some_and(|(_, thread)| thread == thread_mark())
+    }
+
+    /// The same while other threads of Python's run; only on the thread that lent it.
+    pub(crate) fn with_detached<R>(&mut self, py: Python<'_>, act: impl FnOnce(&mut Reply<'_>) -> R) -> Option<R> {
+        let (mut reply, _) = self.0.filter(|_| self.is_of_this_thread())?;
+        let mut act = Some(act);
+        let mut result = None;
+        detached(py, &mut || {
+            // SAFETY: it was made from a unique reference that this very thread, which is inside the call that it was
+            // lent for, will not use before it comes back from here; `&mut self` keeps others out.
+            result = act.take().map(|act| act(unsafe { reply.as_mut() }));
+        });
+        result
+    }
+}
+
+/// Tells threads apart.
+#[inline]
+fn thread_mark() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark) as usize)
 }
 
 /// The time for which a reply is lent.
@@ -305,15 +330,18 @@ pub(crate) fn write(fd: i32, bytes: &[u8]) {
     let _ = nix::unistd::write(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }, bytes);
 }
 
-/// Has the request written to the log by the handlers of `SIGUSR2` and `SIGABRT`, of which the latter ends the process.
-pub(crate) fn on_signals() -> std::io::Result<()> {
+/// Has the request written to the log by the handlers of `SIGUSR2` and `SIGABRT`, of which the latter ends the process unless
+/// `hooked`: then one of Python's does, which was installed before and is called first.
+pub(crate) fn on_signals(hooked: bool) -> std::io::Result<()> {
     use signal_hook::consts::{SIGABRT, SIGUSR2};
     use signal_hook::low_level::{emulate_default_handler, register};
     // SAFETY: the action reads atomics and calls write(2), which are async-signal-safe, and does not panic.
     unsafe { register(SIGUSR2, crate::stuck::write_request) }?;
-    let abort = || {
+    let abort = move || {
         crate::stuck::write_request();
-        let _ = emulate_default_handler(SIGABRT);
+        if !hooked {
+            let _ = emulate_default_handler(SIGABRT);
+        }
     };
     // SAFETY: as above; and emulating the default is made for signal handlers.
     unsafe { register(SIGABRT, abort) }?;

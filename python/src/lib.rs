@@ -1,7 +1,7 @@
 //! Ferricorn in Python: the command inside the interpreter that runs it, and WSGI.
 //!
-//! `main` hands the command line to `ferricorn::serve_named`, which does everything else and asks [`factory`] for
-//! `module:callable`. In a worker, [`application`] is called for each request: it makes an environ ([`environ`]), calls the
+//! `main` hands the command line to `ferricorn::serve_hosted`, which does everything else and asks [`config`] for settings
+//! in Python and [`factory`] for `module:callable`; [`hooks`] calls the functions of such settings. In a worker, [`application`] is called for each request: it makes an environ ([`environ`]), calls the
 //! application with a `start_response` ([`responder`]), and passes on what it returns ([`body`]).
 //!
 //! Architecture invariants: nothing here knows of sockets, protocols or signals. Unsafe code is in [`ffi`] only. What a
@@ -10,10 +10,12 @@
 mod abandoned;
 mod application;
 mod body;
+mod config;
 mod environ;
 mod errors;
 mod factory;
 mod ffi;
+mod hooks;
 mod responder;
 mod stuck;
 
@@ -24,9 +26,11 @@ mod _core {
     use std::ffi::OsString;
 
     use ferricorn::CommandLine;
+    use ferricorn::settings::{self, Settings};
     use pyo3::prelude::*;
+    use pyo3::types::PyDict;
 
-    use crate::factory::PythonFactory;
+    use crate::config::{self, PythonHost};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -36,9 +40,52 @@ mod _core {
     /// Runs the command and returns its exit code.
     #[pyfunction]
     fn main(executed: Vec<OsString>, arguments: Vec<OsString>) -> u8 {
-        ferricorn::serve_named(CommandLine { executed, arguments }, |settings| {
-            Ok(Box::new(PythonFactory::new(settings)))
-        })
+        ferricorn::serve_hosted(CommandLine { executed, arguments }, &mut PythonHost::new(None))
+    }
+
+    /// Runs the server of a `ferricorn.Application` and returns its exit code.
+    #[pyfunction]
+    fn serve(application: Py<PyAny>, executed: Vec<OsString>) -> u8 {
+        let arguments = Vec::new();
+        ferricorn::serve_hosted(CommandLine { executed, arguments }, &mut PythonHost::new(Some(application)))
+    }
+
+    /// The names of all settings that a file may have, also of those of Gunicorn's that are refused.
+    #[pyfunction]
+    fn setting_names() -> Vec<&'static str> {
+        settings::names().collect()
+    }
+
+    /// The names of all hooks, with those of their arguments, and how many they must take at least.
+    #[pyfunction]
+    fn hook_names() -> Vec<(&'static str, Vec<&'static str>, usize)> {
+        settings::HOOKS.iter().map(|hook| (hook.name, hook.arguments.to_vec(), hook.least)).collect()
+    }
+
+    /// All settings that have a value by default.
+    #[pyfunction]
+    fn default_settings(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        config::values(py, &Settings::default())
+    }
+
+    /// How many times this worker has called its application.
+    #[pyfunction]
+    fn requests() -> u64 {
+        crate::stuck::requests()
+    }
+
+    /// Writes to the error log, with a level of Python's `logging`.
+    #[pyfunction]
+    #[pyo3(name = "log")]
+    fn log_at(level: u32, message: &str) {
+        let level = match level {
+            0..20 => log::Level::Debug,
+            20..30 => log::Level::Info,
+            30..40 => log::Level::Warn,
+            40..50 => log::Level::Error,
+            _ => return ferricorn::log_critical(message),
+        };
+        log::log!(target: ferricorn::TRACEBACK, level, "{message}");
     }
 
     /// Writes to the error log.

@@ -1,12 +1,20 @@
 //! `start_response`, `write` and `wsgi.early_hints` of one request.
 
 use ferricorn::Reply;
+use ferricorn::app::{Body, Disconnected, Parts};
+use ferricorn::protocol::Length;
 use ferricorn::protocol::http1::{ResponseError, check_field};
-use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::ffi::{self, Guarded, LentReply, Loan};
+
+/// Bytes given to `write` that may wait for the client without the application's waiting, too.
+const KEPT: usize = 256 * 1024;
+
+/// Of a large piece only so many bytes are copied at a time.
+const PIECE: usize = 128 * 1024;
 
 /// How far the response has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,8 +41,8 @@ pub(crate) struct Started {
     fields: Vec<(usize, usize)>,
     /// Its `Content-Length`.
     pub(crate) declared: Option<u64>,
-    /// What it gave to `write`.
-    pub(crate) written: Vec<u8>,
+    /// The bytes that it gave to `write`; with the first of them the head went out.
+    pub(crate) written: u64,
 }
 
 impl Started {
@@ -59,13 +67,24 @@ impl Started {
     fn clear(&mut self) {
         self.bytes.clear();
         self.fields.clear();
-        self.written.clear();
         *self = Self {
             bytes: std::mem::take(&mut self.bytes),
             fields: std::mem::take(&mut self.fields),
-            written: std::mem::take(&mut self.written),
             ..Self::default()
         };
+    }
+
+    /// Sends the head.
+    fn begin(&self, reply: &mut Reply<'_>) -> Result<(), ResponseError> {
+        let mut fields = self.fields();
+        reply.begin(Parts {
+            status: self.status(),
+            reason: self.reason(),
+            fields: &mut fields,
+            length: self.declared.map_or(Length::Unknown, Length::Known),
+            first: &[],
+            rest: Body::Empty,
+        })
     }
 
     /// Takes note of a status and fields.
@@ -131,8 +150,19 @@ struct Inner {
     phase: Phase,
     started: Started,
     reply: LentReply,
+    /// The client has gone, and the application was told so.
+    disconnected: bool,
     /// Refers back to the responder, until [`Responder::retire`].
     write: Option<Py<PyAny>>,
+}
+
+impl Inner {
+    fn note<T>(&mut self, sent: Result<T, Disconnected>) -> PyResult<T> {
+        sent.map_err(|error| {
+            self.disconnected = true;
+            PyBrokenPipeError::new_err(error.to_string())
+        })
+    }
 }
 
 /// What the callbacks of one request share.
@@ -162,6 +192,7 @@ impl Responder {
         spare.clear();
         self.0.with(py, |inner| {
             inner.phase = Phase::Waiting;
+            inner.disconnected = false;
             inner.started = spare;
         });
         Loan::new(reply, move |lent| self.0.with(py, |inner| inner.reply = lent))
@@ -188,6 +219,53 @@ impl Responder {
     pub(crate) fn retire(&self, py: Python<'_>) {
         let write = self.0.with(py, |inner| inner.write.take());
         drop(write);
+    }
+
+    /// Makes sure that bytes may be written: the head goes before the first.
+    fn begin_body(&self, py: Python<'_>, empty: bool) -> PyResult<()> {
+        self.0.with(py, |inner| {
+            match inner.phase {
+                Phase::Sent if inner.started.written > 0 && inner.reply.is_lent() => return Ok(()),
+                Phase::Started if inner.reply.is_lent() => {}
+                Phase::Sent => return Err(PyAssertionError::new_err("write() after the response was begun")),
+                _ => return Err(PyAssertionError::new_err("write() out of turn")),
+            }
+            if empty {
+                return Ok(());
+            }
+            // From here on nobody may take the head back.
+            inner.phase = Phase::Sent;
+            let Inner { started, reply, .. } = inner;
+            match reply.with(py, |reply| started.begin(reply)) {
+                Some(Err(error)) => Err(PyValueError::new_err(error.to_string())),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Sends a piece, and returns how many bytes wait for the client.
+    fn write_piece(&self, py: Python<'_>, piece: &[u8]) -> PyResult<usize> {
+        self.0.with(py, |inner| {
+            inner.started.written += piece.len() as u64;
+            let written = inner.reply.with(py, |reply| reply.write(piece)).unwrap_or(Err(Disconnected));
+            inner.note(written)
+        })
+    }
+
+    /// Waits for the client; not in another thread than the one that waits for the application.
+    fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
+        let reply = self.0.with(py, |inner| inner.reply.is_of_this_thread().then(|| std::mem::take(&mut inner.reply)));
+        let Some(mut reply) = reply else { return Ok(()) };
+        let waited = reply.with_detached(py, |reply| reply.wait_for_room()).unwrap_or(Err(Disconnected));
+        self.0.with(py, |inner| {
+            inner.reply = reply;
+            inner.note(waited)
+        })
+    }
+
+    /// Whether the client has gone while the response was written.
+    pub(crate) fn is_disconnected(&self, py: Python<'_>) -> bool {
+        self.0.with(py, |inner| inner.disconnected)
     }
 
     /// Whether anybody but us has hold of `write`.
@@ -231,25 +309,20 @@ impl Responder {
         })
     }
 
-    /// write(data): PEP 3333's way for old applications.
+    /// write(data): PEP 3333's way for old applications. What it is given is on its way when it returns.
     fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let Ok(data) = data.cast::<PyBytes>() else {
             return Err(PyTypeError::new_err(format!("write() takes bytes, not {}", data.get_type())));
         };
-        self.0.with(data.py(), |inner| {
-            match inner.phase {
-                Phase::Started => {}
-                Phase::Sent if inner.reply.is_lent() => {}
-                Phase::Sent => return Err(PyAssertionError::new_err("write() after the response was begun")),
-                Phase::Waiting | Phase::Over => return Err(PyAssertionError::new_err("write() out of turn")),
+        let py = data.py();
+        let data = data.as_bytes();
+        self.begin_body(py, data.is_empty())?;
+        for piece in data.chunks(PIECE) {
+            if self.write_piece(py, piece)? > KEPT {
+                self.wait_for_room(py)?;
             }
-            if !data.as_bytes().is_empty() {
-                // From here on nobody may take the head back.
-                inner.phase = Phase::Sent;
-                inner.started.written.extend_from_slice(data.as_bytes());
-            }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// wsgi.early_hints(headers): sends 103 Early Hints ahead of the response.

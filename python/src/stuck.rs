@@ -24,12 +24,20 @@ const PLACES: usize = 256;
 pub(crate) struct Place {
     words: [AtomicU64; SHOWN / 8],
     length: AtomicUsize,
+    /// How many times [`Place::begin`] was called.
+    requests: AtomicU64,
 }
 
-static ALL: [Place; PLACES] =
-    [const { Place { words: [const { AtomicU64::new(0) }; SHOWN / 8], length: AtomicUsize::new(0) } }; PLACES];
+static ALL: [Place; PLACES] = [const {
+    Place { words: [const { AtomicU64::new(0) }; SHOWN / 8], length: AtomicUsize::new(0), requests: AtomicU64::new(0) }
+}; PLACES];
 static USED: AtomicUsize = AtomicUsize::new(0);
 static LOG: AtomicI32 = AtomicI32::new(2);
+
+/// How many requests there were.
+pub(crate) fn requests() -> u64 {
+    ALL.iter().take(USED.load(Ordering::Relaxed)).map(|place| place.requests.load(Ordering::Relaxed)).sum()
+}
 
 impl Place {
     /// That of the next thread.
@@ -42,6 +50,8 @@ impl Place {
     #[inline]
     pub(crate) fn begin(&self, request: &Request<'_>) {
         self.length.store(0, Ordering::Relaxed);
+        // No other thread writes it: a load and a store are enough.
+        self.requests.store(self.requests.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let (method, target) = (request.method().as_bytes(), request.target().as_bytes());
         let mut words = self.words.iter();
         for (chunk, word) in method.chunks(8).chain([b" ".as_slice()]).chain(target.chunks(8)).zip(&mut words) {
@@ -96,8 +106,10 @@ pub(crate) struct Watch(#[expect(dead_code, reason = "for its drop")] OwnedFd);
 
 impl Watch {
     /// Has signals answered from now on, into the error log.
-    pub(crate) fn install(py: Python<'_>) -> PyResult<Self> {
-        ffi::on_signals()?;
+    ///
+    /// If `hooked`, a handler of Python's ends the process that is sent `SIGABRT`.
+    pub(crate) fn install(py: Python<'_>, hooked: bool) -> PyResult<Self> {
+        ffi::on_signals(hooked)?;
         Self::renew(py)
     }
 

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 
 closed = []
 kept = []
@@ -197,6 +198,92 @@ def writes(environ, start_response):
 def writes_only(environ, start_response):
     start_response("200 OK", [("Content-Length", "7")])(b"written")
     return []
+
+
+@path
+def writes_and_yields(environ, start_response):
+    start_response("200 OK", [])(b"written")
+    return iter([b"yielded", b"twice"])
+
+
+@path
+def writes_late(environ, start_response):
+    start_response("200 OK", [])(b"written")
+    yield b"yielded"
+
+
+@path
+def writes_too_little(environ, start_response):
+    start_response("200 OK", [("Content-Length", "100")])(b"written")
+    return [b"little"]
+
+
+@path
+def writes_too_much(environ, start_response):
+    write = start_response("200 OK", [("Content-Length", "5")])
+    write(b"Hel")
+    write(b"lo, World!")
+    return [b"more"]
+
+
+@path
+def writes_and_waits(environ, start_response):
+    write = start_response("200 OK", [])
+    with tempfile.TemporaryDirectory() as directory:
+        path = directory + "/received"
+        write(path.encode())
+        end = time.monotonic() + 10
+        while not os.path.exists(path):
+            if time.monotonic() > end:
+                raise TimeoutError("nobody has received what was written")
+            time.sleep(0.001)
+    return [b"done"]
+
+
+@path
+def yields_and_waits(environ, start_response):
+    """Whatever was yielded must arrive before the next piece is asked for, or nobody makes the file."""
+    start_response("200 OK", [])
+    with tempfile.TemporaryDirectory() as directory:
+        for number in range(3):
+            path = f"{directory}/{number}"
+            for letter in path:
+                yield letter.encode()
+            yield b"now"
+            end = time.monotonic() + 10
+            while not os.path.exists(path):
+                if time.monotonic() > end:
+                    raise TimeoutError("nobody has received what was yielded")
+                time.sleep(0.001)
+    yield b"done"
+
+
+@path
+def sizes(environ, start_response):
+    sizes, _, length = environ["QUERY_STRING"].partition("&")
+    start_response("200 OK", [("Content-Length", length)] if length else [])
+    return (bytes([97 + number]) * int(size) for number, size in enumerate(sizes.split(",")))
+
+
+@path
+def writes_much(environ, start_response):
+    with open("progress", "wb", buffering=0) as progress:
+        write = start_response("200 OK", [("X-Progress", os.path.abspath(progress.name))])
+        for _ in range(300):
+            write(b"x" * 100_000)
+            progress.write(b".")
+    return []
+
+
+@path
+def writes_endlessly(environ, start_response):
+    write = start_response("200 OK", [])
+    try:
+        while True:
+            write(b"x" * 1_000_000)
+    except OSError as error:
+        closed.append(type(error).__name__)
+        raise
 
 
 @path

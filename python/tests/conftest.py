@@ -141,6 +141,13 @@ class Client:
         data, self.buffer = self.buffer, b""
         return data
 
+    def rest_until(self, end):
+        while not self.buffer.endswith(end):
+            if not self.fill():
+                raise BrokenOff(f"the connection ended without {end!r}")
+        data, self.buffer = self.buffer, b""
+        return data
+
     def is_closed(self):
         return self.rest() == b""
 

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from conftest import SOON, BrokenOff, wait_until
@@ -162,7 +163,6 @@ def test_errors_go_to_the_error_log_line_by_line(pep3333):
         ("starts_twice", "AssertionError: Response headers already set!"),
         ("yields_text", "TypeError: the application yielded <class 'str'> instead of bytes"),
         ("writes_text", "TypeError: write() takes bytes, not <class 'str'>"),
-        ("writes_then_fails", "ValueError: after write"),
         ("fails_first", "RuntimeError: in the middle"),
         ("starts_after_empty_pieces?never", ""),
         *((f"bad_header?{name}", "Error") for name in __import__("applications").BAD_HEADERS),
@@ -192,7 +192,6 @@ def test_a_broken_application_gives_a_500_and_a_traceback(pep3333, name, logged)
         ("empty_pieces", b"ab"),
         ("a_tuple", b"a tuple"),
         ("big_list", b"x" * 700_000 + b"y" * 500_000),
-        ("writes", b"written twice, then returned"),
         ("writes_only", b"written"),
         ("sized", b"Hello, World!"),
         ("file", bytes(i % 251 for i in range(300_000))),
@@ -222,6 +221,9 @@ def test_a_body_of_known_length_has_a_content_length(pep3333, name, body, versio
         ("list_subclass", [b"a list that ", b"can be closed"]),
         ("file_in_memory", [b"in memory " * 10] * 100),
         ("file_pipe", [b"through a pipe"]),
+        ("writes", [b"written ", b"twice, ", b"then returned"]),
+        ("writes_and_yields", [b"written", b"yielded", b"twice"]),
+        ("writes_late", [b"written", b"yielded"]),
     ],
 )
 def test_an_iterable_is_streamed_piece_by_piece(pep3333, name, chunks):
@@ -280,7 +282,7 @@ def test_a_slow_reader_suspends_its_own_stream_only(pep3333):
             assert pep3333.request().body == b"Hello, World!"
 
 
-@pytest.mark.parametrize("name", ["fails_later", "fails_later_with_length", "too_short", "too_short_streamed", "yields_text_later", "starts_again_too_late"])
+@pytest.mark.parametrize("name", ["fails_later", "fails_later_with_length", "too_short", "too_short_streamed", "yields_text_later", "starts_again_too_late", "writes_then_fails", "writes_too_little"])
 def test_a_response_that_cannot_be_completed_is_broken_off(pep3333, name):
     with pep3333.client() as client:
         with pytest.raises(BrokenOff):
@@ -288,12 +290,111 @@ def test_a_response_that_cannot_be_completed_is_broken_off(pep3333, name):
     assert pep3333.request().status == 200
 
 
-@pytest.mark.parametrize("name", ["too_long", "too_long_streamed"])
+@pytest.mark.parametrize("name", ["too_long", "too_long_streamed", "writes_too_much"])
 def test_what_is_beyond_the_content_length_is_not_sent(pep3333, name):
     with pep3333.client() as client:
         response = client.request(target=f"/{name}")
         assert response.body == b"Hello" and client.is_closed()
     pep3333.wait_for_log("Content-Length")
+
+
+def test_what_is_written_is_sent_before_the_call_returns(pep3333):
+    with pep3333.client() as client:
+        client.send(b"GET /writes_and_waits HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        head = client.head()
+        assert head.status == 200 and head.value("Transfer-Encoding") == b"chunked"
+        # The application waits for the file whose name it has written.
+        size = int(client.take_line(), 16)
+        (Path(client.take(size).decode())).touch()
+        assert client.take(2) == b"\r\n"
+        assert client.take_line() == b"4" and client.take(4) == b"done"
+
+
+def test_pieces_are_on_their_way_while_the_next_is_produced(pep3333):
+    with pep3333.client() as client:
+        client.send(b"GET /yields_and_waits HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.head()
+        for last in (False, False, True):
+            received = b""
+            while not received.endswith(b"now"):
+                received += client.take(int(client.take_line(), 16))
+                assert client.take(2) == b"\r\n"
+            Path(received.removesuffix(b"now").decode()).touch()
+        assert client.take_line() == b"4" and client.take(4) == b"done"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("length", [None, 600_000, 599_999, 300_000, 5])
+def test_pieces_of_all_sizes_are_streamed(pep3333, version, length):
+    sizes = [1, 70_000, 5, 16384, 16385, 0, 3, 3, 400_000, 9, 97_210]
+    query = ",".join(map(str, sizes)) + (f"&{length}" if length else "")
+    expected = b"".join(bytes([97 + number]) * size for number, size in enumerate(sizes))
+    with pep3333.client() as client:
+        response = client.request(target=f"/sizes?{query}", version=version)
+        assert response.body == expected[:length]
+        if version == "1.1" and length is None:
+            assert [len(chunk) for chunk in response.chunks] == [size for size in sizes if size]
+        if version == "1.1" and length in (None, 600_000):
+            assert client.request().body == b"Hello, World!"
+        else:
+            assert client.is_closed()
+
+
+def test_a_slow_reader_holds_its_writer_up(pep3333):
+    with pep3333.client() as client:
+        client.send(b"GET /writes_much HTTP/1.1\r\nHost: x\r\n\r\n")
+        progress = Path(client.head().value("X-Progress").decode())
+        size = 0
+        def stands_still():
+            nonlocal size
+            before, size = size, progress.stat().st_size
+            time.sleep(0.2)
+            return 0 < size == before
+        wait_until("a writer that waits", stands_still)
+        # What the sockets hold, and a little.
+        assert size < 200
+        client.rest_of_chunks = 0
+        while line := int(client.take_line(), 16):
+            client.rest_of_chunks += len(client.take(line))
+            client.take(2)
+        assert client.rest_of_chunks == 300 * 100_000 and progress.stat().st_size == 300
+        client.take(2)
+        assert client.request().body == b"Hello, World!"
+
+
+def test_a_writer_is_told_that_its_client_has_gone(pep3333):
+    names_closed(pep3333)
+    with pep3333.client() as client:
+        client.send(b"GET /writes_endlessly HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.take(100_000)
+    found = []
+    wait_until("an error", lambda: found.extend(names_closed(pep3333)) or found)
+    assert found == ["BrokenPipeError"]
+
+
+def test_a_reader_that_stands_still_is_given_up(serve):
+    server = serve("applications:application", "--send-timeout", "1", "--timeout", "30")
+    with server.client() as client:
+        client.send(b"GET /writes_endlessly HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.take(1000)
+        found = []
+        wait_until("an error", lambda: found.extend(names_closed(server)) or found)
+        assert found == ["BrokenPipeError"]
+
+
+def test_waiting_for_a_reader_is_not_a_call_that_takes_too_long(serve):
+    server = serve("applications:application", "--timeout", "1")
+    with server.client() as client:
+        client.send(b"GET /writes_much HTTP/1.1\r\nHost: x\r\n\r\n")
+        progress = Path(client.head().value("X-Progress").decode())
+        # Slower than the timeout in all, and never still for long.
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            client.take(10_000)
+            time.sleep(0.01)
+        assert progress.stat().st_size < 300
+        assert b"0\r\n\r\n" == client.rest_until(b"0\r\n\r\n")[-5:]
+    assert "WORKER TIMEOUT" not in server.log
 
 
 def test_a_stream_of_exact_length_runs_to_its_end(pep3333):

@@ -119,6 +119,7 @@ signal.signal(signal.SIGALRM, lambda *_: note("alarm"))
 
 def test_nobody_is_lost_when_a_worker_is_killed(project, serve):
     server = serve("hello", "--workers", "2")
+    wait_until("two workers", lambda: len(server.workers()) == 2)
     before = set(server.workers())
     os.kill(min(before), signal.SIGKILL)
     wait_until("another worker", lambda: len(set(server.workers()) - before) == 1)

@@ -62,6 +62,12 @@ pub trait Source: Send {
     /// A source that has nothing yet keeps a clone of `waker`, calls it when it has, and returns [`Pull::Pending`].
     fn pull(&mut self, waker: &Waker, out: &mut Vec<u8>) -> Pull;
 
+    /// A piece that was too large to be copied: what the last [`pull`](Self::pull) has put here instead of into `out`, with
+    /// [`Pull::More`]. It is sent from where it lies.
+    fn take_piece(&mut self) -> Option<Bytes> {
+        None
+    }
+
     /// All bytes it is going to give, where that is known.
     fn length(&self) -> Option<u64> {
         None

@@ -15,7 +15,7 @@ pub mod response;
 
 use std::fmt;
 
-pub use body::{Body, BodySender, FileRange, Pull, Segment, Source};
+pub use body::{Body, BodySender, Disconnected, FileRange, Pull, Segment, Source};
 pub use reply::{Later, Parts, Reply};
 pub use request::{Address, Peer, Request, RequestBody};
 pub use response::Response;
@@ -41,6 +41,7 @@ pub trait Application: Send {
 /// Makes applications, and hears what happens to the process they live in.
 ///
 /// The value is made before any fork. [`load`](Self::load) and what follows it run in a worker, on the worker's own copy.
+/// With `preload_app`, `load` runs in a template process, and each worker goes on with a copy of what it has made.
 pub trait Factory {
     /// Checks, in the arbiter and before anything is started, what can be checked without loading the application.
     ///
@@ -67,6 +68,18 @@ pub trait Factory {
         wait();
     }
 
+    /// The template has loaded the application, and is about to fork workers that share its memory.
+    fn freeze(&mut self) {}
+
+    /// Makes the application that was loaded in the template a worker's own: opens what processes cannot share. Called in
+    /// each worker, in place of [`load`](Self::load).
+    ///
+    /// # Errors
+    /// As for `load`.
+    fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+        Ok(application)
+    }
+
     /// The worker is about to accept its first connection.
     fn ready(&mut self) {}
 
@@ -79,20 +92,78 @@ pub trait Factory {
     /// The worker's process is about to end.
     fn exit(&mut self) {}
 
-    /// Whether the arbiter's process may have threads that are not this crate's (an interpreter's), and is to be forked all
-    /// the same. They must not run code of this crate, and workers do not have them.
+    /// Whether the arbiter's process or the template's may have threads that are not this crate's (an interpreter's), and is
+    /// to be forked all the same. They must not run code of this crate, and workers do not have them.
     fn has_threads(&self) -> bool {
         false
     }
 
-    /// The arbiter is about to fork (an interpreter's fork hooks go here and in the next two).
+    /// The arbiter or the template is about to fork (an interpreter's fork hooks go here and in the next two).
     fn before_fork(&mut self) {}
 
-    /// The arbiter has forked, or failed to.
+    /// It has forked, or failed to.
     fn after_fork_parent(&mut self) {}
 
-    /// The new worker's process has just begun.
+    /// The new process, a worker's or a template's, has just begun.
     fn after_fork_child(&mut self) {}
+
+    /// Something has happened to the server's processes.
+    fn hook(&mut self, hook: Hook) {
+        let _ = hook;
+    }
+
+    /// Whether [`Hook::PreExec`] is wanted, for which an upgrade has to be forked in full.
+    fn hooks_exec(&self) -> bool {
+        false
+    }
+}
+
+/// What happens to the processes of a server, under the names of Gunicorn's hooks.
+///
+/// An arbiter tells the factory of the generation that is concerned, or else of the one whose settings it follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// The number of workers was set, from `old`. At start there is none.
+    WorkersChanged {
+        /// How many there are to be.
+        new: usize,
+        /// How many there were to be.
+        old: Option<usize>,
+    },
+    /// The arbiter has its pidfile.
+    OnStarting,
+    /// It has its sockets.
+    WhenReady,
+    /// It has loaded its settings again.
+    OnReload,
+    /// It is about to fork the worker that is the `age`-th of this server.
+    PreFork {
+        /// Counts the workers of a server, from 1 on.
+        age: u64,
+    },
+    /// It has forked it, or failed to.
+    Forked {
+        /// The worker's.
+        age: u64,
+        /// Its process, if there is one.
+        pid: Option<i32>,
+    },
+    /// In the new worker, after [`Factory::after_fork_child`] and before anything else.
+    PostFork {
+        /// The worker's.
+        age: u64,
+    },
+    /// A worker was told to stop at once.
+    WorkerInt,
+    /// The arbiter has reaped a worker.
+    ChildExit {
+        /// Its process.
+        pid: i32,
+    },
+    /// In the child that is to become the next arbiter, after [`Factory::after_fork_child`].
+    PreExec,
+    /// The arbiter's last act.
+    OnExit,
 }
 
 /// See [`Factory::thread_life`].

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::body::Body;
+use super::body::{Body, Disconnected};
 use super::response::Response;
 use crate::protocol::Length;
 use crate::protocol::http1::ResponseError;
@@ -42,6 +42,20 @@ pub(crate) trait Exchange {
     fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError>;
     /// Sends `103 Early Hints` ahead of the response, where the peer understands it.
     fn early_hints<'f>(&mut self, fields: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), ResponseError>;
+    /// Puts the head of a response into the output, whose body the call goes on to write; `rest` is not looked at.
+    fn begin(&mut self, _parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+        Err(ResponseError::OutOfTurn)
+    }
+    /// Sends a piece of it; returns the bytes that the socket has not taken yet.
+    fn write(&mut self, _bytes: &[u8]) -> Result<usize, Disconnected> {
+        Err(Disconnected)
+    }
+    /// Waits until the socket has taken most of what was written.
+    fn wait_for_room(&mut self) -> Result<(), Disconnected> {
+        Err(Disconnected)
+    }
+    /// Ends the response that was begun.
+    fn finish(&mut self, _first: &[u8], _rest: Body) {}
     /// The response will come through a mailbox.
     fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket);
 }
@@ -100,6 +114,48 @@ impl<'a> Reply<'a> {
         match &mut self.exchange {
             Some(exchange) => exchange.early_hints(&mut fields.into_iter()),
             None => Err(ResponseError::OutOfTurn),
+        }
+    }
+
+    /// Begins a response whose body the call writes itself, piece by piece, for applications that insist on it: what
+    /// [`Body::Source`] produces costs less, and makes nobody wait. [`finish`](Self::finish) ends it; if this is dropped
+    /// instead, or answers otherwise, it is broken off. `rest` of the parts is not looked at.
+    ///
+    /// # Errors
+    /// They cannot be sent as they are. The answer is 500 then, and it is the caller's to log why.
+    pub fn begin(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+        let Some(exchange) = &mut self.exchange else { return Err(ResponseError::OutOfTurn) };
+        let begun = exchange.begin(parts);
+        if begun.is_err() {
+            // It has been answered.
+            self.exchange = None;
+        }
+        begun
+    }
+
+    /// Sends a piece of the body that was begun, and all that went before it. What the socket does not take is kept and
+    /// follows. Returns how many bytes that are: some 100 KiB are enough, and a reason to
+    /// [wait](Self::wait_for_room).
+    ///
+    /// # Errors
+    /// The peer has gone, or nothing was begun.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, Disconnected> {
+        self.exchange.as_mut().ok_or(Disconnected)?.write(bytes)
+    }
+
+    /// Waits until the peer has taken most of what was written. It is held to `send_timeout` and `send_min_rate`; the time
+    /// does not count for the `timeout` of the call. Nobody else is served meanwhile.
+    ///
+    /// # Errors
+    /// The peer has gone, or is too slow.
+    pub fn wait_for_room(&mut self) -> Result<(), Disconnected> {
+        self.exchange.as_mut().ok_or(Disconnected)?.wait_for_room()
+    }
+
+    /// Ends the response that was begun: `first` is copied behind what was written, and `rest` follows.
+    pub fn finish(mut self, first: &[u8], rest: Body) {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.finish(first, rest);
         }
     }
 

@@ -151,11 +151,11 @@ impl Children {
         self.0.iter().filter(|child| fits(child)).count()
     }
 
-    /// The lowest number below `limit` that no child has.
-    pub(crate) fn free_nr(&self, limit: usize) -> Option<usize> {
-        let mut taken = vec![false; self.0.len() + 1];
-        for child in &self.0 {
-            if let Some(taken) = taken.get_mut(child.nr) {
+    /// The lowest number below `limit` that no child has, and that is none of `others`.
+    pub(crate) fn free_nr(&self, others: &[usize], limit: usize) -> Option<usize> {
+        let mut taken = vec![false; self.0.len() + others.len() + 1];
+        for nr in self.0.iter().map(|child| child.nr).chain(others.iter().copied()) {
+            if let Some(taken) = taken.get_mut(nr) {
                 *taken = true;
             }
         }

@@ -20,6 +20,8 @@ pub(crate) struct Policy {
     pub(crate) graceful_timeout: Duration,
     /// Whether the arbiter is a daemon, so that WINCH means something.
     pub(crate) daemon: bool,
+    /// Whether workers are forked by a template, which has loaded the application.
+    pub(crate) preload: bool,
 }
 
 /// What has happened.
@@ -27,13 +29,21 @@ pub(crate) struct Policy {
 pub(crate) enum Event {
     /// A signal has come so many times.
     Signal(Signal, u32),
-    /// [`Action::Fork`] has succeeded.
+    /// [`Action::Fork`] or [`Action::Ask`] has succeeded.
     Forked { nr: usize, pid: i32 },
-    /// [`Action::Fork`] has failed.
+    /// [`Action::Fork`] or [`Action::Ask`] has failed.
     ForkFailed { nr: usize, errno: i32 },
+    /// The worker of [`Action::Ask`] will not come: its template has died, or it has itself before it began.
+    Unborn { nr: usize },
+    /// [`Action::ForkTemplate`] has succeeded.
+    TemplateForked { generation: Generation, pid: i32 },
+    /// [`Action::ForkTemplate`] has failed.
+    TemplateForkFailed { errno: i32 },
+    /// A template says that it has loaded the application.
+    TemplateReady { pid: i32 },
     /// A worker says that it accepts connections.
     Ready { pid: i32 },
-    /// A worker's end of the channel is closed.
+    /// A worker's or a template's end of the channel is closed.
     ChannelClosed { pid: i32 },
     /// A child was reaped.
     Exited { pid: i32, status: Status },
@@ -66,13 +76,18 @@ pub(crate) enum Event {
 pub(crate) enum Action {
     /// Fork a worker; answered by [`Event::Forked`] or [`Event::ForkFailed`].
     Fork { nr: usize, generation: Generation },
+    /// Fork the template of a generation; answered by [`Event::TemplateForked`] or [`Event::TemplateForkFailed`].
+    ForkTemplate { generation: Generation },
+    /// Have a template fork a worker; answered, at once or later but in any case, by [`Event::Forked`],
+    /// [`Event::ForkFailed`] or [`Event::Unborn`].
+    Ask { template: i32, nr: usize, generation: Generation },
     /// Send a worker a signal.
     Send { pid: i32, signal: Sent },
     /// Tell a worker to finish, over the channel and by SIGTERM; with `queue` it empties the accept queue first.
     Drain { pid: i32, queue: bool },
     /// Tell a worker that is not ready as far as is known that it is not needed. If it serves already, it finishes that.
     Cancel { pid: i32 },
-    /// Tell a worker to stop now, over the channel and by SIGQUIT.
+    /// Tell a worker or a template to stop now, over the channel and by SIGQUIT.
     Stop { pid: i32 },
     /// Look at a worker's slot of the scoreboard; answered by [`Event::Inspected`].
     Inspect { pid: i32, nr: usize },

@@ -12,6 +12,7 @@ mod simulator;
 mod sockets;
 mod spawn;
 mod state;
+mod template;
 mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,10 +32,11 @@ use decision::{Action, Event, Notification, Policy, Sent};
 use notice::Notice;
 pub(crate) use sockets::{Legacy, Sockets};
 use state::{FIRST_GENERATION, State};
+use template::Nursery;
 use upgrade::Successor;
 pub(crate) use upgrade::{Launch, Predecessor};
 
-use crate::app::Factory;
+use crate::app::{Factory, Hook};
 use crate::channel::{Channel, Message, Received};
 use crate::clock::Moment;
 use crate::error::Error;
@@ -81,6 +83,7 @@ impl Plan {
             boot_timeout: self.settings.boot_timeout,
             graceful_timeout: self.settings.graceful_timeout,
             daemon: self.settings.daemon,
+            preload: self.settings.preload_app,
         }
     }
 }
@@ -106,6 +109,11 @@ pub(crate) struct Arbiter<'a> {
     followed: Generation,
     sockets: Sockets,
     workers: BTreeMap<i32, Option<Channel>>,
+    /// Workers that were forked, ever.
+    age: u64,
+    /// How many there are to be, as the factories were told.
+    told: usize,
+    nursery: Nursery,
     scoreboard: &'static [Slot],
     /// By which workers hand connections over, kept open here so that none is lost between two workers.
     handover: Option<Ends>,
@@ -137,6 +145,7 @@ impl<'a> Arbiter<'a> {
     pub(crate) fn new(estate: Estate<'a>) -> io::Result<Self> {
         let Estate { plan, sockets, pidfile, notifier, launch, predecessor, replan } = estate;
         let pid = process::pid();
+        let told = plan.settings.workers;
         let seed = sys::now().as_nanos() ^ u64::from(pid.unsigned_abs()).rotate_left(32);
         Ok(Self {
             pid,
@@ -145,6 +154,9 @@ impl<'a> Arbiter<'a> {
             followed: FIRST_GENERATION,
             sockets,
             workers: BTreeMap::new(),
+            age: 0,
+            told,
+            nursery: Nursery::default(),
             scoreboard: sys::shared_slots(state::MAX_CHILDREN)?,
             handover: Some(Ends::new()?),
             signals: Some(Signals::install(&SIGNALS.map(|row| row.signal))?),
@@ -171,6 +183,7 @@ impl<'a> Arbiter<'a> {
             self.sockets.unlink();
         }
         self.remove_pidfile();
+        self.hook(Hook::OnExit);
         exit.unwrap_or_default()
     }
 
@@ -183,6 +196,8 @@ impl<'a> Arbiter<'a> {
         let predecessor = self.predecessor.as_ref().map(|predecessor| &predecessor.channel);
         let links = self.workers.iter().filter_map(|(pid, channel)| Some((Source::Worker(*pid), channel.as_ref()?)));
         let links = links
+            .chain(self.nursery.templates().map(|(pid, channel)| (Source::Template(pid), channel)))
+            .chain(self.nursery.expected().map(|(nr, channel)| (Source::Expected(nr), channel)))
             .chain(successor.map(|channel| (Source::Successor, channel)))
             .chain(predecessor.map(|channel| (Source::Predecessor, channel)));
         let (mut sources, mut fds): (Vec<_>, Vec<_>) =
@@ -221,6 +236,8 @@ impl<'a> Arbiter<'a> {
             let exit = match source {
                 Source::Signals => None,
                 Source::Worker(pid) => self.hear_worker(pid),
+                Source::Template(pid) => self.hear_template(pid),
+                Source::Expected(nr) => self.hear_expected(nr, None),
                 Source::Successor => self.hear_successor(),
                 Source::Predecessor => self.hear_predecessor(),
             };
@@ -304,14 +321,21 @@ impl<'a> Arbiter<'a> {
                 Change::Stopped => Event::Halted { pid },
                 Change::Continued => Event::Continued { pid },
             };
-            if matches!(event, Event::Exited { .. }) {
+            let exited = matches!(event, Event::Exited { .. });
+            if exited {
                 // What it said before it ended comes first.
-                self.hear_worker(pid);
-                self.workers.remove(&pid);
+                let heard = self.prepare_to_reap(pid).or_else(|| self.hear_worker(pid));
+                if heard.is_some() {
+                    return heard;
+                }
+                if self.workers.remove(&pid).is_some() {
+                    self.hook(Hook::ChildExit { pid });
+                }
                 self.look = true;
             }
-            if let Some(code) = self.handle(event) {
-                return Some(code);
+            let code = self.handle(event).or_else(|| if exited { self.bury_template(pid) } else { None });
+            if code.is_some() {
+                return code;
             }
         }
         None
@@ -323,6 +347,7 @@ impl<'a> Arbiter<'a> {
         let mut actions = Vec::new();
         while let Some(event) = events.pop_front() {
             self.state.step(sys::now(), event, &mut actions);
+            self.tell_target();
             for action in actions.drain(..) {
                 match self.perform(action) {
                     Done::Silently => {}
@@ -334,9 +359,26 @@ impl<'a> Arbiter<'a> {
         None
     }
 
+    /// Tells the factory that is followed.
+    fn hook(&self, hook: Hook) {
+        if let Some(plan) = self.plans.get(&self.followed) {
+            plan.borrow_mut().factory.hook(hook);
+        }
+    }
+
+    fn tell_target(&mut self) {
+        let new = self.state.target();
+        let old = std::mem::replace(&mut self.told, new);
+        if new != old {
+            self.hook(Hook::WorkersChanged { new, old: Some(old) });
+        }
+    }
+
     fn perform(&mut self, action: Action) -> Done {
         match action {
             Action::Fork { nr, generation } => return Done::Answer(self.fork(nr, generation)),
+            Action::ForkTemplate { generation } => return Done::Answer(self.fork_template(generation)),
+            Action::Ask { template, nr, .. } => return self.ask(template, nr).map_or(Done::Silently, Done::Answer),
             Action::Send { pid, signal } => send(pid, signal.number()),
             Action::Drain { pid, queue } => {
                 self.say(
@@ -386,7 +428,8 @@ impl<'a> Arbiter<'a> {
     }
 
     fn say(&self, pid: i32, message: Message) {
-        let Some(Some(channel)) = self.workers.get(&pid) else { return };
+        let worker = self.workers.get(&pid).and_then(Option::as_ref);
+        let Some(channel) = worker.or_else(|| self.nursery.channel(pid)) else { return };
         if let Err(error) = channel.send(message) {
             log::debug!("Worker (pid:{pid}) does not listen: {error}");
         }
@@ -405,6 +448,9 @@ impl<'a> Arbiter<'a> {
                 let policy = plan.policy();
                 self.followed = generation;
                 self.plans.insert(generation, Rc::new(plan.into()));
+                let old = std::mem::replace(&mut self.told, policy.workers);
+                self.hook(Hook::WorkersChanged { new: policy.workers, old: Some(old) });
+                self.hook(Hook::OnReload);
                 Event::SettingsLoaded { generation, policy, rebound }
             }
             Err(error) => {
@@ -461,7 +507,8 @@ impl<'a> Arbiter<'a> {
     }
 
     fn upgrade(&mut self) -> Event {
-        match self.launch.succeed(&self.sockets, self.notifier.variables()) {
+        let plan = self.plans.get(&self.followed).map(Rc::clone);
+        match self.launch.succeed(&self.sockets, self.notifier.variables(), plan.as_deref()) {
             Ok(successor) => {
                 let pid = successor.pid;
                 self.successor = Some(successor);
@@ -516,6 +563,9 @@ struct Woken(Vec<Source>);
 enum Source {
     Signals,
     Worker(i32),
+    Template(i32),
+    /// The worker with that number, which a template was asked for.
+    Expected(usize),
     Successor,
     Predecessor,
 }

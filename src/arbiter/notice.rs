@@ -31,6 +31,14 @@ pub(crate) enum Notice {
     Killing { pid: i32 },
     /// A worker has failed; another is started in its place then.
     Retry { pid: i32, after: Duration },
+    /// A template has ended, and whether the arbiter has killed it.
+    TemplateGone { pid: i32, status: Status, own: bool },
+    /// A template took too long to load the application.
+    TemplateOverdue { pid: i32 },
+    /// A template did not fork a worker that it was asked for.
+    TemplateStuck { pid: i32 },
+    /// A template has failed; another is started then.
+    TemplateRetry { pid: i32, after: Duration },
     /// fork(2), or what is prepared for it, has failed.
     ForkFailed { errno: i32 },
     /// It works again.
@@ -74,9 +82,16 @@ impl Notice {
     /// How grave it is; `None` is critical, a level that `log` does not have.
     pub(crate) fn level(&self) -> Option<log::Level> {
         Some(match self {
-            Self::Overdue { .. } | Self::BootOverdue { .. } => return None,
+            Self::Overdue { .. }
+            | Self::BootOverdue { .. }
+            | Self::TemplateOverdue { .. }
+            | Self::TemplateStuck { .. } => {
+                return None;
+            }
+            Self::TemplateGone { status: Status::Code(0) | Status::Signal(libc::SIGTERM), .. } => log::Level::Info,
             Self::Signaled { signal: libc::SIGTERM, .. } | Self::ShuttingDown { code: 0, .. } => log::Level::Info,
             Self::Exited { .. }
+            | Self::TemplateGone { .. }
             | Self::Signaled { signal: libc::SIGKILL, .. }
             | Self::GivenUp { .. }
             | Self::UpgradeOverdue { .. }
@@ -85,6 +100,7 @@ impl Notice {
             Self::Signaled { .. }
             | Self::Killing { .. }
             | Self::Retry { .. }
+            | Self::TemplateRetry { .. }
             | Self::ForkFailed { .. }
             | Self::Overslept { .. }
             | Self::UpgradeRunning
@@ -123,6 +139,21 @@ impl fmt::Display for Notice {
             Self::Killing { pid } => write!(f, "Worker (pid:{pid}) did not stop in time: killing it"),
             Self::Retry { pid, after } => {
                 write!(f, "Worker (pid:{pid}) failed soon after its start: the next one starts in {after:.1?}")
+            }
+            Self::TemplateGone { pid, status, own } => {
+                let hint = *status == Status::Signal(libc::SIGKILL) && !own;
+                write!(
+                    f,
+                    "Template (pid:{pid}) has gone: {status}{}",
+                    if hint { ". Perhaps out of memory?" } else { "" }
+                )
+            }
+            Self::TemplateOverdue { pid } => {
+                write!(f, "TEMPLATE TIMEOUT (pid:{pid}): it did not load the application in time")
+            }
+            Self::TemplateStuck { pid } => write!(f, "TEMPLATE TIMEOUT (pid:{pid}): it does not fork workers"),
+            Self::TemplateRetry { pid, after } => {
+                write!(f, "Template (pid:{pid}) failed: the next one starts in {after:.1?}")
             }
             Self::ForkFailed { errno: libc::EDEADLK } => {
                 f.write_str("Cannot start a worker: this process has other threads; trying again")

@@ -7,12 +7,15 @@
 //! `FERRICORN_SIM_SCHEDULES` sets how many schedules are run, `FERRICORN_SIM_SEED` replays one and prints what happened.
 
 mod kernel;
+mod templates;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::env;
 use std::fmt::Write;
 use std::time::Duration;
+
+use templates::{Order, Template};
 
 use super::backoff::Random;
 use super::children::{Generation, Status};
@@ -40,6 +43,14 @@ enum Happening {
     Continues(i32),
     HaltArrives(i32),
     ContinueArrives(i32),
+    TemplateIsReady(i32),
+    TemplateCloses(i32),
+    TemplateDies(i32, Death),
+    TemplateReap(i32, Death),
+    /// The worker with that number, which that template was asked for.
+    Born(usize, i32),
+    StillBorn(usize, i32),
+    OrderFails(usize, i32),
     UpgradeIsReady,
     UpgradeIsLost,
     UpgradeDies(i32, Death),
@@ -121,6 +132,8 @@ struct World {
     now: Moment,
     state: State,
     processes: Vec<Process>,
+    templates: Vec<Template>,
+    orders: Vec<Order>,
     queue: BinaryHeap<Reverse<(Moment, u64, Happening)>>,
     serial: u64,
     next_pid: i32,
@@ -159,6 +172,8 @@ impl World {
             state: State::new(policy, predecessor, random.next()),
             random,
             processes: Vec::new(),
+            templates: Vec::new(),
+            orders: Vec::new(),
             queue: BinaryHeap::new(),
             serial: 0,
             next_pid: 100,
@@ -230,14 +245,16 @@ impl World {
                 self.note(|world| format!("forks fail: {}", world.forks_fail));
                 Ok(())
             }
-            48..60 => {
+            48..52 => self.template_fault(),
+            52..60 => {
                 let deaths = [Death::Signal(9), Death::Signal(11), Death::Code(1), Death::Code(0), Death::Signal(15)];
                 let death = self.one_of(&deaths);
                 self.some_process(|pid| Happening::Dies(pid, death))
             }
             60..66 => self.some_process(Happening::Halts),
             66..70 => self.some_process(Happening::Continues),
-            70..78 => self.some_process(Happening::CallBegins),
+            70..77 => self.some_process(Happening::CallBegins),
+            77 => self.template_fault(),
             78..82 => self.some_process(Happening::CloseArrives),
             82..86 => self.some_process(Happening::ReadyArrives),
             86..90 => {
@@ -245,7 +262,8 @@ impl World {
                 let pid = 90 + self.random.below(40) as i32;
                 let status = Status::Code(3);
                 let event = self.one_of(&[Event::Ready { pid }, Event::Halted { pid }, Event::Exited { pid, status }]);
-                if self.find(pid).is_some() || self.upgrade == Some(pid) { Ok(()) } else { self.deliver(event) }
+                let known = self.find(pid).is_some() || self.find_template(pid).is_some();
+                if known || self.upgrade == Some(pid) { Ok(()) } else { self.deliver(event) }
             }
             90..94 => {
                 let length = Duration::from_nanos(self.random.below(100 * SECOND));
@@ -283,6 +301,7 @@ impl World {
         let Expected { generation, target, .. } = self.current;
         let serves = |process: &&Process| process.ready && !process.leaving && process.generation == generation;
         let serving = self.processes.iter().filter(serves).count();
+        self.check_settled_templates()?;
         self.check(serving == target, "not the right number of workers")?;
         self.check(self.processes.len() == serving, "a worker is left over")
     }
@@ -417,6 +436,7 @@ impl World {
                 self.deliver(Event::PredecessorGone)
             }
             Happening::UpgradeIsReady | Happening::UpgradeIsLost | Happening::UpgradeDies(..) => Ok(()),
+            of_templates => self.happen_to_templates(of_templates),
         }
     }
 
@@ -503,7 +523,8 @@ impl World {
 
     /// What was due is done.
     fn check_deadlines(&self) -> Verdict {
-        let past = |due: Option<Moment>| due.is_some_and(|due| self.now > due.max(self.excused) + SLACK);
+        self.check_templates()?;
+        let past = |due: Option<Moment>| self.is_past(due);
         for process in self.processes.iter().filter(|process| !process.killed && !self.exited) {
             self.check(!past(process.kill_by), "a worker outlives its deadline")?;
             let after =
@@ -515,6 +536,10 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn is_past(&self, due: Option<Moment>) -> bool {
+        due.is_some_and(|due| self.now > due.max(self.excused) + SLACK)
     }
 
     fn check(&self, holds: bool, otherwise: &str) -> Verdict {
@@ -583,7 +608,14 @@ fn some_policy(random: &mut Random, daemon: bool) -> Policy {
     let (timeout, boot_timeout, graceful_timeout) = (seconds(30), seconds(60), seconds(30));
     let mut some = |duration| (random.below(4) != 0).then_some(duration);
     let (timeout, boot_timeout) = (some(timeout), some(boot_timeout));
-    Policy { workers: 1 + random.below(5) as usize, timeout, boot_timeout, graceful_timeout, daemon }
+    Policy {
+        workers: 1 + random.below(5) as usize,
+        timeout,
+        boot_timeout,
+        graceful_timeout,
+        daemon,
+        preload: random.below(3) == 0,
+    }
 }
 
 fn some_quality(random: &mut Random) -> Quality {

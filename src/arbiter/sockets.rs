@@ -10,7 +10,8 @@ use super::state::FIRST_GENERATION;
 use crate::app::Address;
 use crate::error::Error;
 use crate::listener::{Listener, Policy};
-use crate::settings::{BindAddress, Settings};
+use crate::protocol::Protocol;
+use crate::settings::{Bind, BindAddress, Settings};
 
 /// All listeners that some generation serves.
 #[derive(Debug, Default)]
@@ -51,15 +52,15 @@ impl Sockets {
     pub(crate) fn open(settings: &Settings, policy: &Policy, mut legacy: Legacy) -> Result<Self, Error> {
         let generation = FIRST_GENERATION;
         let mut sockets = Self::default();
-        let asked_for = settings.bind.iter().any(|address| matches!(address, BindAddress::Fd(_)));
+        let asked_for = settings.bind.iter().any(|bind| matches!(bind.address, BindAddress::Fd(_)));
         if !legacy.lent.is_empty() && !asked_for {
             for listener in legacy.lent {
-                sockets.add(listener, None, generation);
+                sockets.add(listener.speaking(settings.protocol), None, generation);
             }
             sockets.resize_queues(policy);
             return Ok(sockets);
         }
-        for address in &settings.bind {
+        for Bind { address, .. } in &settings.bind {
             let listener = match (legacy.take(address), legacy.succeeding) {
                 (Some(listener), _) => Ok(listener),
                 (None, true) => Listener::bind(address, policy).map_err(Error::from),
@@ -70,7 +71,7 @@ impl Sockets {
                     sockets.unlink();
                 }
             })?;
-            sockets.add(listener, Some(address.clone()), generation);
+            sockets.add(listener.speaking(protocol_of(Some(address), settings)), Some(address.clone()), generation);
         }
         sockets.resize_queues(policy);
         Ok(sockets)
@@ -102,13 +103,16 @@ impl Sockets {
     ) -> Result<bool, Error> {
         // Lent sockets that nobody asked for are served whatever the addresses say.
         let lent = self.0.iter().any(|socket| socket.address.is_none());
-        let asked = |socket: &Socket| socket.address.as_ref().is_some_and(|address| settings.bind.contains(address));
+        let asked = |socket: &Socket| {
+            socket.address.as_ref().is_some_and(|address| settings.bind.iter().any(|bind| bind.address == *address))
+        };
         for socket in self.0.iter_mut().filter(|socket| lent || asked(socket)) {
             socket.generations.push(generation);
         }
-        for address in settings.bind.iter().filter(|_| !lent) {
+        for Bind { address, .. } in settings.bind.iter().filter(|_| !lent) {
             if self.0.iter().all(|socket| socket.address.as_ref() != Some(address)) {
                 let listener = Listener::bind(address, policy).inspect_err(|_| self.retract(generation))?;
+                let listener = listener.speaking(protocol_of(Some(address), settings));
                 self.add(listener, Some(address.clone()), generation);
             }
         }
@@ -158,16 +162,27 @@ impl Sockets {
         }
     }
 
-    /// The listeners of a generation; the others are closed (in a worker, that is, which has copies of them).
-    pub(crate) fn into_listeners(self, generation: Generation) -> Vec<Listener> {
+    /// The listeners of a generation, speaking what its settings say; the others are closed (in a worker, that is, which
+    /// has copies of them).
+    pub(crate) fn into_listeners(self, generation: Generation, settings: &Settings) -> Vec<Listener> {
         let own = self.0.into_iter().filter(|socket| socket.generations.contains(&generation));
-        own.map(|socket| socket.listener).collect()
+        own.map(|socket| {
+            let protocol = protocol_of(socket.address.as_ref(), settings);
+            socket.listener.speaking(protocol)
+        })
+        .collect()
     }
 
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Listener> {
         self.0.iter().map(|socket| &socket.listener)
     }
+}
+
+/// What is spoken at an address.
+fn protocol_of(address: Option<&BindAddress>, settings: &Settings) -> Protocol {
+    let bind = settings.bind.iter().find(|bind| Some(&bind.address) == address);
+    bind.and_then(|bind| bind.protocol).unwrap_or(settings.protocol)
 }
 
 impl Legacy {
@@ -241,7 +256,10 @@ mod tests {
     const POLICY: Policy = Policy { backlog: 16, socket_mode: 0o600, owner: None };
 
     fn binding(paths: &[&PathBuf]) -> Settings {
-        Settings { bind: paths.iter().map(|path| BindAddress::Unix((*path).clone())).collect(), ..Settings::default() }
+        Settings {
+            bind: paths.iter().map(|path| BindAddress::Unix((*path).clone()).into()).collect(),
+            ..Settings::default()
+        }
     }
 
     fn is_served(path: &Path) -> bool {
@@ -267,7 +285,7 @@ mod tests {
         assert_eq!(inode(), before, "the common one was never closed");
         assert!(!sockets.extend(3, &binding(&[&common, &new]), &POLICY).unwrap());
         sockets.keep(3, false);
-        assert_eq!(sockets.into_listeners(3).len(), 2);
+        assert_eq!(sockets.into_listeners(3, &Settings::default()).len(), 2);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! How a worker's process comes to be.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use super::children::Generation;
 use super::decision::Event;
+use super::template::Nursery;
 use super::{Arbiter, Plan};
+use crate::app::Hook;
 use crate::channel::Channel;
 use crate::process;
 use crate::scoreboard::Slot;
@@ -16,7 +19,26 @@ use crate::systemd::Notifier;
 use crate::worker::{self, Surroundings};
 
 /// The exit code of a worker that cannot boot, as Gunicorn's.
-const BOOT_FAILED: i32 = 3;
+pub(super) const BOOT_FAILED: i32 = 3;
+
+/// Forks the arbiter's process, with the hooks of the application's factory; `None` in the child, all of whose signals are
+/// blocked.
+pub(super) fn fork_from(plan: &RefCell<Plan>) -> io::Result<Option<i32>> {
+    let blocked = signals::block_all()?;
+    plan.borrow_mut().factory.before_fork();
+    let beside_threads = plan.borrow().factory.has_threads();
+    let forked = if beside_threads { sys::fork_beside_threads() } else { sys::fork() };
+    if matches!(forked, Ok(Fork::Child)) {
+        blocked.keep();
+        return Ok(None);
+    }
+    plan.borrow_mut().factory.after_fork_parent();
+    drop(blocked);
+    match forked? {
+        Fork::Parent(pid) => Ok(Some(pid)),
+        Fork::Child => Ok(None),
+    }
+}
 
 impl Arbiter<'_> {
     /// Forks a worker; in the worker, it never returns.
@@ -34,24 +56,18 @@ impl Arbiter<'_> {
         };
         let (ours, theirs) = Channel::pair()?;
         slot.clear();
-        let blocked = signals::block_all()?;
-        plan.borrow_mut().factory.before_fork();
-        let beside_threads = plan.borrow().factory.has_threads();
-        let forked = if beside_threads { sys::fork_beside_threads() } else { sys::fork() };
-        if matches!(forked, Ok(Fork::Child)) {
-            blocked.keep();
+        self.age += 1;
+        let age = self.age;
+        plan.borrow_mut().factory.hook(Hook::PreFork { age });
+        let forked = fork_from(&plan);
+        if let Ok(None) = forked {
             drop(ours);
             self.be_worker(nr, generation, &mut plan.borrow_mut(), theirs, slot);
         }
-        plan.borrow_mut().factory.after_fork_parent();
-        drop(blocked);
-        match forked? {
-            Fork::Parent(pid) => {
-                self.workers.insert(pid, Some(ours));
-                Ok(pid)
-            }
-            Fork::Child => sys::exit_now(BOOT_FAILED),
-        }
+        plan.borrow_mut().factory.hook(Hook::Forked { age, pid: forked.as_ref().ok().copied().flatten() });
+        let pid = forked?.ok_or(io::ErrorKind::Other)?;
+        self.workers.insert(pid, Some(ours));
+        Ok(pid)
     }
 
     fn be_worker(
@@ -65,8 +81,9 @@ impl Arbiter<'_> {
         let life = AssertUnwindSafe(|| {
             plan.factory.after_fork_child();
             self.forget();
-            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation);
-            match self.settle(generation, plan) {
+            plan.factory.hook(Hook::PostFork { age: self.age });
+            let listeners = std::mem::take(&mut self.sockets).into_listeners(generation, &plan.settings);
+            match self.settle(generation, plan, "worker") {
                 Ok(()) => {
                     let surroundings = Surroundings {
                         nr,
@@ -77,7 +94,7 @@ impl Arbiter<'_> {
                         handover: self.handover.take(),
                         settings: &plan.settings,
                     };
-                    worker::run(surroundings, plan.factory.as_mut())
+                    worker::run(surroundings, plan.factory.as_mut(), None)
                 }
                 Err(error) => {
                     log::error!("Worker (pid:{}) failed to boot: {error}", process::pid());
@@ -92,21 +109,22 @@ impl Arbiter<'_> {
     }
 
     /// Closes what is the arbiter's.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         if let Some(signals) = self.signals.take() {
             signals.forget();
         }
         self.workers.clear();
+        self.nursery = Nursery::default();
         self.predecessor = None;
         self.successor = None;
         self.pidfile = None;
         self.notifier = Notifier::default();
     }
 
-    /// Makes the process what the settings want a worker to be.
-    fn settle(&self, generation: Generation, plan: &Plan) -> io::Result<()> {
+    /// Makes the process what the settings want a worker to be, or a template, whose workers are the same.
+    pub(super) fn settle(&self, generation: Generation, plan: &Plan, role: &str) -> io::Result<()> {
         let settings = &plan.settings;
-        plan.set_title("worker");
+        plan.set_title(role);
         if generation != self.followed {
             std::env::set_current_dir(&plan.directory)?;
         }
@@ -123,7 +141,7 @@ impl Arbiter<'_> {
         // Only now: a change of the user clears it. If the arbiter has gone meanwhile, nobody tells us any more.
         sys::die_with_parent()?;
         if nix::unistd::getppid().as_raw() != self.pid {
-            log::info!("Parent changed, shutting down: <Worker {}>", process::pid());
+            log::info!("Parent changed, shutting down: <{role} {}>", process::pid());
             sys::exit_now(0);
         }
         Ok(())

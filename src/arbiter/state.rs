@@ -13,12 +13,14 @@
 
 mod reconcile;
 mod reload;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod workers;
 
 use std::time::Duration;
 
+use templates::{NextTemplate, Template};
 use workers::{cancel, drain, stop};
 
 use super::backoff::{Limiter, Random, exponential, jittered};
@@ -52,7 +54,10 @@ pub(crate) struct State {
     retries: Vec<Retry>,
     limiter: Limiter,
     random: Random,
-    forking: Option<Place>,
+    /// Workers that are being forked, or were asked for: one of a generation at a time.
+    forking: Vec<Place>,
+    templates: Vec<Template>,
+    forking_template: Option<Generation>,
     fork_failures: u32,
     fork_retry: Moment,
     fork_logged: Option<Moment>,
@@ -84,6 +89,8 @@ struct Cohort {
     proven: bool,
     /// Boots that failed, one after the other, before it was proven.
     failures: u32,
+    /// When it may have a template, should it lack one.
+    next_template: NextTemplate,
 }
 
 /// A worker has failed; its successor waits.
@@ -100,6 +107,12 @@ struct Place {
     nr: usize,
     generation: Generation,
     failures: u32,
+    /// The template that is asked for it.
+    template: Option<i32>,
+    /// When that must have answered.
+    answer_by: Option<Moment>,
+    /// The logs were reopened meanwhile.
+    reopen: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +176,9 @@ impl State {
             retries: Vec::new(),
             limiter: Limiter::default(),
             random: Random::new(seed),
-            forking: None,
+            forking: Vec::new(),
+            templates: Vec::new(),
+            forking_template: None,
             fork_failures: 0,
             fork_retry: Moment::default(),
             fork_logged: None,
@@ -189,6 +204,10 @@ impl State {
             Event::Signal(signal, count) => self.signal(now, signal, count, out),
             Event::Forked { nr, pid } => self.forked(now, nr, pid, out),
             Event::ForkFailed { nr, errno } => self.fork_failed(now, nr, errno, out),
+            Event::Unborn { nr } => self.unborn(now, nr, out),
+            Event::TemplateForked { generation, pid } => self.template_forked(now, generation, pid, out),
+            Event::TemplateForkFailed { errno } => self.template_fork_failed(now, errno, out),
+            Event::TemplateReady { pid } => self.template_ready(now, pid),
             Event::Ready { pid } => self.ready(now, pid, out),
             Event::ChannelClosed { pid } => self.channel_closed(now, pid),
             Event::Exited { pid, status } => self.reaped(now, pid, status, out),
@@ -248,8 +267,13 @@ impl State {
             Upgrade::Starting { deadline, .. } => deadline,
             _ => None,
         };
-        let fork = self.next_fork().filter(|_| self.forking.is_none()).map(|(at, _)| at);
-        [child, upgrade, fork, self.queued_reload.filter(|_| self.loading.is_none())].into_iter().flatten().min()
+        let fork = self.next_fork().map(|(at, _)| at);
+        let template = self.next_template().map(|(at, _)| at);
+        let child = [child, self.templates_due().map(|due| due.max(self.excused))].into_iter().flatten().min();
+        [child, upgrade, fork, template, self.queued_reload.filter(|_| self.loading.is_none())]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn master(&self) -> Master {
@@ -259,6 +283,11 @@ impl State {
     /// Whether all workers are to go.
     pub(crate) fn wants_nobody(&self) -> bool {
         self.stopping.is_some() || self.paused
+    }
+
+    /// How many workers there are to be.
+    pub(crate) fn target(&self) -> usize {
+        self.current.target
     }
 
     /// Whether another arbiter holds the same listeners, so that they must not be touched.
@@ -280,7 +309,14 @@ pub(crate) const FIRST_GENERATION: Generation = 1;
 
 impl Cohort {
     fn new(generation: Generation, policy: Policy) -> Self {
-        Self { generation, policy, target: policy.workers.min(MAX_WORKERS), proven: policy.workers == 0, failures: 0 }
+        Self {
+            generation,
+            policy,
+            target: policy.workers.min(MAX_WORKERS),
+            proven: policy.workers == 0,
+            failures: 0,
+            next_template: NextTemplate::default(),
+        }
     }
 }
 
@@ -296,6 +332,8 @@ impl State {
                 out.push(Action::ReopenLogs);
                 let living = self.children.iter().filter(|child| !child.killed);
                 out.extend(living.map(|child| Action::Send { pid: child.pid, signal: Sent::Reopen }));
+                self.reopen_templates(out);
+                self.forking.iter_mut().for_each(|place| place.reopen = true);
             }
             Signal::Term if self.stopping.is_none() => self.stop_gracefully(now, out),
             Signal::Term | Signal::Int | Signal::Quit => self.stop_quickly(now, 0, out),
@@ -350,6 +388,7 @@ impl State {
         }
         // A worker that boots is stopped, unless it is the only one that can still serve what waits in the queue.
         let wait_for_boots = queue && self.ever_ready && self.children.count(Child::is_ready) == 0;
+        self.stop_templates(now, out);
         let deadline = now + self.current.policy.graceful_timeout;
         for child in self.children.iter_mut() {
             if child.is_ready() || (child.is_booting() && wait_for_boots) {
@@ -371,6 +410,7 @@ impl State {
             }
             Some(_) => return,
         }
+        self.stop_templates(now, out);
         for child in self.children.iter_mut().filter(|child| !child.killed) {
             stop(child, now, out);
         }

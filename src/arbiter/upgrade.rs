@@ -9,6 +9,7 @@
 //! * `FERRICORN_READY_FD`: one end of a [`Channel`]. The new arbiter says ready over it, and learns from its closing that
 //!   the old one has gone.
 
+use std::cell::RefCell;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,12 +21,14 @@ use std::process::Command;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::{AccessFlags, access};
 
+use super::Plan;
 use super::sockets::{Legacy, Sockets};
+use crate::app::{Factory, Hook};
 use crate::channel::Channel;
 use crate::error::Error;
 use crate::launch::CommandLine;
 use crate::listener::Listener;
-use crate::sys;
+use crate::sys::{self, Fork};
 
 const PID: &str = "FERRICORN_PID";
 const OWN: &str = "FERRICORN_FD";
@@ -71,6 +74,7 @@ impl Launch {
         &self,
         sockets: &Sockets,
         variables: impl IntoIterator<Item = (&'static str, OsString)>,
+        plan: Option<&RefCell<Plan>>,
     ) -> io::Result<Successor> {
         let (ours, theirs) = Channel::pair()?;
         let passed_on = |name: &OsStr| NOT_PASSED_ON.iter().all(|other| name != *other);
@@ -99,8 +103,31 @@ impl Launch {
             .chain([theirs.as_fd()])
             .map(KeptOverExec::new)
             .collect::<io::Result<_>>()?;
-        let child = command.spawn()?;
-        Ok(Successor { pid: i32::try_from(child.id()).unwrap_or(i32::MAX), channel: Some(ours) })
+        let hooked = plan.filter(|plan| plan.borrow().factory.hooks_exec());
+        let pid = match hooked {
+            Some(plan) => spawn_hooked(&mut command, plan.borrow_mut().factory.as_mut())?,
+            None => i32::try_from(command.spawn()?.id()).unwrap_or(i32::MAX),
+        };
+        Ok(Successor { pid, channel: Some(ours) })
+    }
+}
+
+/// Forks in full, so that the factory can say something in the child before that is another program.
+fn spawn_hooked(command: &mut Command, factory: &mut dyn Factory) -> io::Result<i32> {
+    factory.before_fork();
+    let forked = if factory.has_threads() { sys::fork_beside_threads() } else { sys::fork() };
+    if matches!(forked, Ok(Fork::Child)) {
+        factory.after_fork_child();
+        factory.hook(Hook::PreExec);
+        let error = command.exec();
+        // The arbiter learns of it by the end of the channel.
+        log::error!("Upgrade failed: {error}");
+        sys::exit_now(1);
+    }
+    factory.after_fork_parent();
+    match forked? {
+        Fork::Parent(pid) => Ok(pid),
+        Fork::Child => sys::exit_now(1),
     }
 }
 

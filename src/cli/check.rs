@@ -71,7 +71,7 @@ pub(super) fn surroundings(settings: &mut Settings, directory: &Path) -> Result<
         ("errorlog", log(&settings.errorlog)),
         ("accesslog", settings.accesslog.as_deref().and_then(log)),
     ];
-    files.extend(settings.bind.iter().map(|address| match address {
+    files.extend(settings.bind.iter().map(|bind| match &bind.address {
         BindAddress::Unix(path) => ("bind", Some(path.clone())),
         _ => ("bind", None),
     }));

@@ -177,7 +177,7 @@ fn plain(value: &str) -> &str {
 
 /// One line for what clap has to say.
 fn explain(error: &clap::Error, origin: &Origin, program: Program) -> String {
-    let place = if *origin == Origin::ArgumentsVariable { format!("{origin}: ") } else { String::new() };
+    let place = if matches!(origin, Origin::ArgumentsVariable(_)) { format!("{origin}: ") } else { String::new() };
     if error.kind() == ErrorKind::UnknownArgument
         && let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
     {

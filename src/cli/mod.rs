@@ -11,9 +11,10 @@ mod words;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::host;
 use crate::settings::{Host, Raw, Section, Setting, Settings, TABLE};
 
 /// What the command line asks for.
@@ -37,7 +38,7 @@ pub(crate) enum Program {
 }
 
 /// Reads argv (with the program's name first), the environment and the settings file, which is looked for in
-/// `directory`: where the server was started, wherever it has gone since.
+/// `directory`: where the server was started, wherever it has gone since. `host` may know other kinds of files.
 ///
 /// # Errors
 /// The first thing that is wrong, naming the setting, the value, where it came from, what was expected and the nearest
@@ -47,38 +48,61 @@ pub(crate) fn parse(
     environment: &dyn Fn(&str) -> Option<String>,
     directory: &Path,
     program: Program,
+    mut host: Option<&mut dyn host::Host>,
 ) -> Result<Invocation, Error> {
+    if let Some(own) = host.as_mut().and_then(|host| host.own_settings()) {
+        let mut given = from_environment(environment);
+        given.extend(file::assigned(own?, None, program)?);
+        return settle(given, None, directory, program);
+    }
     let command_line = match command::read(argv, program, Origin::CommandLine)? {
         command::Asked::Settings(given) => given,
         command::Asked::Print(text) => return Ok(Invocation::Print(text)),
     };
-    let variable = from_variable(argv, environment, program)?;
-    let mut named = command_line.iter().rev().chain(variable.iter().rev());
+    let mut variables = Vec::new();
+    for name in ARGUMENTS.into_iter().filter(|name| *name == OWN_ARGUMENTS || program != Program::OwnApplication) {
+        variables.extend(from_variable(name, argv, environment, program)?);
+    }
+    let mut named = command_line.iter().rev().chain(variables.iter().rev());
     let config = named.find(|given| given.setting.name == "config");
     let file = match config {
-        Some(Given { raw: Raw::Text(path), .. }) if !path.is_empty() => Some(file::named(path, directory)?),
+        Some(Given { raw: Raw::Text(path), .. }) if !path.is_empty() => {
+            Some(file::named(path, directory, program, host)?)
+        }
         Some(_) => None,
-        None => file::present(directory)?,
+        None => file::present(directory, program, host)?,
     };
-    let mut settings = Settings::default();
     let mut given = from_environment(environment);
-    if let Some(file) = file {
-        settings.config = Some(file.path());
-        given.extend(file.read(program)?);
-    }
-    given.extend(variable);
+    let path = file.map(|file::Read { path, given: read }| {
+        given.extend(read);
+        path
+    });
+    given.extend(variables);
     given.extend(command_line);
-    if let Some(given) = given.iter().find(|given| given.setting.section == Section::Python)
-        && program != Program::Hosted
-    {
-        return Err(given
-            .origin
-            .error(format!("{given}: it is a setting of the Python package: pip install ferricorn")));
-    }
-    let host = Host { cpus: std::thread::available_parallelism().map_or(1, usize::from) };
+    settle(given, path, directory, program)
+}
+
+/// Makes settings of all that was given, what comes later counts, and checks them.
+fn settle(given: Vec<Given>, config: Option<PathBuf>, directory: &Path, program: Program) -> Result<Invocation, Error> {
+    let mut settings = Settings { config, ..Settings::default() };
+    let machine = Host { cpus: std::thread::available_parallelism().map_or(1, usize::from) };
+    let read = settings.config.clone();
     for given in &given {
-        (given.setting.assign)(&mut settings, &given.raw, host)
+        (given.setting.assign)(&mut settings, &given.raw, machine)
             .map_err(|invalid| given.origin.error(format!("{given}: {invalid}")))?;
+    }
+    let defaults = Settings::default();
+    let unavailable = |given: &&Given| {
+        let setting = given.setting;
+        setting.section == Section::Python && (setting.show)(&settings) != (setting.show)(&defaults)
+    };
+    if let Some(given) = given.iter().find(unavailable).filter(|_| program != Program::Hosted) {
+        let needs = "it is a setting of the Python package: pip install ferricorn";
+        return Err(given.origin.error(format!("{given}: {needs}")));
+    }
+    if read.is_some() {
+        // That which was read, even if the name came by way of a variable.
+        settings.config = read;
     }
     let origin = |name: &str| given.iter().rev().find(|given| given.setting.name == name);
     let blame = |conflict: check::Conflict| match origin(conflict.setting) {
@@ -122,7 +146,7 @@ impl fmt::Display for Given {
         match (origin, setting.flags.iter().find(|flag| flag.starts_with("--"))) {
             (Origin::CommandLine, Some(flag)) => write!(f, "{name} = {raw} ({flag})"),
             (Origin::CommandLine, None) => write!(f, "{name} = {raw}"),
-            (Origin::ArgumentsVariable, Some(flag)) => write!(f, "{name} = {raw} ({flag} in {origin})"),
+            (Origin::ArgumentsVariable(_), Some(flag)) => write!(f, "{name} = {raw} ({flag} in {origin})"),
             _ => write!(f, "{name} = {raw} ({origin})"),
         }
     }
@@ -132,21 +156,25 @@ impl fmt::Display for Given {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Origin {
     CommandLine,
-    /// [`ARGUMENTS`]
-    ArgumentsVariable,
+    /// One of [`ARGUMENTS`].
+    ArgumentsVariable(&'static str),
     Variable(&'static str),
     Line {
         file: String,
         line: usize,
     },
+    /// A file whose lines are not known.
+    File(String),
+    /// A program that runs the server, in its own words.
+    Program,
 }
 
 impl Origin {
     /// What cannot be read on a command line exits with 2, all else with 1, as Gunicorn does.
     fn error(&self, message: String) -> Error {
         match self {
-            Self::CommandLine | Self::ArgumentsVariable => Error::usage(message),
-            Self::Variable(_) | Self::Line { .. } => Error::configuration(message),
+            Self::CommandLine | Self::ArgumentsVariable(_) => Error::usage(message),
+            Self::Variable(_) | Self::Line { .. } | Self::File(_) | Self::Program => Error::configuration(message),
         }
     }
 }
@@ -155,28 +183,34 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CommandLine => f.write_str("the command line"),
-            Self::ArgumentsVariable => write!(f, "{ARGUMENTS}"),
+            Self::ArgumentsVariable(name) => f.write_str(name),
             Self::Variable(name) => write!(f, "the variable {name}"),
             Self::Line { file, line } => write!(f, "{file}:{line}"),
+            Self::File(file) => f.write_str(file),
+            Self::Program => f.write_str("the program"),
         }
     }
 }
 
 /// The variable with more arguments, which go before those of the command line.
-const ARGUMENTS: &str = "FERRICORN_CMD_ARGS";
+const OWN_ARGUMENTS: &str = "FERRICORN_CMD_ARGS";
+
+/// The same and Gunicorn's; the latter counts.
+const ARGUMENTS: [&str; 2] = ["GUNICORN_CMD_ARGS", OWN_ARGUMENTS];
 
 fn from_variable(
+    variable: &'static str,
     argv: &[OsString],
     environment: &dyn Fn(&str) -> Option<String>,
     program: Program,
 ) -> Result<Vec<Given>, Error> {
-    let Some(text) = environment(ARGUMENTS) else { return Ok(Vec::new()) };
-    let words = words::split(&text).map_err(|problem| Error::usage(format!("{ARGUMENTS}: {problem}")))?;
+    let Some(text) = environment(variable) else { return Ok(Vec::new()) };
+    let words = words::split(&text).map_err(|problem| Error::usage(format!("{variable}: {problem}")))?;
     let name = argv.first().cloned().unwrap_or_default();
     let arguments: Vec<_> = std::iter::once(name).chain(words.into_iter().map(OsString::from)).collect();
-    match command::read(&arguments, program, Origin::ArgumentsVariable)? {
+    match command::read(&arguments, program, Origin::ArgumentsVariable(variable))? {
         command::Asked::Settings(given) => Ok(given),
-        command::Asked::Print(_) => Err(Error::usage(format!("{ARGUMENTS}: --help and --version do not belong there"))),
+        command::Asked::Print(_) => Err(Error::usage(format!("{variable}: --help and --version do not belong there"))),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::Program;
 use super::command::command;
-use crate::settings::{Gunicorn, Section, Setting, Settings, TABLE, Takes, Unsupported};
+use crate::settings::{Gunicorn, Section, Setting, Settings, TABLE, Takes, Unsupported, hook_named};
 
 const BEGINNING: &str = "\
 # Settings
@@ -196,7 +196,9 @@ fn every_setting_of_gunicorn_is_known() {
     assert_eq!(names.len(), 120);
     for name in &names {
         let supported = Setting::named(name);
-        assert_ne!(supported.is_some(), Unsupported::named(name).is_some(), "{name}");
+        let hook = hook_named(name).is_some();
+        let ways = [supported.is_some(), hook, Unsupported::named(name).is_some()];
+        assert_eq!(ways.into_iter().filter(|way| *way).count(), 1, "{name}");
         assert!(supported.is_none_or(|setting| setting.gunicorn != Gunicorn::Lacks), "{name}");
     }
     for setting in TABLE.iter().filter(|setting| setting.gunicorn != Gunicorn::Lacks) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::settings::{BindAddress, TrustedPeers};
+use crate::settings::{Bind, BindAddress, TrustedPeers};
 
 /// A directory of its own for a test's files, removed afterwards.
 struct Directory(PathBuf);
@@ -40,7 +40,7 @@ fn argv(arguments: &[&str]) -> Vec<OsString> {
 fn parse_in(directory: &Directory, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, Error> {
     let variable =
         |name: &str| environment.iter().find(|(other, _)| *other == name).map(|(_, value)| value.to_string());
-    parse(&argv(arguments), &variable, &directory.0, Program::Command)
+    parse(&argv(arguments), &variable, &directory.0, Program::Command, None)
 }
 
 fn parsed(directory: &Directory, arguments: &[&str], environment: &[(&str, &str)]) -> Settings {
@@ -61,8 +61,8 @@ fn error(text: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Error 
         .unwrap_err()
 }
 
-fn tcp(host: &str, port: u16) -> BindAddress {
-    BindAddress::Tcp { host: host.to_owned(), port }
+fn tcp(host: &str, port: u16) -> Bind {
+    BindAddress::Tcp { host: host.to_owned(), port }.into()
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn the_options_of_gunicorn_are_read() {
     ];
     let settings = parsed(&directory, &arguments, &[]);
     assert_eq!(settings.workers, 3);
-    assert_eq!(settings.bind, [tcp("", 81), BindAddress::Unix("s".into())]);
+    assert_eq!(settings.bind, [tcp("", 81), BindAddress::Unix("s".into()).into()]);
     assert_eq!(settings.timeout, None);
     assert_eq!(settings.graceful_timeout, Duration::from_millis(500));
     assert_eq!(settings.keepalive, Duration::from_secs(5));
@@ -190,7 +190,7 @@ fn a_file_holds_every_kind_of_value() {
     );
     let settings = parsed(&directory, &[], &[]);
     assert_eq!(settings.application.as_deref(), Some("files://."));
-    assert_eq!(settings.bind, [tcp("localhost", 80), BindAddress::Unix("s".into())]);
+    assert_eq!(settings.bind, [tcp("localhost", 80), BindAddress::Unix("s".into()).into()]);
     assert_eq!(settings.timeout, Some(Duration::from_millis(250)));
     assert_eq!(settings.graceful_timeout, Duration::from_secs(120));
     assert_eq!(settings.limit_request_body, 10 << 20);
@@ -267,7 +267,7 @@ fn an_application_must_be_named() {
 #[test]
 fn a_program_with_its_own_application_takes_none() {
     let directory = Directory::new();
-    let parse = |arguments: &[&str]| parse(&argv(arguments), &|_| None, &directory.0, Program::OwnApplication);
+    let parse = |arguments: &[&str]| parse(&argv(arguments), &|_| None, &directory.0, Program::OwnApplication, None);
     assert!(matches!(parse(&["-w", "2"]), Ok(Invocation::Serve(settings)) if settings.workers == 2));
     assert!(parse(&["files://."]).unwrap_err().to_string().contains("brings its own"));
     fs::write(directory.0.join("ferricorn.toml"), "application = 'files://.'").unwrap();

@@ -10,11 +10,12 @@ use std::path::PathBuf;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::{Gid, Uid};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::app::Address;
 use crate::error::Error;
 use crate::process;
+use crate::protocol::Protocol;
 use crate::settings::BindAddress;
 use crate::sys;
 
@@ -101,6 +102,7 @@ pub(crate) struct Listener {
     socket: Socket,
     local: Address,
     origin: Origin,
+    protocol: Protocol,
 }
 
 impl Listener {
@@ -116,7 +118,8 @@ impl Listener {
             BindAddress::Tcp { host, port } => Self::bind_tcp(host, *port, policy),
             BindAddress::Unix(path) => {
                 let (socket, file) = unix::bind(path, policy)?;
-                Ok(Self { socket, local: Address::Unix(Some(path.clone())), origin: Origin::OwnFile(file) })
+                let local = Address::Unix(Some(path.clone()));
+                Ok(Self { socket, local, origin: Origin::OwnFile(file), protocol: Protocol::Http })
             }
             BindAddress::Fd(fd) => {
                 Self::adopt(*fd, Origin::Inherited).map_err(|reason| BindError::new(format!("fd://{fd}"), reason))
@@ -128,15 +131,18 @@ impl Listener {
         let name = format!("('{host}', {port})");
         let address = resolve(host, port).map_err(|error| BindError::new(&*name, error))?;
         let bind = || {
-            let socket =
-                Socket::new(Domain::for_address(address), Type::STREAM.cloexec().nonblocking(), Some(Protocol::TCP))?;
+            let socket = Socket::new(
+                Domain::for_address(address),
+                Type::STREAM.cloexec().nonblocking(),
+                Some(socket2::Protocol::TCP),
+            )?;
             socket.set_reuse_address(true)?;
             // Accepted sockets have it from their listener, which saves a system call for each.
             socket.set_tcp_nodelay(true)?;
             socket.bind(&SockAddr::from(address))?;
             socket.listen(policy.queue_length())?;
             let local = local_address(&socket)?;
-            Ok(Self { socket, local, origin: Origin::Own })
+            Ok(Self { socket, local, origin: Origin::Own, protocol: Protocol::Http })
         };
         bind().map_err(|error: io::Error| BindError::from_io(name, &error))
     }
@@ -179,7 +185,7 @@ impl Listener {
         if let Address::Ip(_) = local {
             socket.set_tcp_nodelay(true).map_err(text)?;
         }
-        Ok(Self { socket, local, origin })
+        Ok(Self { socket, local, origin, protocol: Protocol::Http })
     }
 
     /// Sets the length of the accept queue; what an inherited socket has is seldom what a server needs.
@@ -188,6 +194,17 @@ impl Listener {
     /// What listen(2) says.
     pub(crate) fn resize_queue(&self, policy: &Policy) -> io::Result<()> {
         self.socket.listen(policy.queue_length())
+    }
+
+    /// The same socket, on which that is spoken.
+    pub(crate) fn speaking(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// What is spoken there.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// The address that it is bound to.
@@ -236,12 +253,14 @@ impl AsFd for Listener {
     }
 }
 
-/// As Gunicorn's log lines have it: `http://127.0.0.1:8000`, `unix:/run/app.sock`.
+/// As Gunicorn's log lines have it: `http://127.0.0.1:8000`, `unix:/run/app.sock`, `uwsgi://unix:/run/app.sock`.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.protocol.name();
         match &self.local {
-            Address::Ip(address) => write!(f, "http://{address}"),
-            unix @ Address::Unix(_) => unix.fmt(f),
+            Address::Ip(address) => write!(f, "{scheme}://{address}"),
+            unix if self.protocol.is_gateway() => write!(f, "{scheme}://{unix}"),
+            unix => unix.fmt(f),
         }
     }
 }

@@ -202,6 +202,11 @@ impl Write for Pipe {
     }
 }
 
+/// Writes a line of the level `critical`, which no setting leaves out.
+pub fn log_critical(message: &str) {
+    write_critical(format_args!("{message}"));
+}
+
 pub(crate) fn write_critical(message: fmt::Arguments<'_>) {
     let mut line = Vec::with_capacity(256);
     line_start(&mut line, "CRITICAL");

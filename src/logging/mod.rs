@@ -9,7 +9,7 @@ mod errors;
 mod scratch;
 mod sink;
 
-pub use errors::{TRACEBACK, error_log_descriptor};
+pub use errors::{TRACEBACK, error_log_descriptor, log_critical};
 pub(crate) use errors::{init, lost, reopen};
 
 /// Logs a line of the level CRITICAL, which `log` does not have; every `loglevel` lets it through.

@@ -66,8 +66,31 @@ pub(crate) fn is_token_text(text: &[u8]) -> bool {
 /// What may stand in a field value: visible ASCII, space, tab, and bytes from 0x80 up, which are opaque (RFC 9110 §5.5).
 #[inline]
 pub(crate) fn is_value_text(text: &[u8]) -> bool {
-    all_by_blocks(text, |byte| (byte >= b' ' || byte == b'\t') & (byte != 0x7f))
+    // Eight bytes at a time; the last eight may overlap those before. A tab is rare enough to be looked at again.
+    if let Some(last) = text.last_chunk()
+        && text.as_chunks().0.iter().chain([last]).fold(0, |marks, word| marks | controls(u64::from_le_bytes(*word)))
+            == 0
+    {
+        return true;
+    }
+    text.iter().all(|&byte| (byte >= b' ' || byte == b'\t') && byte != 0x7f)
 }
+
+/// Sets the high bits of bytes below 0x20 and of 0x7f. Above the first of them others may be set as well.
+#[inline]
+pub(crate) fn controls(word: u64) -> u64 {
+    (word.wrapping_sub(ONES * 0x20) & !word & HIGHS) | equal(word, 0x7f)
+}
+
+/// Sets the high bits of these bytes. Above the first of them others may be set as well.
+#[inline]
+pub(crate) fn equal(word: u64, byte: u8) -> u64 {
+    let difference = word ^ (ONES * u64::from(byte));
+    difference.wrapping_sub(ONES) & !difference & HIGHS
+}
+
+const ONES: u64 = u64::MAX / 255;
+const HIGHS: u64 = ONES * 0x80;
 
 /// What a request target is made of: visible ASCII without `#`, which would begin a fragment, and the backslash, which some
 /// read as a slash.
@@ -80,17 +103,6 @@ pub(crate) fn is_target(byte: u8) -> bool {
 #[inline]
 pub(crate) fn is_target_text(text: &[u8]) -> bool {
     text.iter().all(|&byte| is_target(byte))
-}
-
-/// Whether all bytes are fine: sixteen at a time, without branches, so that the compiler makes vectors of them. The last
-/// sixteen may overlap those before.
-#[inline]
-fn all_by_blocks(text: &[u8], is_fine: impl Fn(u8) -> bool) -> bool {
-    let is_block_fine = |block: &[u8; 16]| block.iter().fold(true, |fine, &byte| fine & is_fine(byte));
-    match text.last_chunk() {
-        Some(last) => text.as_chunks().0.iter().chain([last]).all(is_block_fine),
-        None => text.iter().fold(true, |fine, &byte| fine & is_fine(byte)),
-    }
 }
 
 /// Letters, digits, `-`, `.`, `_`: all that common host names have.

@@ -1,5 +1,9 @@
 //! A request head, whatever protocol it came by.
 
+use std::net::SocketAddr;
+
+use super::Protocol;
+
 /// The protocol version that a request named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
@@ -70,6 +74,35 @@ pub struct Head {
     pub(crate) valid_host: Vec<u8>,
     /// The peer asked for, or its version implies, a connection that stays open.
     pub(crate) keep_alive: bool,
+    /// By which it came.
+    pub(crate) protocol: Protocol,
+    /// What a web server says beyond that; of another request, if the protocol is HTTP.
+    pub(crate) gateway: Gateway,
+}
+
+/// What a web server says of its client, and of how it was asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gateway {
+    /// Bytes of the path that name the application.
+    pub(crate) script: u32,
+    pub(crate) remote: Remote,
+    /// The client's connection is `https`.
+    pub(crate) secure: bool,
+    pub(crate) server_name: Option<Span>,
+    pub(crate) server_port: Option<Span>,
+    /// Variables that have no other place.
+    pub(crate) params: Vec<(Span, Span)>,
+}
+
+/// The client's address, as a web server says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Remote {
+    /// It does not.
+    #[default]
+    Unknown,
+    /// No IP address: a unix socket's.
+    Unix,
+    Ip(SocketAddr),
 }
 
 /// One header field as it was received.
@@ -155,6 +188,54 @@ impl Head {
     /// Whether the body comes in chunks, its length unknown before its end.
     pub fn is_chunked(&self) -> bool {
         self.chunked
+    }
+
+    /// The protocol that it came by.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    fn gateway(&self) -> Option<&Gateway> {
+        self.protocol.is_gateway().then_some(&self.gateway)
+    }
+
+    /// The client's address, as a web server said it.
+    pub(crate) fn remote(&self) -> Remote {
+        self.gateway().map_or(Remote::Unknown, |gateway| gateway.remote)
+    }
+
+    /// Whether a web server said that the client's connection is `https`.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.gateway().is_some_and(|gateway| gateway.secure)
+    }
+
+    /// The part of the path that names the application, still percent-encoded: `SCRIPT_NAME`, as a web server said it;
+    /// nothing if the request came by HTTP.
+    pub fn script_name(&self) -> &str {
+        let length = self.gateway().map_or(0, |gateway| gateway.script as usize);
+        self.path().get(..length).unwrap_or_default()
+    }
+
+    /// The path behind [`script_name`](Self::script_name), still percent-encoded.
+    pub fn path_info(&self) -> &str {
+        self.path().get(self.script_name().len()..).unwrap_or_default()
+    }
+
+    /// The name of the server, as a web server said it.
+    pub fn server_name(&self) -> Option<&str> {
+        Some(self.str_of(self.gateway()?.server_name?))
+    }
+
+    /// The port of the server, in digits, as a web server said it.
+    pub fn server_port(&self) -> Option<&str> {
+        Some(self.str_of(self.gateway()?.server_port?))
+    }
+
+    /// What else a web server said: `REMOTE_USER`, `SSL_CLIENT_S_DN`, and whatever its configuration adds. The names are
+    /// letters, digits and underscores, and none of them is one that has another place here.
+    pub fn params(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let params = self.gateway().map(|gateway| gateway.params.as_slice()).unwrap_or_default();
+        params.iter().map(|(name, value)| (self.str_of(*name), self.bytes_of(*value)))
     }
 
     /// Whether a body follows.

@@ -4,26 +4,69 @@
 //! sent to a buffer of the caller's. It never sees a socket, a clock, a log or a setting. However the bytes are split,
 //! the events are the same. After an error nothing more may be parsed on that connection.
 //!
-//! [`http1`] is the protocol of clients and of most front-ends; [`proxy_protocol`] may stand in front of it; [`forwarded`]
+//! [`http1`] is the protocol of clients and of most front-ends; [`uwsgi`], [`fastcgi`] and [`scgi`] are other front-ends';
+//! a [`Machine`] is one of the four; [`proxy_protocol`] may stand in front of it; [`forwarded`]
 //! reads what a trusted front-end says about the client. A [`Head`] is the same whatever protocol it came by.
 //!
 //! Architecture invariant: nothing in here depends on `mio`, `nix`, `log` or `crate::settings`.
 
+mod error;
+pub mod fastcgi;
 mod field;
 pub mod forwarded;
+mod gateway;
 pub(crate) mod grammar;
 pub mod head;
 pub mod http1;
+mod machine;
 #[cfg(test)]
 mod properties;
 pub mod proxy_protocol;
+pub mod scgi;
 #[cfg(test)]
 mod smoke;
+pub mod uwsgi;
 
 #[cfg(test)]
 use self as api;
 
+pub use error::{Error, ResponseError};
 pub use head::{Field, FieldId, Fields, Head, Target, Version};
+pub use machine::Machine;
+
+/// What a listener and its clients speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.0 and HTTP/1.1.
+    #[default]
+    Http,
+    /// uwsgi, as nginx's `uwsgi_pass` speaks it.
+    Uwsgi,
+    /// FastCGI 1.0.
+    FastCgi,
+    /// SCGI.
+    Scgi,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Http, Self::Uwsgi, Self::FastCgi, Self::Scgi];
+
+    /// The name, as it is written in front of an address: `http`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Uwsgi => "uwsgi",
+            Self::FastCgi => "fastcgi",
+            Self::Scgi => "scgi",
+        }
+    }
+
+    /// Whether its clients are web servers, which speak for clients of their own.
+    pub const fn is_gateway(self) -> bool {
+        !matches!(self, Self::Http)
+    }
+}
 
 /// What may be at most in one request; over it the request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +105,10 @@ pub enum Event {
     },
     /// The request is complete; the machine waits for the response before it parses the next one.
     End,
+    /// Something that is no request is to be answered: call [`Machine::reply`].
+    Reply,
+    /// The peer has given up the request whose head was seen last; call [`Machine::reply`].
+    Aborted,
 }
 
 /// An [`Event`] and the number of input bytes that it used up (to be dropped by the caller, whatever the event).

@@ -1,9 +1,9 @@
 //! What must hold for any input at all. Shared by the tests and, through `#[path]`, by the fuzz targets; whoever includes
 //! this file has a module `api` beside it, with the protocol's public items.
 
-use super::api::http1::{Error, Http1};
+use super::api::http1::Http1;
 use super::api::proxy_protocol::{self, Versions};
-use super::api::{Event, FieldId, Head, Length, Limits, Progress, Reuse, Target, Version};
+use super::api::{Error, Event, FieldId, Head, Length, Limits, Machine, Progress, Protocol, Reuse, Target, Version};
 
 pub(crate) const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -31,11 +31,24 @@ pub(crate) enum Seen {
     /// The request was complete, and was answered; then the connection stayed open or not.
     End(Reuse),
     Refused(Error),
+    /// Something that is no request was answered.
+    Reply(Reuse),
+    /// The request was given up.
+    Aborted(Reuse),
 }
 
 /// Feeds the machine `pieces`, one after the other, and answers each request as soon as it is complete.
 pub(crate) fn transcript<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &Limits) -> Transcript {
-    let (mut http, mut head) = (Http1::new(), Head::default());
+    conversation(Protocol::Http, pieces, limits)
+}
+
+/// The same in any protocol.
+pub(crate) fn conversation<'p>(
+    protocol: Protocol,
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+    limits: &Limits,
+) -> Transcript {
+    let (mut http, mut head) = (Machine::new(protocol), Head::default());
     let mut transcript = Transcript::default();
     let (mut buffer, mut start) = (Vec::new(), 0);
     for piece in pieces {
@@ -47,7 +60,7 @@ pub(crate) fn transcript<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits:
                 Err(error) => {
                     assert_eq!(http.next_event(input, limits, &mut head), Err(error), "a refusal is final");
                     assert!(!http.is_idle());
-                    http.refuse(error, &mut transcript.answers);
+                    http.refuse_with(error.status(), &error.to_string(), None, &mut transcript.answers);
                     transcript.seen.push(Seen::Refused(error));
                     return transcript;
                 }
@@ -58,6 +71,14 @@ pub(crate) fn transcript<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits:
             match progress.event {
                 Event::NeedMore => break,
                 Event::End if answer(&mut http, &mut transcript) == Reuse::Close => return transcript,
+                Event::Reply | Event::Aborted => {
+                    let reuse = http.reply(12, &mut transcript.answers);
+                    let aborted = progress.event == Event::Aborted;
+                    transcript.seen.push(if aborted { Seen::Aborted(reuse) } else { Seen::Reply(reuse) });
+                    if reuse == Reuse::Close {
+                        return transcript;
+                    }
+                }
                 _ => {}
             }
         }
@@ -67,7 +88,7 @@ pub(crate) fn transcript<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits:
     transcript
 }
 
-fn answer(http: &mut Http1, transcript: &mut Transcript) -> Reuse {
+fn answer(http: &mut Machine, transcript: &mut Transcript) -> Reuse {
     let out = &mut transcript.answers;
     http.respond(200, None, std::iter::empty(), Length::Known(2), DATE, out).expect("a plain answer can be sent");
     http.body(b"ok", out);
@@ -91,7 +112,7 @@ impl Transcript {
                     _ => self.seen.push(Seen::Body(piece.to_vec())),
                 }
             }
-            Event::End | Event::NeedMore => {}
+            Event::End | Event::NeedMore | Event::Reply | Event::Aborted => {}
         }
     }
 
@@ -135,7 +156,13 @@ fn check_head(head: &Head) {
             assert_eq!(head.authority().map(str::as_bytes), Some(field.value));
         }
     }
-    assert!(hosts == 1 || (hosts == 0 && head.version() == Version::Http10));
+    let gateway = head.protocol().is_gateway();
+    assert!(hosts == 1 || (hosts == 0 && (gateway || head.version() == Version::Http10)));
+    assert!(head.path().starts_with(head.script_name()) && head.path().ends_with(head.path_info()));
+    for (name, value) in head.params() {
+        assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+        assert!(!name.starts_with("HTTP_") && !name.starts_with("UWSGI_") && !value.contains(&0));
+    }
 }
 
 fn render(head: &Head) -> String {
@@ -155,6 +182,14 @@ fn render(head: &Head) -> String {
     }
     if head.expects_continue() {
         line("expects continue", "");
+    }
+    if head.protocol().is_gateway() {
+        line("script name ", head.script_name());
+        line("path info ", head.path_info());
+        line("server ", &format!("{:?} {:?}", head.server_name(), head.server_port()));
+        for (name, value) in head.params() {
+            line("param ", &format!("{name}={}", value.escape_ascii()));
+        }
     }
     for field in head.fields() {
         text.push_str(&format!("{}: {}\n", field.name, field.value.escape_ascii()));
@@ -203,6 +238,20 @@ pub(crate) fn http1(input: &[u8], seed: u64) {
             assert_eq!(transcript(input.chunks(1), &limits), whole, "{}", input.escape_ascii());
         }
         let prefix = transcript([&input[..random.below(input.len() + 1)]], &limits);
+        assert!(prefix.is_beginning_of(&whole), "{}", input.escape_ascii());
+    }
+}
+
+/// As [`http1`], of a protocol that web servers speak.
+pub(crate) fn gateway(protocol: Protocol, input: &[u8], seed: u64) {
+    let mut random = Random(seed);
+    for limits in [Limits::default(), TIGHT] {
+        let whole = conversation(protocol, [input], &limits);
+        assert_eq!(conversation(protocol, cut(input, &mut random), &limits), whole, "{}", input.escape_ascii());
+        if input.len() <= 4096 {
+            assert_eq!(conversation(protocol, input.chunks(1), &limits), whole, "{}", input.escape_ascii());
+        }
+        let prefix = conversation(protocol, [&input[..random.below(input.len() + 1)]], &limits);
         assert!(prefix.is_beginning_of(&whole), "{}", input.escape_ascii());
     }
 }

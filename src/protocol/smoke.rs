@@ -52,6 +52,35 @@ fn requests_of_words() {
 }
 
 #[test]
+fn packets_of_words() {
+    use super::Protocol;
+    let words: &[&[u8]] = &[
+        b"\0\x1a\0\0\x0e\0REQUEST_METHOD\x03\0GET",
+        b"\x01\0A",
+        b"\x0b\0REQUEST_URI\x01\0/",
+        b"64:CONTENT_LENGTH\x002\0SCGI\x001\0REQUEST_METHOD\0GET\0REQUEST_URI\0/a\0,",
+        b"CONTENT_LENGTH\0",
+        b"10:",
+        b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0",
+        b"\x01\x04\0\x01\0\x21\0\0\x0e\x03REQUEST_METHODGET\x0b\x01REQUEST_URI/a",
+        b"\x01\x04\0\x01\0\0\0\0",
+        b"\x01\x05\0\x01\0\0\0\0",
+        b"\x01\x05\0\x01\0\x02\0\x01abP",
+        b"\x01\x09\0\0\0\x11\0\0\x0f\0FCGI_MPXS_CONNS",
+        b"\x01\x02\0\x01\0\0\0\0",
+        b"\x01\x01\0\x02\0\x08\0\0\0\x01\0\0\0\0\0\0",
+        b"\x01",
+        b"\0",
+        b"ab",
+        b",",
+        b"GET / HTTP/1.1\r\n",
+    ];
+    for protocol in [Protocol::Uwsgi, Protocol::FastCgi, Protocol::Scgi] {
+        check(words, |input, seed| properties::gateway(protocol, input, seed));
+    }
+}
+
+#[test]
 fn chunks_of_words() {
     let words: &[&[u8]] = &[
         b"5",

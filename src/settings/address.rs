@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::Invalid;
+use crate::protocol::Protocol;
 
 /// The port of an address that names none.
 pub const DEFAULT_PORT: u16 = 8000;
@@ -29,6 +30,50 @@ pub enum BindAddress {
     Fd(i32),
 }
 
+/// Where a listener is bound, and what is spoken there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The protocol that its scheme names; `None` is that of the setting `protocol`.
+    pub protocol: Option<Protocol>,
+    /// Where.
+    pub address: BindAddress,
+}
+
+impl From<BindAddress> for Bind {
+    fn from(address: BindAddress) -> Self {
+        Self { protocol: None, address }
+    }
+}
+
+impl FromStr for Bind {
+    type Err = Invalid;
+
+    /// An address, with a protocol in front of it: `uwsgi://127.0.0.1:3031`, `fastcgi://unix:/run/app.sock`, `scgi://fd://3`.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        for protocol in Protocol::ALL {
+            if let Some(rest) = text.strip_prefix(protocol.name()).and_then(|rest| rest.strip_prefix("://")) {
+                if rest.starts_with('/') {
+                    return Err(Invalid::new(format!("{}://unix:{rest} for a unix socket", protocol.name())));
+                }
+                return Ok(Self { protocol: Some(protocol), address: rest.parse()? });
+            }
+        }
+        if let Some((scheme @ ("fcgi" | "suwsgi" | "ajp" | "ws"), _)) = text.split_once("://") {
+            return Err(Invalid::new(format!("http://, uwsgi://, fastcgi:// or scgi:// instead of {scheme}://")));
+        }
+        text.parse().map(|address| Self { protocol: None, address })
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(protocol) = self.protocol {
+            write!(f, "{}://", protocol.name())?;
+        }
+        self.address.fmt(f)
+    }
+}
+
 impl FromStr for BindAddress {
     type Err = Invalid;
 
@@ -43,7 +88,7 @@ impl FromStr for BindAddress {
         if text.starts_with("https://") {
             return Err(Invalid::new("an address without https://, as TLS is not served; put nginx in front of it"));
         }
-        let rest = text.strip_prefix("tcp://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+        let rest = text.strip_prefix("tcp://").unwrap_or(text);
         tcp(rest)
     }
 }
@@ -128,7 +173,6 @@ mod tests {
             ("[::1]:443", "[::1]:443"),
             ("[fe80::1%eth0]:443", "[fe80::1%eth0]:443"),
             ("tcp://example.org", "example.org:8000"),
-            ("http://example.org:81", "example.org:81"),
             ("unix:/run/a b.sock", "unix:/run/a b.sock"),
             ("unix:///run/app.sock", "unix:/run/app.sock"),
             ("unix:app.sock", "unix:app.sock"),
@@ -140,6 +184,33 @@ mod tests {
             let address: BindAddress = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(address.to_string(), shown, "{text}");
             assert_eq!(shown.parse::<BindAddress>().unwrap(), address, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_names_the_protocol() {
+        let cases = [
+            ("127.0.0.1:80", None, "127.0.0.1:80"),
+            ("http://example.org", Some(Protocol::Http), "http://example.org:8000"),
+            ("uwsgi://:3031", Some(Protocol::Uwsgi), "uwsgi://:3031"),
+            ("fastcgi://unix:/run/app.sock", Some(Protocol::FastCgi), "fastcgi://unix:/run/app.sock"),
+            ("fastcgi://fd://0", Some(Protocol::FastCgi), "fastcgi://fd://0"),
+            ("scgi://[::1]:4000", Some(Protocol::Scgi), "scgi://[::1]:4000"),
+        ];
+        for (text, protocol, shown) in cases {
+            let bind: Bind = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(bind.protocol, protocol, "{text}");
+            assert_eq!(bind.to_string(), shown, "{text}");
+            assert_eq!(shown.parse::<Bind>().unwrap(), bind, "{shown}");
+        }
+        for (text, part) in [
+            ("uwsgi:///run/app.sock", "uwsgi://unix:/run/app.sock"),
+            ("fcgi://127.0.0.1:9000", "fastcgi://"),
+            ("http://localhost/", "HOST"),
+            ("uwsgi://http://localhost", "port"),
+        ] {
+            let error = text.parse::<Bind>().expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
         }
     }
 
@@ -158,7 +229,7 @@ mod tests {
             ("localhost:65536", "port"),
             ("localhost:80:80", "port"),
             ("local host:80", "HOST"),
-            ("http://localhost/", "HOST"),
+            ("localhost/", "HOST"),
             ("https://localhost", "TLS"),
             ("unix:", "path"),
             ("unix:\0name", "path"),

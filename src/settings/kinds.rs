@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes, quoted};
-use super::{BindAddress, ProxyProtocol, TrustedPeers};
+use super::{Bind, HeaderMap, ProxyProtocol, TrustedPeers};
+use crate::protocol::Protocol;
 
 fn array(texts: impl IntoIterator<Item = String>) -> String {
     let texts: Vec<_> = texts.into_iter().map(|text| quoted(&text)).collect();
@@ -66,6 +67,32 @@ impl Kind<Option<String>> for OptionalText {
 
     fn show(value: &Option<String>) -> Option<String> {
         value.as_deref().map(quoted)
+    }
+}
+
+/// What a request asks for: a path with or without a query. Empty for none.
+pub(crate) struct Target;
+
+impl Shape for Target {
+    const METAVAR: &'static str = "PATH";
+}
+
+impl Kind<Option<String>> for Target {
+    fn read(raw: &Raw, host: Host) -> Result<Option<String>, Invalid> {
+        let target = OptionalText::read(raw, host)?;
+        let fits = |target: &String| {
+            target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        };
+        match target {
+            Some(target) if !fits(&target) => {
+                Err(Invalid::new("a path that begins with / and has no blanks, as `/health`"))
+            }
+            target => Ok(target),
+        }
+    }
+
+    fn show(value: &Option<String>) -> Option<String> {
+        OptionalText::show(value)
     }
 }
 
@@ -199,6 +226,11 @@ impl Shape for Mode {
 
 impl Kind<u32> for Mode {
     fn read(raw: &Raw, _: Host) -> Result<u32, Invalid> {
+        if let Raw::Number(number) = raw
+            && let Some(mode) = u32::try_from(*number).ok().filter(|mode| *mode <= 0o777)
+        {
+            return Ok(mode);
+        }
         let expected = || Invalid::new("permission bits in octal, from 0 to 0777, such as 022 or 0o022");
         let text = text(raw, expected)?;
         let octal = text.strip_prefix("0o").unwrap_or(text);
@@ -377,17 +409,17 @@ impl Shape for Addresses {
     const TAKES: Takes = Takes::Values;
 }
 
-impl Kind<Vec<BindAddress>> for Addresses {
-    fn read(raw: &Raw, _: Host) -> Result<Vec<BindAddress>, Invalid> {
+impl Kind<Vec<Bind>> for Addresses {
+    fn read(raw: &Raw, _: Host) -> Result<Vec<Bind>, Invalid> {
         let expected = || Invalid::new("HOST, HOST:PORT, :PORT, unix:PATH or fd://N, or a list of these");
         let texts = texts(raw, expected)?;
         if texts.is_empty() {
             return Err(expected());
         }
-        let mut addresses: Vec<BindAddress> = Vec::with_capacity(texts.len());
+        let mut addresses: Vec<Bind> = Vec::with_capacity(texts.len());
         for text in texts {
-            let address = text.parse().map_err(|error: Invalid| error.about(text))?;
-            if addresses.contains(&address) {
+            let address: Bind = text.parse().map_err(|error: Invalid| error.about(text))?;
+            if addresses.iter().any(|other| other.address == address.address) {
                 return Err(Invalid::new("each address only once").about(text));
             }
             addresses.push(address);
@@ -395,8 +427,28 @@ impl Kind<Vec<BindAddress>> for Addresses {
         Ok(addresses)
     }
 
-    fn show(value: &Vec<BindAddress>) -> Option<String> {
+    fn show(value: &Vec<Bind>) -> Option<String> {
         Some(array(value.iter().map(ToString::to_string)))
+    }
+}
+
+/// A protocol, by its name.
+pub(crate) struct Speech;
+
+impl Shape for Speech {
+    const METAVAR: &'static str = "PROTOCOL";
+    const TAKES: Takes = Takes::Value;
+}
+
+impl Kind<Protocol> for Speech {
+    fn read(raw: &Raw, _: Host) -> Result<Protocol, Invalid> {
+        let expected = || Invalid::new("http, uwsgi, fastcgi or scgi");
+        let Raw::Text(text) = raw else { return Err(expected()) };
+        Protocol::ALL.into_iter().find(|protocol| text.eq_ignore_ascii_case(protocol.name())).ok_or_else(expected)
+    }
+
+    fn show(value: &Protocol) -> Option<String> {
+        Some(quoted(value.name()))
     }
 }
 
@@ -495,6 +547,51 @@ impl Kind<Vec<(String, String)>> for FieldValues {
         let entries: Vec<_> =
             value.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
         Some(format!("{{ {} }}", entries.join(", ")))
+    }
+}
+
+/// Names of header fields with commas between them, in capitals.
+pub(crate) struct FieldNames;
+
+impl Shape for FieldNames {
+    const METAVAR: &'static str = "NAMES";
+}
+
+impl Kind<Vec<String>> for FieldNames {
+    fn read(raw: &Raw, _: Host) -> Result<Vec<String>, Invalid> {
+        let expected = || Invalid::new("names of header fields with commas between them, or *");
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let name = |text: &str| match text.bytes().all(token) {
+            true => Ok(text.to_ascii_uppercase()),
+            false => Err(expected().about(text)),
+        };
+        texts(raw, expected)?.into_iter().map(name).collect()
+    }
+
+    fn show(value: &Vec<String>) -> Option<String> {
+        Some(quoted(&value.join(",")))
+    }
+}
+
+const HEADER_MAPS: [(&str, HeaderMap); 3] =
+    [("drop", HeaderMap::Drop), ("refuse", HeaderMap::Refuse), ("dangerous", HeaderMap::Dangerous)];
+
+/// What becomes of ambiguous names.
+pub(crate) struct Mapping;
+
+impl Shape for Mapping {
+    const METAVAR: &'static str = "MODE";
+}
+
+impl Kind<HeaderMap> for Mapping {
+    fn read(raw: &Raw, _: Host) -> Result<HeaderMap, Invalid> {
+        let expected = || Invalid::new("drop, refuse or dangerous");
+        let text = text(raw, expected)?;
+        HEADER_MAPS.iter().find(|(name, _)| text.eq_ignore_ascii_case(name)).map(|(_, map)| *map).ok_or_else(expected)
+    }
+
+    fn show(value: &HeaderMap) -> Option<String> {
+        HEADER_MAPS.iter().find(|(_, map)| map == value).map(|(name, _)| quoted(name))
     }
 }
 

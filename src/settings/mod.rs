@@ -3,7 +3,9 @@
 //! Architecture invariant: nothing in here reads argv, the environment, a file or a process; `crate::cli` does.
 
 mod address;
+mod hooks;
 mod kinds;
+mod shown;
 mod table;
 mod trust;
 mod unsupported;
@@ -13,14 +15,19 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use address::{BindAddress, DEFAULT_PORT};
+pub use address::{Bind, BindAddress, DEFAULT_PORT};
+pub(crate) use hooks::hook_named;
+pub use hooks::{HOOKS, HookName};
+pub use shown::{Value, names};
 #[cfg(test)]
 pub(crate) use table::Gunicorn;
 pub(crate) use table::{Section, Setting, TABLE};
 pub use trust::{Network, TrustedPeers};
 pub(crate) use unsupported::Unsupported;
-pub use value::Invalid;
-pub(crate) use value::{Host, Raw, Takes};
+pub(crate) use value::{Host, Takes};
+pub use value::{Invalid, Raw};
+
+use crate::protocol::Protocol;
 
 /// When a PROXY header is expected at the start of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +43,18 @@ pub enum ProxyProtocol {
     Auto,
 }
 
+/// What becomes of header fields with an underscore in their name, which an environ cannot tell from those with a hyphen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderMap {
+    /// The application does not see them.
+    #[default]
+    Drop,
+    /// The request is refused.
+    Refuse,
+    /// The application sees them, whatever a proxy in front has checked.
+    Dangerous,
+}
+
 /// All settings, complete and checked. Names and meanings are Gunicorn's where it has the setting.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -49,7 +68,11 @@ pub struct Settings {
     pub print_config: bool,
 
     /// Listeners.
-    pub bind: Vec<BindAddress>,
+    pub bind: Vec<Bind>,
+    /// What is spoken on listeners whose address does not say.
+    pub protocol: Protocol,
+    /// Web servers that may speak uwsgi, FastCGI or SCGI. Unix peers always may.
+    pub gateway_allow_ips: TrustedPeers,
     /// Length of the accept queue.
     pub backlog: u32,
     /// Permission bits of unix sockets (0660).
@@ -61,6 +84,10 @@ pub struct Settings {
     pub threads: usize,
     /// Whether a thread keeps the sockets of a worker going while all application threads are busy.
     pub relief: bool,
+    /// Load the application once, in a template process that workers are forked from.
+    pub preload_app: bool,
+    /// Target of a request that the application answers where it is loaded, before anybody else's.
+    pub warmup: Option<String>,
     /// Connections that a worker holds at most.
     pub worker_connections: usize,
     /// How long one call of the application may take; `None` is for ever.
@@ -144,6 +171,10 @@ pub struct Settings {
 
     /// Directories that are put in front of Python's module path, with commas between them.
     pub pythonpath: Option<String>,
+    /// What becomes of header fields with an underscore in their name.
+    pub header_map: HeaderMap,
+    /// Names of those that a believed proxy may send all the same, in capitals; `*` is all.
+    pub forwarder_headers: Vec<String>,
 
     /// Files that answer for their directory.
     pub files_index: Vec<String>,
@@ -173,12 +204,16 @@ impl Default for Settings {
             config: None,
             check_config: false,
             print_config: false,
-            bind: vec![BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 8000 }],
+            bind: vec![BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 8000 }.into()],
+            protocol: Protocol::Http,
+            gateway_allow_ips: trusted.clone(),
             backlog: 2048,
             socket_mode: 0o660,
             workers: 1,
             threads: 1,
             relief: true,
+            preload_app: false,
+            warmup: None,
             worker_connections: 1000,
             timeout: Some(Duration::from_secs(30)),
             boot_timeout: Some(Duration::from_secs(300)),
@@ -222,6 +257,8 @@ impl Default for Settings {
             loglevel: log::LevelFilter::Info,
             capture_output: false,
             pythonpath: None,
+            header_map: HeaderMap::Drop,
+            forwarder_headers: vec!["SCRIPT_NAME".to_owned(), "PATH_INFO".to_owned()],
             files_index: vec!["index.html".to_owned()],
             files_listing: false,
             files_dotfiles: false,

@@ -2,8 +2,8 @@
 
 use super::Settings;
 use super::kinds::{
-    Addresses, Bytes, BytesOrAny, Count, FieldValues, Level, Log, Mode, Names, OptionalPath, OptionalText, Peers,
-    ProxyMode, Seconds, SomeSeconds, Switch, Text, Variables, Workers,
+    Addresses, Bytes, BytesOrAny, Count, FieldNames, FieldValues, Level, Log, Mapping, Mode, Names, OptionalPath,
+    OptionalText, Peers, ProxyMode, Seconds, SomeSeconds, Speech, Switch, Target, Text, Variables, Workers,
 };
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
 use crate::scoreboard::MAX_THREADS;
@@ -99,6 +99,11 @@ impl Setting {
         self.doc.split_once(". ").map_or(self.doc.trim_end_matches('.'), |(sentence, _)| sentence)
     }
 
+    /// Whether a number may be given for it as such, other than permission bits.
+    pub(crate) fn takes_numbers(&self) -> bool {
+        ["INT", "INT|auto", "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar)
+    }
+
     const fn alias(mut self, name: &'static str) -> Self {
         self.alias = Some(name);
         self
@@ -183,9 +188,29 @@ pub(crate) static TABLE: &[Setting] = &[
         Differs("`fd://N` and other addresses go together; Gunicorn drops the others."),
         "An address to listen on; may be given several times. One of `HOST`, `HOST:PORT`, `:PORT` (every address), \
          `[::1]:PORT`, `unix:PATH` and `fd://N`, which is a listening socket that was inherited as descriptor N. The \
-         port is 8000 if none is given. With `PORT` in the environment the default is `0.0.0.0:$PORT`."
+         port is 8000 if none is given. `http://`, `uwsgi://`, `fastcgi://` or `scgi://` in front of it says what is \
+         spoken there, `protocol` if none does: `uwsgi://unix:/run/app.sock`. If standard input is a listening socket, \
+         as for a program that spawn-fcgi or mod_fcgid starts, the default is `fastcgi://fd://0`. With `PORT` in the environment the default is `0.0.0.0:$PORT`."
     )
     .variable("PORT"),
+    setting!(
+        protocol: Speech,
+        Socket,
+        ["--protocol"],
+        Differs("`fastcgi` and `scgi` are new."),
+        "What is spoken on every `bind` that does not say. `http`, `uwsgi`, `fastcgi` or `scgi`."
+    ),
+    setting!(
+        gateway_allow_ips: Peers,
+        Socket,
+        ["--gateway-allow-from", "--uwsgi-allow-from"],
+        Differs("It is called `uwsgi_allow_ips` there, which is read as well, and knows no networks; here it counts for FastCGI and SCGI, too."),
+        "Addresses and networks of the web servers that may speak uwsgi, FastCGI or SCGI, with commas between them; the \
+         connections of others are closed. What such a web server says about its client is believed. Peers on unix \
+         sockets always may."
+    )
+    .alias("uwsgi_allow_ips")
+    .variable("FCGI_WEB_SERVER_ADDRS"),
     setting!(
         backlog: Count<1, { i32::MAX as u64 }>,
         Socket,
@@ -225,6 +250,28 @@ pub(crate) static TABLE: &[Setting] = &[
          says whether another thread sends responses, reads requests and keeps deadlines meanwhile, and hands requests \
          over to workers that have time for them."
     ),
+    setting!(
+        preload_app: Switch,
+        Workers,
+        ["--preload"],
+        Differs(
+            "A process of its own loads the application, not the arbiter: HUP loads new code, and code that cannot be \
+             loaded leaves the old in service."
+        ),
+        "Load the application once, in a template process from which workers are forked: they share its memory, and \
+         start within milliseconds. Threads and connections that the application opens while it is loaded are not the \
+         workers' to use."
+    ),
+    setting!(
+        warmup: Target,
+        Workers,
+        ["--warmup"],
+        Lacks,
+        "A path that the application is asked for (with GET, before it serves anybody) where it is loaded: in the template \
+         with `preload_app`, else in each worker before it is ready. What the first request loads or fills is shared, \
+         or at least not waited for. An answer of 500 or more is logged and changes nothing."
+    )
+    .metavar("PATH"),
     setting!(
         worker_connections: Count<1, { M }>,
         Workers,
@@ -520,6 +567,23 @@ pub(crate) static TABLE: &[Setting] = &[
         "Directories that are put in front of Python's module path, with commas between them."
     )
     .metavar("DIRS"),
+    setting!(
+        header_map: Mapping,
+        Python,
+        ["--header-map"],
+        Same,
+        "What becomes of a header field with an underscore in its name, which an environ cannot tell from one with a \
+         hyphen. `drop` hides it from the application, `refuse` answers with 400, and with `dangerous` the application \
+         sees it, whatever a proxy in front has checked."
+    ),
+    setting!(
+        forwarder_headers: FieldNames,
+        Python,
+        ["--forwarder-headers"],
+        Same,
+        "Header fields with an underscore in their name that a believed proxy may send all the same, with commas between \
+         them; `*` is all. `SCRIPT_NAME` is the application's place in the site."
+    ),
     setting!(
         files_index: Names,
         Files,

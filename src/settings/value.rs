@@ -34,7 +34,7 @@ impl std::error::Error for Invalid {}
 
 /// A value as a source gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Raw {
+pub enum Raw {
     /// Text; a number in a file is the text that stands there.
     Text(String),
     /// `true`, `false`, or an option without a value.
@@ -43,6 +43,10 @@ pub(crate) enum Raw {
     List(Vec<String>),
     /// A table of texts.
     Table(Vec<(String, String)>),
+    /// A whole number that was not read as text: permission bits are not in octal here.
+    Number(i64),
+    /// What no setting can be, as an interpreter shows it.
+    Other(String),
 }
 
 impl fmt::Display for Raw {
@@ -55,6 +59,8 @@ impl fmt::Display for Raw {
                 let entries: Vec<_> = entries.iter().map(|(key, value)| format!("{key:?} = {value:?}")).collect();
                 write!(f, "{{ {} }}", entries.join(", "))
             }
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Other(shown) => f.write_str(shown),
         }
     }
 }

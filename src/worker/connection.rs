@@ -16,8 +16,9 @@ use std::time::Duration;
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use super::buffers::{Buffer, Filled};
-use super::handover::Parcel;
 use super::exchange::{Outcome, Summary, Turn};
+use super::gateway;
+use super::handover::Parcel;
 use super::intake::Intake;
 use super::output::{Flushed, Output, Rest};
 use super::refusal::Refusal;
@@ -26,9 +27,7 @@ use crate::app::reply::Ticket;
 use crate::app::{Address, Peer, Request, RequestBody, Response};
 use crate::clock::Moment;
 use crate::logging::access::{Entry, SharedAccessLog};
-use crate::protocol::http1::{Error, Http1};
-use crate::protocol::proxy_protocol;
-use crate::protocol::{Event, Head, Progress, Reuse};
+use crate::protocol::{Error, Event, Head, Machine, Progress, Protocol, Reuse, proxy_protocol};
 
 /// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -80,7 +79,7 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: OwnedFd,
-    machine: Http1,
+    machine: Machine,
     peer: Peer,
     /// Where it came in.
     local: Arc<Address>,
@@ -136,6 +135,7 @@ impl Connection {
         socket: OwnedFd,
         peer: Option<std::net::SocketAddr>,
         local: Arc<Address>,
+        protocol: Protocol,
         key: usize,
         world: &World,
     ) -> Self {
@@ -144,16 +144,17 @@ impl Connection {
             Some(peer) => (Address::Ip(peer), policy.forwarders.contains(peer.ip())),
             None => (Address::Unix(None), true),
         };
+        let closing = if gateway::admits(policy, protocol, peer) { None } else { Some(Ending::Agreed) };
         let stage = if policy.proxy_protocol.is_some() { Stage::Proxy } else { Stage::Idle };
         Self {
             socket,
-            machine: Http1::new(),
+            machine: Machine::new(protocol),
             peer: Peer { address, trusted, secure: false },
             local,
             stage,
             readable: true,
             read_closed: false,
-            closing: None,
+            closing,
             registered: false,
             requests: 0,
             ticket: Ticket { key, serial: 0 },
@@ -179,7 +180,7 @@ impl Connection {
             Address::Ip(peer) => Some(peer),
             Address::Unix(_) => None,
         };
-        let mut connection = Self::new(socket, peer, local, key, world);
+        let mut connection = Self::new(socket, peer, local, parcel.protocol, key, world);
         if !parcel.unproxied {
             connection.stage = Stage::Idle;
         }
@@ -201,6 +202,7 @@ impl Connection {
         Some(Parcel {
             since: crate::sys::now_coarse(),
             requests: self.requests,
+            protocol: self.machine.protocol(),
             unproxied: self.stage == Stage::Proxy,
             peer: self.peer.address.clone(),
             local: (*self.local).clone(),
@@ -308,7 +310,8 @@ impl Connection {
                     Event::Request => {
                         input.consume(progress.consumed);
                         let complete = self.machine.end_without_body();
-                        if !complete {
+                        // A thread that makes no calls needs a place for the head.
+                        if !complete || !world.calls {
                             self.begin_body(world);
                         }
                         complete
@@ -330,15 +333,22 @@ impl Connection {
                     }
                     Event::End => {
                         input.consume(progress.consumed);
-                        if !world.calls {
-                            self.stage = Stage::Complete;
-                            self.deadline = None;
-                            return Served::Held;
-                        }
                         true
+                    }
+                    Event::Reply | Event::Aborted => {
+                        input.consume(progress.consumed);
+                        if !self.reply(world) || world.out.len() >= COLLECTED {
+                            return Served::Some;
+                        }
+                        false
                     }
                 };
                 if complete {
+                    if !world.calls {
+                        self.stage = Stage::Complete;
+                        self.deadline = None;
+                        return Served::Held;
+                    }
                     answered += 1;
                     if !self.answer(world) || answered >= PIPELINE || world.out.len() >= COLLECTED {
                         return Served::Some;
@@ -361,7 +371,7 @@ impl Connection {
     /// Whether all of a request has been received, of which nothing was used up.
     fn holds_request(&mut self, world: &mut World) -> bool {
         let Some(input) = self.input.as_deref().filter(|_| self.is_between_requests()) else { return false };
-        let mut machine = self.machine.clone();
+        let mut machine = Machine::new(self.machine.protocol());
         let mut rest = input.unread();
         let complete = loop {
             match machine.next_event(rest, &world.policy.limits, &mut world.head) {
@@ -382,6 +392,7 @@ impl Connection {
             && self.intake.is_none()
             && self.output.is_none()
             && self.closing.is_none()
+            && (self.machine.keeps_heads_whole() || self.machine.is_idle())
     }
 
     fn receive(&mut self, world: &mut World) -> std::io::Result<Filled> {
@@ -441,6 +452,17 @@ impl Connection {
         self.deadline = Some(world.now + world.policy.body.window);
     }
 
+    /// Answers what is no request, or one that the web server has given up. Returns whether anything more may be parsed.
+    fn reply(&mut self, world: &mut World) -> bool {
+        if self.intake.take().is_some() {
+            self.stage = Stage::Idle;
+        }
+        if self.machine.reply(world.policy.gateway_connections, &mut world.out) == Reuse::Close {
+            self.closing = Some(Ending::Agreed);
+        }
+        self.closing.is_none()
+    }
+
     /// Answers a request that has arrived whole. Returns whether the next one may be parsed at once.
     fn answer(&mut self, world: &mut World) -> bool {
         let body = match self.intake.take() {
@@ -458,6 +480,9 @@ impl Connection {
         if world.draining || last || world.policy.keepalive.is_zero() {
             self.machine.close_after_response();
         }
+        if self.machine.is_gateway() {
+            self.peer = gateway::client(&world.head, || address_of(&self.socket), &world.policy);
+        }
         if self.peer.trusted && !self.forwarded(world) {
             return false;
         }
@@ -474,6 +499,8 @@ impl Connection {
             logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
             draining: lead.draining(),
             socket: self.socket.as_fd(),
+            call: world.call,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         turn.call(world.application.as_mut(), &Request::new(&world.head, &body, &self.peer, local));
@@ -486,7 +513,7 @@ impl Connection {
     fn forwarded(&mut self, world: &mut World) -> bool {
         match world.policy.secure_schemes.is_secure(&world.head) {
             Ok(secure) => {
-                self.peer.secure = secure;
+                self.peer.secure = secure || world.head.is_secure();
                 true
             }
             Err(error) => {
@@ -574,6 +601,8 @@ impl Connection {
             logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
             draining: lead.draining(),
             socket: self.socket.as_fd(),
+            call: world.call,
+            pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
         turn.answer(&mut response);
@@ -617,11 +646,12 @@ impl Connection {
                 // To pull is to call.
                 return Sent::Stop(Next::Hold);
             }
+            let World { scratch, flusher, policy, .. } = &mut *world;
             let (flushed, count) =
-                output.flush(self.socket.as_fd(), &mut self.machine, &mut world.scratch, world.policy.sendfile);
+                output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, policy.sendfile);
             self.moved += count;
             match flushed {
-                Flushed::Everything => self.output_done(world),
+                Flushed::Everything | Flushed::Ended => self.output_done(world),
                 Flushed::Blocked => return Sent::Stop(Next::Wait),
                 Flushed::Starved => {
                     self.deadline = None;
@@ -645,7 +675,7 @@ impl Connection {
         self.deadline = Some(world.now + world.policy.send.window);
     }
 
-    /// Everything that was ready has been sent; ends the response if one was being streamed.
+    /// Everything that was ready has been sent, or the body has ended; ends the response if one was being streamed.
     fn output_done(&mut self, world: &mut World) {
         if self.stage == Stage::Sending
             && let Some(output) = &mut self.output
@@ -819,6 +849,14 @@ enum Served {
 enum Sent {
     GoOn,
     Stop(Next),
+}
+
+/// The address at the other end of a socket.
+fn address_of(socket: &OwnedFd) -> Address {
+    match crate::sys::peer_address(socket.as_fd()) {
+        Some(address) => Address::Ip(address),
+        None => Address::Unix(None),
+    }
 }
 
 fn idle_time(world: &World) -> Duration {

@@ -344,7 +344,9 @@ impl Core {
         if latch.expired {
             connection.armed = None;
         }
-        if latch.drain && let Some(deadline) = drain {
+        if latch.drain
+            && let Some(deadline) = drain
+        {
             connection.begin_drain(deadline);
         }
         let lingers = connection.is_lingering() && !std::mem::replace(&mut place.lingering, true);

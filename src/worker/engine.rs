@@ -98,7 +98,8 @@ impl Engine {
         let core = Mutex::new(Core::new(crate::sys::now_coarse()));
         let lead = Arc::new(Lead::new(!relief));
         let alarm = relief.then(Alarm::new).transpose()?.map(Arc::new);
-        let engine = Self { core, poll, epoll, lead, letterbox: Arc::clone(&letterbox), alarm, handover, entrances, limit };
+        let engine =
+            Self { core, poll, epoll, lead, letterbox: Arc::clone(&letterbox), alarm, handover, entrances, limit };
         Ok((engine, letterbox))
     }
 
@@ -432,12 +433,13 @@ impl Engine {
             }
         };
         let local = Arc::clone(world.locals.get(index).ok_or(io::ErrorKind::NotFound)?);
+        let protocol = world.policy.protocols.get(index).copied().unwrap_or_default();
         let key = {
             let mut core = self.core();
             core.accepted += 1;
             core.insert()
         };
-        let mut connection = Box::new(Connection::new(socket, peer, local, key, world));
+        let mut connection = Box::new(Connection::new(socket, peer, local, protocol, key, world));
         let next = connection.drive(world);
         self.check_in(world, key, connection, next);
         self.stay_below_limit(world);

@@ -6,23 +6,34 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
+use super::gateway::Copied;
 use super::mailbox::Letterbox;
 use super::output::Rest;
+use super::policy::Pace;
+use crate::app::body::Disconnected;
 use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Parts, Request, Response, Segment};
-use crate::protocol::http1::{Http1, ResponseError};
-use crate::protocol::{Length, Reuse};
+use crate::protocol::{Length, Machine, ResponseError, Reuse};
+use crate::scoreboard::Call;
 use crate::signals::{self, Signal};
 
 /// A body up to this many bytes is copied behind its head, so that both leave in one write.
 const COPIED: usize = 16 * 1024;
 
+/// A call that writes its body itself waits until the socket has taken all but so many bytes.
+const LITTLE: usize = 32 * 1024;
+
+/// How long it waits without looking whether the worker is to stop.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// Where the answer of one request goes.
 pub(crate) struct Turn<'a> {
-    pub(crate) machine: &'a mut Http1,
+    pub(crate) machine: &'a mut Machine,
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) date: &'a [u8; 29],
     pub(crate) letterbox: &'a Arc<Letterbox>,
@@ -33,6 +44,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) draining: &'a AtomicBool,
     /// For what cannot wait until the output is sent.
     pub(crate) socket: BorrowedFd<'a>,
+    /// Where the call is noted, which a wait for the peer is no part of.
+    pub(crate) call: &'static Call,
+    /// How fast the peer has to be.
+    pub(crate) pace: Pace,
     /// What has become of it.
     pub(crate) outcome: Outcome,
 }
@@ -46,6 +61,8 @@ pub(crate) enum Outcome {
     Finished(Reuse, Summary),
     /// The head of the answer is in the output, and this follows.
     Streaming(Box<Rest>, Summary),
+    /// The head and perhaps more is in the output or sent, and the call goes on to write the body.
+    Begun(Summary),
     /// The answer will come by the letterbox.
     Deferred,
 }
@@ -70,9 +87,22 @@ impl Turn<'_> {
                 .unwrap_or("a panic without a message");
             log::error!("Error handling request {} {}: panicked: {message}", request.method(), request.target());
         }
-        if matches!(self.outcome, Outcome::Unanswered) {
-            self.answer(&mut Response::error(500));
+        match self.outcome {
+            Outcome::Unanswered => self.answer(&mut Response::error(500)),
+            Outcome::Begun(_) => self.break_off(),
+            _ => {}
         }
+    }
+
+    /// A response that was begun comes to no good end: the peer is to see that.
+    fn break_off(&mut self) {
+        if let Outcome::Begun(summary) = std::mem::replace(&mut self.outcome, Outcome::Unanswered) {
+            self.outcome = Outcome::Streaming(Box::new(Rest::Missing), summary);
+        }
+    }
+
+    fn is_begun(&self) -> bool {
+        matches!(self.outcome, Outcome::Begun(_))
     }
 
     /// Puts the response into the output; 500 if it cannot be sent as it is.
@@ -95,7 +125,17 @@ impl Turn<'_> {
 
     /// As [`answer`](Self::answer), for a response in parts; whoever gave them says what is wrong with them.
     fn answer_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
-        let Parts { status, reason, fields, length, first, rest } = parts;
+        let (first, (rest, summary)) = (parts.first, self.head(parts)?);
+        if !first.is_empty() {
+            self.machine.body(first, self.out);
+        }
+        self.follow(rest, summary);
+        Ok(())
+    }
+
+    /// The head of a response in parts; returns what follows. If it cannot be sent, the answer is 500.
+    fn head(&mut self, parts: Parts<'_, '_>) -> Result<(Body, Summary), ResponseError> {
+        let Parts { status, reason, fields, length, rest, .. } = parts;
         self.heed_drain();
         let mut kept = None;
         let responded = if self.logs_fields {
@@ -110,11 +150,57 @@ impl Turn<'_> {
             self.answer(&mut Response::error(500));
             return Err(error);
         }
-        if !first.is_empty() {
-            self.machine.body(first, self.out);
+        Ok((rest, Summary { status, response: kept }))
+    }
+
+    /// Sends what the socket takes of the output, and returns how much that was.
+    fn flush(&mut self) -> Result<usize, Disconnected> {
+        match send(self.socket.as_raw_fd(), self.out, MsgFlags::MSG_NOSIGNAL) {
+            Ok(count) if count >= self.out.len() => {
+                self.out.clear();
+                Ok(count)
+            }
+            Ok(count) => {
+                self.out.drain(..count);
+                Ok(count)
+            }
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(0),
+            Err(_) => {
+                self.out.clear();
+                self.break_off();
+                Err(Disconnected)
+            }
         }
-        self.follow(rest, Summary { status, response: kept });
-        Ok(())
+    }
+
+    /// Flushes until little is left, as long as the peer keeps the pace and the worker is not to stop.
+    fn flush_most(&mut self) -> Result<(), Disconnected> {
+        let began = crate::sys::now();
+        let (mut window_ends, mut moved) = (began + self.pace.window, 0);
+        loop {
+            moved += self.flush()? as u64;
+            if self.out.len() <= LITTLE {
+                return Ok(());
+            }
+            let now = crate::sys::now();
+            if now >= window_ends {
+                if !self.pace.is_met_by(moved) {
+                    break;
+                }
+                (window_ends, moved) = (now + self.pace.window, 0);
+            }
+            if [Signal::Int, Signal::Quit].into_iter().any(signals::is_pending) {
+                break;
+            }
+            // A signal that comes right before this is only heeded when the wait ends.
+            let wait = window_ends.since(now).min(LONGEST_WAIT);
+            let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
+            // Whatever it says, the next attempt to send tells more.
+            let _ = poll(&mut [PollFd::new(self.socket, PollFlags::POLLOUT)], timeout);
+        }
+        self.out.clear();
+        self.break_off();
+        Err(Disconnected)
     }
 
     fn encode(&mut self, response: &mut Response) -> Result<(), ResponseError> {
@@ -168,6 +254,9 @@ impl Turn<'_> {
     }
 
     fn segments(&mut self, segments: VecDeque<Segment>) -> Rest {
+        if !self.machine.frames_in_place() {
+            return Rest::Source(Box::new(Copied(segments)), self.letterbox.waker(self.ticket));
+        }
         let allowed = self.machine.frame(segments.iter().map(Segment::len).sum(), self.out);
         Rest::Segments(segments, allowed)
     }
@@ -180,11 +269,59 @@ fn kept_field((name, value): (&[u8], &[u8])) -> Option<(Cow<'static, str>, Cow<'
 
 impl Exchange for Turn<'_> {
     fn send(&mut self, response: &mut Response) {
+        if self.is_begun() {
+            return self.break_off();
+        }
         self.answer(response);
     }
 
     fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+        if self.is_begun() {
+            self.break_off();
+            return Err(ResponseError::OutOfTurn);
+        }
         self.answer_parts(parts)
+    }
+
+    fn begin(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+        if self.is_begun() {
+            self.break_off();
+            return Err(ResponseError::OutOfTurn);
+        }
+        let (_, summary) = self.head(parts)?;
+        self.outcome = Outcome::Begun(summary);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Disconnected> {
+        if !self.is_begun() {
+            return Err(Disconnected);
+        }
+        self.machine.body(bytes, self.out);
+        self.flush()?;
+        Ok(self.out.len())
+    }
+
+    fn wait_for_room(&mut self) -> Result<(), Disconnected> {
+        if !self.is_begun() {
+            return Err(Disconnected);
+        }
+        // The application is not what takes long now.
+        self.call.end();
+        let waited = self.flush_most();
+        self.call.begin(crate::sys::now_coarse());
+        waited
+    }
+
+    fn finish(&mut self, first: &[u8], rest: Body) {
+        if !first.is_empty() && self.is_begun() {
+            self.machine.body(first, self.out);
+        }
+        match std::mem::replace(&mut self.outcome, Outcome::Unanswered) {
+            Outcome::Begun(summary) => self.follow(rest, summary),
+            // The peer has gone, or nothing was begun.
+            other => self.outcome = other,
+        }
     }
 
     fn early_hints<'f>(&mut self, fields: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), ResponseError> {
@@ -197,7 +334,12 @@ impl Exchange for Turn<'_> {
     }
 
     fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket) {
-        self.outcome = Outcome::Deferred;
+        if self.is_begun() {
+            // Nobody waits for what comes later.
+            self.break_off();
+        } else {
+            self.outcome = Outcome::Deferred;
+        }
         (Arc::clone(self.letterbox) as Arc<dyn Mailbox>, self.ticket)
     }
 }

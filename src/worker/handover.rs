@@ -10,9 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socketpair};
 
 use super::connection::{Connection, Next};
 use super::core::Accepting;
@@ -20,6 +18,7 @@ use super::engine::Engine;
 use super::world::World;
 use crate::app::Address;
 use crate::clock::Moment;
+use crate::protocol::Protocol;
 use crate::scoreboard::Slot;
 
 /// Unread bytes that travel with a connection at most: the channel holds a dozen messages of that size, and 278 small ones.
@@ -71,6 +70,7 @@ pub(crate) struct Parcel {
     pub(crate) since: Moment,
     /// Requests that were answered on it.
     pub(crate) requests: u32,
+    pub(crate) protocol: Protocol,
     /// A PROXY header must come first.
     pub(crate) unproxied: bool,
     pub(crate) peer: Address,
@@ -82,7 +82,7 @@ pub(crate) struct Parcel {
 impl Parcel {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128 + self.unread.len());
-        out.extend_from_slice(&[VERSION, u8::from(self.unproxied)]);
+        out.extend_from_slice(&[VERSION, self.protocol as u8, u8::from(self.unproxied)]);
         out.extend_from_slice(&self.since.as_nanos().to_le_bytes());
         out.extend_from_slice(&self.requests.to_le_bytes());
         encode_address(&self.peer, &mut out);
@@ -94,8 +94,9 @@ impl Parcel {
     /// `None` if it is no message of ours.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
-        let [VERSION, unproxied] = reader.take()? else { return None };
+        let [VERSION, protocol, unproxied] = reader.take()? else { return None };
         Some(Self {
+            protocol: Protocol::ALL.into_iter().find(|known| *known as u8 == protocol)?,
             unproxied: unproxied != 0,
             since: Moment::from_nanos(u64::from_le_bytes(reader.take()?)),
             requests: u32::from_le_bytes(reader.take()?),
@@ -369,6 +370,7 @@ mod tests {
             let parcel = Parcel {
                 since: Moment::from_nanos(1 << 40),
                 requests: 7,
+                protocol: Protocol::Scgi,
                 unproxied: *peer == Address::Unix(None),
                 peer: peer.clone(),
                 local: local.clone(),
@@ -392,6 +394,7 @@ mod tests {
         let parcel = |requests| Parcel {
             since: Moment::default(),
             requests,
+            protocol: Protocol::Http,
             unproxied: false,
             peer: Address::Unix(None),
             local: Address::Unix(None),

@@ -7,6 +7,8 @@ mod core;
 mod date;
 mod engine;
 mod exchange;
+mod flusher;
+mod gateway;
 pub(crate) mod handover;
 mod intake;
 mod lead;
@@ -17,6 +19,7 @@ mod pool;
 mod refusal;
 mod relief;
 mod timers;
+mod warmup;
 mod world;
 
 #[cfg(test)]
@@ -35,11 +38,11 @@ use policy::Policy;
 use pool::Finish;
 use world::{Common, World};
 
-use crate::app::{Application, Factory, LoadError};
+use crate::app::{Application, Factory, Hook, LoadError};
 use crate::channel::{Channel, Message, Received};
 use crate::listener::Listener;
-use crate::logging::access::{AccessLog, SharedAccessLog};
 use crate::logging;
+use crate::logging::access::{AccessLog, SharedAccessLog};
 use crate::scoreboard::{MAX_THREADS, Slot};
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
@@ -79,11 +82,16 @@ enum Life {
 
 /// Runs a worker in the process that was forked for it, and returns its exit code.
 ///
-/// All signals are blocked when this is called, and the arbiter's handlers are no longer in place.
-pub(crate) fn run(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> i32 {
+/// All signals are blocked when this is called, and the arbiter's handlers are no longer in place. `preloaded` is the
+/// application if a template has loaded it.
+pub(crate) fn run(
+    surroundings: Surroundings<'_>,
+    factory: &mut dyn Factory,
+    preloaded: Option<Box<dyn Application>>,
+) -> i32 {
     let pid = std::process::id();
     log::info!("Booting worker with pid: {pid}");
-    let code = match boot(surroundings, factory) {
+    let code = match boot(surroundings, factory, preloaded) {
         Ok((mut worker, worlds)) => {
             let code = worker.live(worlds, factory);
             if let Some(access) = &worker.access {
@@ -111,14 +119,25 @@ struct Worker {
     drains: bool,
 }
 
-fn boot(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> Result<(Worker, Vec<World>), LoadError> {
+fn boot(
+    surroundings: Surroundings<'_>,
+    factory: &mut dyn Factory,
+    preloaded: Option<Box<dyn Application>>,
+) -> Result<(Worker, Vec<World>), LoadError> {
     let Surroundings { nr, channel, listeners, slot, scoreboard, handover, settings } = surroundings;
     let failed = |what: &str, error: &dyn std::fmt::Display| LoadError::boot(format!("{what}: {error}"));
     let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
     let threads = settings.threads.clamp(1, MAX_THREADS);
-    let applications = (0..threads).map(|_| load(factory)).collect::<Result<Vec<_>, _>>()?;
+    let mut applications = vec![match preloaded {
+        Some(application) => load(|| factory.adopt(application))?,
+        None => load_and_warm_up(factory, settings)?,
+    }];
+    for _ in 1..threads {
+        applications.push(load(|| factory.load())?);
+    }
     let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?.map(SharedAccessLog::new);
-    let policy = Policy::from(settings);
+    let mut policy = Policy::from(settings);
+    policy.protocols = listeners.iter().map(Listener::protocol).collect();
     let handover = handover.map(|ends| Handover::new(ends, scoreboard, nr));
     let (engine, letterbox) = Engine::new(listeners, policy.connections, settings.relief, handover)
         .map_err(|error| failed("event loop", &error))?;
@@ -142,10 +161,27 @@ fn boot(surroundings: Surroundings<'_>, factory: &mut dyn Factory) -> Result<(Wo
     Ok((Worker { engine, signals, channel, finish, access, slot, drains: false }, worlds))
 }
 
-fn load(factory: &mut dyn Factory) -> Result<Box<dyn Application>, LoadError> {
+/// Loads the application, and has it answer the first request if the settings say so.
+pub(crate) fn load_and_warm_up(
+    factory: &mut dyn Factory,
+    settings: &Settings,
+) -> Result<Box<dyn Application>, LoadError> {
+    let mut application = load(|| factory.load())?;
+    if let Some(target) = &settings.warmup {
+        warmup::warm_up(application.as_mut(), target, settings);
+    }
+    Ok(application)
+}
+
+fn load(load: impl FnOnce() -> Result<Box<dyn Application>, LoadError>) -> Result<Box<dyn Application>, LoadError> {
     // The panic's message has been printed by the panic hook.
-    catch_unwind(AssertUnwindSafe(|| factory.load()))
+    catch_unwind(AssertUnwindSafe(load))
         .unwrap_or_else(|_| Err(LoadError::boot("the application panicked while it was loaded")))
+}
+
+fn interrupt(factory: &mut dyn Factory) -> Life {
+    factory.hook(Hook::WorkerInt);
+    Life::Ended
 }
 
 impl Worker {
@@ -217,9 +253,9 @@ impl Worker {
                 Received::Message(Message::Drain) => self.drain(factory, Drain::Retire),
                 Received::Message(Message::DrainAlone) => self.drain(factory, Drain::Stop),
                 Received::Message(Message::DrainQueue) => self.drain(factory, Drain::StopQueue),
-                Received::Message(Message::Stop) => return Life::Ended,
+                Received::Message(Message::Stop) => return interrupt(factory),
                 Received::Message(Message::Look) => self.engine.look(),
-                Received::Message(Message::Ready) => {}
+                Received::Message(Message::Ready | Message::Born | Message::Begin | Message::Failed) => {}
                 Received::Nothing => return Life::GoOn,
                 Received::Closed => {
                     log::info!("The arbiter is gone, shutting down");
@@ -239,7 +275,7 @@ impl Worker {
             match signal {
                 Signal::Term if self.drains => {}
                 Signal::Term => self.drain(factory, Drain::Retire),
-                Signal::Int | Signal::Quit => return Life::Ended,
+                Signal::Int | Signal::Quit => return interrupt(factory),
                 Signal::Usr1 => {
                     self.reopen_logs();
                     factory.reopened();

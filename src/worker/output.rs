@@ -5,13 +5,18 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::task::Waker;
 
+use bytes::Bytes;
 use nix::sys::socket::{MsgFlags, send};
 
+use super::flusher::Flusher;
 use crate::app::{Pull, Segment, Source};
-use crate::protocol::http1::Http1;
+use crate::protocol::Machine;
 
 /// Segments that one writev takes.
 const VECTORS: usize = 16;
+
+/// Pieces of a source are collected up to so many bytes before they are sent.
+const COLLECTED: usize = 32 * 1024;
 
 /// Bytes that one sendfile is asked for, so that one fast reader of a large file does not keep the others waiting.
 const FILE_STEP: u64 = 1 << 20;
@@ -22,6 +27,10 @@ pub(crate) struct Output {
     bytes: Vec<u8>,
     sent: usize,
     body: Rest,
+    /// What a source gave to be sent from where it lies, behind the framed bytes.
+    piece: Bytes,
+    /// The framed bytes are to be sent before the source is pulled again.
+    due: bool,
 }
 
 /// The part of a body that has not been framed or sent.
@@ -33,6 +42,8 @@ pub(crate) enum Rest {
     Segments(VecDeque<Segment>, u64),
     /// A source, and what it wakes this connection with.
     Source(Box<dyn Source>, Waker),
+    /// It will never come: the connection is to be closed when everything before it is sent.
+    Missing,
 }
 
 /// How far a flush came.
@@ -40,6 +51,8 @@ pub(crate) enum Rest {
 pub(crate) enum Flushed {
     /// All of it is sent.
     Everything,
+    /// The body has ended; what was framed of it may not all be sent, and leaves with the end of the response.
+    Ended,
     /// The socket is full.
     Blocked,
     /// The source has nothing now.
@@ -52,7 +65,7 @@ pub(crate) enum Flushed {
 
 impl Output {
     pub(crate) fn new(bytes: Vec<u8>, sent: usize, body: Rest) -> Self {
-        Self { bytes, sent, body }
+        Self { bytes, sent, body, piece: Bytes::new(), due: false }
     }
 
     /// The buffer, empty, for the next response.
@@ -77,13 +90,14 @@ impl Output {
     pub(crate) fn flush(
         &mut self,
         socket: BorrowedFd<'_>,
-        machine: &mut Http1,
+        machine: &mut Machine,
         scratch: &mut Vec<u8>,
+        flusher: &mut Flusher,
         sendfile: bool,
     ) -> (Flushed, u64) {
         let mut total = 0;
         loop {
-            match self.step(socket, machine, scratch, sendfile) {
+            match self.step(socket, machine, scratch, flusher, sendfile) {
                 Ok(Step::Sent(count)) => {
                     total += count;
                     if total > 4 * FILE_STEP {
@@ -102,36 +116,66 @@ impl Output {
     fn step(
         &mut self,
         socket: BorrowedFd<'_>,
-        machine: &mut Http1,
+        machine: &mut Machine,
         scratch: &mut Vec<u8>,
+        flusher: &mut Flusher,
         sendfile: bool,
     ) -> io::Result<Step> {
         let framed = self.bytes.get(self.sent..).unwrap_or_default();
         match &mut self.body {
             Rest::None if framed.is_empty() => Ok(Step::Stop(Flushed::Everything)),
-            Rest::None | Rest::Source(..) if !framed.is_empty() => {
+            Rest::None | Rest::Missing if !framed.is_empty() => {
                 let count = send(socket.as_raw_fd(), framed, MsgFlags::MSG_NOSIGNAL)?;
                 self.sent += count;
                 Ok(Step::Sent(count as u64))
             }
             Rest::None => Ok(Step::Stop(Flushed::Everything)),
+            Rest::Missing => Ok(Step::Stop(Flushed::Broken)),
+            Rest::Source(..) if !self.piece.is_empty() => self.send_piece(socket, machine),
+            Rest::Source(..) if !framed.is_empty() && (self.due || framed.len() >= COLLECTED) => {
+                self.due = true;
+                let count = send(socket.as_raw_fd(), framed, MsgFlags::MSG_NOSIGNAL)?;
+                self.sent += count;
+                self.due = self.sent < self.bytes.len();
+                Ok(Step::Sent(count as u64))
+            }
             Rest::Source(source, waker) => {
                 scratch.clear();
-                self.bytes.clear();
-                self.sent = 0;
-                let pull = source.pull(waker, scratch);
+                let (before, sent) = (crate::sys::now_coarse(), self.sent);
+                let pull = if framed.is_empty() {
+                    source.pull(waker, scratch)
+                } else {
+                    flusher.meanwhile(socket, &mut self.bytes, &mut self.sent, || source.pull(waker, scratch))
+                };
+                let flushed = (self.sent - sent) as u64;
+                if self.sent == self.bytes.len() {
+                    self.bytes.clear();
+                    self.sent = 0;
+                }
+                // A piece that was long in coming leaves at once.
+                self.due = crate::sys::now_coarse() != before;
                 if !scratch.is_empty() {
                     machine.body(scratch, &mut self.bytes);
+                } else if let Some(mut piece) = source.take_piece() {
+                    let allowed = machine.frame(piece.len() as u64, &mut self.bytes);
+                    piece.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
+                    self.piece = piece;
                 }
                 match pull {
-                    Pull::More => Ok(Step::Framed),
+                    Pull::More => Ok(Step::Sent(flushed)),
                     Pull::Pending if self.bytes.is_empty() => Ok(Step::Stop(Flushed::Starved)),
-                    Pull::Pending => Ok(Step::Framed),
+                    Pull::Pending => {
+                        self.due = true;
+                        Ok(Step::Sent(flushed))
+                    }
                     Pull::End => {
                         self.body = Rest::None;
-                        Ok(Step::Framed)
+                        Ok(Step::Stop(Flushed::Ended))
                     }
-                    Pull::Failed => Ok(Step::Stop(Flushed::Broken)),
+                    Pull::Failed => {
+                        self.body = Rest::Missing;
+                        Ok(Step::Sent(flushed))
+                    }
                 }
             }
             Rest::Segments(segments, allowed) => {
@@ -205,6 +249,23 @@ impl Output {
                 Ok(Step::Sent(count as u64))
             }
         }
+    }
+
+    /// Sends the framed bytes and the piece behind them.
+    fn send_piece(&mut self, socket: BorrowedFd<'_>, machine: &mut Machine) -> io::Result<Step> {
+        let framed = self.bytes.get(self.sent..).unwrap_or_default();
+        let count = nix::sys::uio::writev(socket, &[IoSlice::new(framed), IoSlice::new(&self.piece)])?;
+        let of_frame = count.min(framed.len());
+        self.sent += of_frame;
+        bytes::Buf::advance(&mut self.piece, count - of_frame);
+        if self.piece.is_empty() {
+            self.piece = Bytes::new();
+            self.bytes.clear();
+            self.sent = 0;
+            // Ends the chunk, if it is one.
+            machine.body(&[], &mut self.bytes);
+        }
+        Ok(Step::Sent(count as u64))
     }
 
     /// Appends bytes behind everything else; only right when no body is left.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::protocol::Limits;
 use crate::protocol::forwarded::SecureSchemes;
 use crate::protocol::proxy_protocol::Versions;
+use crate::protocol::{Limits, Protocol};
 use crate::settings::{ProxyProtocol, Settings, TrustedPeers};
 
 /// How long and how large things may be, and who is believed.
@@ -32,6 +32,12 @@ pub(crate) struct Policy {
     pub(crate) secure_schemes: SecureSchemes,
     pub(crate) proxy_protocol: Option<Versions>,
     pub(crate) proxies: TrustedPeers,
+    /// Web servers that may speak for others.
+    pub(crate) gateways: TrustedPeers,
+    /// Connections that web servers may make, to all workers.
+    pub(crate) gateway_connections: usize,
+    /// What each listener speaks; HTTP beyond that.
+    pub(crate) protocols: Vec<Protocol>,
 }
 
 /// How fast a body or a response must move: `minimum` bytes a second on average over each `window`.
@@ -77,6 +83,9 @@ impl From<&Settings> for Policy {
                 ProxyProtocol::Auto => Some(Versions::Either),
             },
             proxies: settings.proxy_allow_ips.clone(),
+            gateways: settings.gateway_allow_ips.clone(),
+            gateway_connections: settings.worker_connections.max(1).saturating_mul(settings.workers),
+            protocols: Vec::new(),
         }
     }
 }

@@ -139,6 +139,30 @@ impl Application for Routes {
                 });
                 assert_eq!(sent.is_err(), name == "X:Bad");
             }
+            "/written" => {
+                // How it ends, after more than a socket holds.
+                let begin = |reply: &mut Reply<'_>, name: &[u8]| {
+                    let fields = &mut [(name, b"value".as_slice())].into_iter();
+                    let (length, rest) = (Length::Unknown, Body::Empty);
+                    reply.begin(Parts { status: 200, reason: None, fields, length, first: &[], rest })
+                };
+                let end = request.query().unwrap();
+                let begun = begin(&mut reply, if end == "unsendable" { b"X:Bad" } else { b"X-Good" });
+                assert_eq!(begun.is_err(), end == "unsendable");
+                for piece in large().chunks(60_000) {
+                    if reply.write(piece).is_ok_and(|waiting| waiting > 100_000) {
+                        reply.wait_for_room().unwrap();
+                    }
+                }
+                match end {
+                    "finished" => reply.finish(b"the ", Body::from("end")),
+                    "begun%20again" => assert!(begin(&mut reply, b"X-Good").is_err()),
+                    "answered%20otherwise" => reply.send(Response::text("another")),
+                    "later" => drop(reply.later()),
+                    "panics" => panic!("as asked"),
+                    _ => drop(reply),
+                }
+            }
             "/later" => {
                 let later = reply.later();
                 std::thread::spawn(move || later.send(Response::text("later")));
@@ -330,6 +354,27 @@ fn early_hints_come_before_the_response_and_not_to_http_10() {
     client.send("GET /hints HTTP/1.0\r\n\r\n");
     assert_eq!(client.answer().status, 200);
     client.expect_end();
+}
+
+#[test]
+fn a_response_that_the_call_writes_itself_ends_well_or_is_broken_off() {
+    let server = TestServer::start(|_| ());
+    let mut client = server.connect();
+    for _ in 0..2 {
+        let answer = client.get("/written?finished");
+        assert!(answer.status == 200 && answer.head.contains("X-Good: value"));
+        assert!(answer.body.ends_with(b"the end") && answer.body.starts_with(&large()));
+    }
+    assert_eq!(client.get("/written?unsendable").status, 500);
+    for end in ["dropped", "begun%20again", "answered%20otherwise", "later", "panics"] {
+        let mut client = server.connect();
+        client.send(format!("GET /written?{end} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let mut received = Vec::new();
+        client.socket.read_to_end(&mut received).unwrap();
+        assert!(received.starts_with(b"HTTP/1.1 200") && received.len() > 3_000_000, "{end}");
+        assert!(!received.ends_with(b"0\r\n\r\n"), "{end}");
+    }
+    assert_eq!(server.connect().get("/").body, b"hello");
 }
 
 #[test]

@@ -144,10 +144,10 @@ mod tests {
     fn a_deadline_beyond_the_wheel_comes_early_to_be_armed_again() {
         let mut wheel = Wheel::new(at(0));
         wheel.arm(7, at(200_000));
-        assert_eq!(expired(&mut wheel, 120_000), []);
+        assert_eq!(expired(&mut wheel, 120_000), Vec::<usize>::new());
         assert_eq!(expired(&mut wheel, 140_000), [7]);
         wheel.arm(7, at(200_000));
-        assert_eq!(expired(&mut wheel, 199_999), []);
+        assert_eq!(expired(&mut wheel, 199_999), Vec::<usize>::new());
         assert_eq!(expired(&mut wheel, 200_300), [7]);
     }
 
@@ -178,7 +178,7 @@ mod tests {
         wheel.arm(1, at(1_000));
         wheel.arm(2, at(31_000));
         assert_eq!(expired(&mut wheel, 1_000_000_000), [1, 2]);
-        assert_eq!(expired(&mut wheel, 2_000_000_000), []);
+        assert_eq!(expired(&mut wheel, 2_000_000_000), Vec::<usize>::new());
         wheel.arm(3, at(2_000_000_100));
         assert_eq!(expired(&mut wheel, 2_000_000_500), [3]);
     }

@@ -7,6 +7,7 @@ use nix::sys::epoll::EpollEvent;
 use super::alarm::Alarm;
 use super::buffers::Buffers;
 use super::date::Date;
+use super::flusher::Flusher;
 use super::lead::{Lead, SAMPLED};
 use super::mailbox::Letterbox;
 use super::policy::Policy;
@@ -68,6 +69,7 @@ pub(crate) struct World {
     pub(crate) buffers: Buffers,
     /// What the last wait gave.
     pub(crate) events: Vec<EpollEvent>,
+    pub(crate) flusher: Flusher,
     /// Requests answered.
     pub(crate) requests: u64,
     /// Numbers the requests.
@@ -100,6 +102,7 @@ impl World {
             scratch: Vec::new(),
             buffers: Buffers::default(),
             events: vec![EpollEvent::empty(); BATCH],
+            flusher: Flusher::default(),
             requests: 0,
             // No two threads give a request the same number.
             serial: (thread as u64) << 48,

@@ -12,6 +12,9 @@ use crate::arbiter::notice::Notice;
 impl World {
     pub(super) fn perform(&mut self, action: Action) -> Result<Option<Event>, String> {
         let now = self.now;
+        if let Some(answer) = self.perform_on_templates(&action)? {
+            return Ok(answer);
+        }
         match action {
             Action::Fork { nr, generation } => return self.fork(nr, generation).map(Some),
             Action::Send { pid, signal } if Some(pid) == self.upgrade => {
@@ -112,11 +115,13 @@ impl World {
                 }
             }
             Action::Exit(_) => {
-                self.check(self.processes.is_empty(), "left children behind")?;
+                self.check(self.processes.is_empty() && self.templates.is_empty(), "left children behind")?;
+                self.check(self.orders.is_empty(), "left a worker behind that is about to be born")?;
                 self.check(self.stopping, "exited without a reason")?;
                 self.exited = true;
             }
             Action::Log(_) | Action::Notify(Notification::Reloading) | Action::ReopenLogs => {}
+            Action::ForkTemplate { .. } | Action::Ask { .. } => {}
         }
         Ok(None)
     }
@@ -127,13 +132,25 @@ impl World {
         let Some((quality, policy)) = self.qualities.get(&generation).copied() else {
             return Err("forked for a generation that was dropped".to_owned());
         };
+        self.check(!policy.preload, "forked a worker without its template")?;
+        if self.fork_fails()? {
+            return Ok(Event::ForkFailed { nr, errno: libc::EAGAIN });
+        }
+        Ok(self.spawn(nr, generation, quality, policy))
+    }
+
+    /// Whether a fork fails, which must not be tried again at once.
+    pub(super) fn fork_fails(&mut self) -> Result<bool, String> {
         if self.forks_fail {
             let soon = self.failed_fork.is_some_and(|failed| self.now.since(failed) < Duration::from_millis(100));
             self.check(!soon, "tried to fork again at once")?;
-            self.failed_fork = Some(self.now);
-            return Ok(Event::ForkFailed { nr, errno: libc::EAGAIN });
         }
-        self.failed_fork = None;
+        self.failed_fork = self.forks_fail.then_some(self.now);
+        Ok(self.forks_fail)
+    }
+
+    /// Makes a worker.
+    pub(super) fn spawn(&mut self, nr: usize, generation: Generation, quality: Quality, policy: Policy) -> Event {
         let pid = self.next_pid;
         self.next_pid += 1;
         let hearing = match self.random.below(16) {
@@ -161,12 +178,14 @@ impl World {
             killed: false,
         });
         self.boot(pid, quality, &policy);
-        Ok(Event::Forked { nr, pid })
+        Event::Forked { nr, pid }
     }
 
     /// Decides what is going to become of a worker.
     fn boot(&mut self, pid: i32, quality: Quality, policy: &Policy) {
         let quality = match quality {
+            // It is its template that fails, or has not.
+            Quality::BootFails(_) | Quality::BootHangs if policy.preload => Quality::Good,
             Quality::Flaky if self.random.below(2) == 0 => Quality::BootFails(1),
             other => other,
         };

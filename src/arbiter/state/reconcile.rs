@@ -6,7 +6,8 @@ use super::{Action, Child, Cohort, Generation, MAX_CHILDREN, Moment, Notice, Pla
 impl State {
     pub(super) fn reconcile(&mut self, now: Moment, out: &mut Vec<Action>) {
         if let Some(Stopping { code, .. }) = self.stopping {
-            if self.children.is_empty() && self.forking.is_none() {
+            let forking = !self.forking.is_empty() || self.forking_template.is_some();
+            if self.children.is_empty() && self.templates.is_empty() && !forking {
                 self.exited = true;
                 out.push(Action::Log(Notice::ShuttingDown { master: self.master(), code }));
                 if code != 0 {
@@ -17,15 +18,24 @@ impl State {
             return;
         }
         self.trim(now, out);
-        if self.forking.is_some() {
-            return;
-        }
+        self.trim_templates(now, out);
         if !self.retries.is_empty() {
             self.prune_retries();
         }
-        if let Some((_, place)) = self.next_fork().filter(|(at, _)| *at <= now) {
-            self.forking = Some(place);
-            out.push(Action::Fork { nr: place.nr, generation: place.generation });
+        if let Some((_, generation)) = self.next_template().filter(|(at, _)| *at <= now) {
+            self.forking_template = Some(generation);
+            out.push(Action::ForkTemplate { generation });
+        }
+        while let Some((_, mut place)) = self.next_fork().filter(|(at, _)| *at <= now) {
+            let Place { nr, generation, .. } = place;
+            out.push(match place.template {
+                Some(template) => {
+                    place.answer_by = Some(Self::patience(now));
+                    Action::Ask { template, nr, generation }
+                }
+                None => Action::Fork { nr, generation },
+            });
+            self.forking.push(place);
         }
     }
 
@@ -83,17 +93,29 @@ impl State {
 
     /// The next worker that is missing, and when it may be forked.
     pub(super) fn next_fork(&self) -> Option<(Moment, Place)> {
-        if self.stopping.is_some() {
+        if self.stopping.is_some() || self.forks_now() {
             return None;
         }
         let (at, generation, failures) =
             self.cohorts().filter_map(|(cohort, missing)| self.next_of(cohort, missing)).min()?;
-        let nr = self.children.free_nr(MAX_CHILDREN)?;
-        Some((at.max(self.fork_retry), Place { nr, generation, failures }))
+        let forking: Vec<_> = self.forking.iter().map(|place| place.nr).collect();
+        let nr = self.children.free_nr(&forking, MAX_CHILDREN)?;
+        let template = self.ready_template(generation);
+        let place = Place { nr, generation, failures, template, answer_by: None, reopen: false };
+        Some((at.max(self.fork_retry), place))
+    }
+
+    /// Whether a fork is under way whose answer comes before anything else: if it fails, the next one has to wait.
+    pub(super) fn forks_now(&self) -> bool {
+        self.forking_template.is_some() || self.forking.iter().any(|place| place.template.is_none())
     }
 
     fn next_of(&self, cohort: &Cohort, missing: usize) -> Option<(Moment, Generation, u32)> {
         let generation = cohort.generation;
+        let busy = self.forking.iter().any(|place| place.generation == generation);
+        if busy || (cohort.policy.preload && self.ready_template(generation).is_none()) {
+            return None;
+        }
         let waiting = self.retries.iter().filter(|retry| retry.generation == generation);
         if missing > waiting.clone().count() {
             return Some((Moment::default(), generation, 0));
@@ -138,6 +160,16 @@ impl State {
     pub(super) fn is_proven(&self, generation: Generation) -> bool {
         let mut cohorts = [Some(&self.current), self.fallback.as_ref()].into_iter().flatten();
         cohorts.any(|cohort| cohort.generation == generation && cohort.proven)
+    }
+
+    /// The generation with that number, if it is kept at full strength.
+    pub(super) fn cohort(&self, generation: Generation) -> Option<&Cohort> {
+        [Some(&self.current), self.fallback.as_ref()].into_iter().flatten().find(|it| it.generation == generation)
+    }
+
+    pub(super) fn cohort_mut(&mut self, generation: Generation) -> Option<&mut Cohort> {
+        let cohorts = std::iter::once(&mut self.current).chain(&mut self.fallback);
+        cohorts.into_iter().find(|cohort| cohort.generation == generation)
     }
 
     pub(super) fn is_wanted(&self, generation: Generation) -> bool {

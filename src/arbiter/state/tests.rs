@@ -14,6 +14,7 @@ fn policy(workers: usize) -> Policy {
         boot_timeout: Some(60 * SECOND),
         graceful_timeout: 10 * SECOND,
         daemon: true,
+        preload: false,
     }
 }
 

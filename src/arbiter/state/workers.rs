@@ -3,33 +3,26 @@
 use std::time::Duration;
 
 use super::{
-    ABORT, Action, BOOT_DELAY, CRASH_DELAY, Cause, Child, FORK_DELAY, FORK_LOG, GIVE_UP, KILLED_BOOTS, Moment, Notice,
-    Notification, Phase, QUICK, Retry, STABLE, Sent, State, Status, Upgrade, exponential, jittered,
+    ABORT, Action, BOOT_DELAY, CRASH_DELAY, Cause, Child, FORK_DELAY, FORK_LOG, GIVE_UP, Generation, KILLED_BOOTS,
+    Moment, Notice, Notification, Phase, Place, QUICK, Retry, STABLE, Sent, State, Status, Stopping, Upgrade,
+    exponential, jittered,
 };
 
 impl State {
     pub(super) fn forked(&mut self, now: Moment, nr: usize, pid: i32, out: &mut Vec<Action>) {
-        let Some(place) = self.forking.take().filter(|place| place.nr == nr) else {
+        let Some(place) = self.take_place(nr) else {
             debug_assert!(false, "nobody asked for worker {nr}");
             return;
         };
-        if self.fork_failures > 0 {
-            self.fork_failures = 0;
-            self.fork_retry = Moment::default();
-            self.fork_logged = None;
-            out.push(Action::Log(Notice::ForkRecovered));
-        }
+        self.forks_recovered(out);
         if place.failures > 0 {
             self.limiter.note(now);
             if let Some(served) = self.earliest_retry(place.generation) {
                 self.retries.remove(served);
             }
         }
-        let policy = match &self.fallback {
-            Some(fallback) if fallback.generation == place.generation => fallback.policy,
-            _ => self.current.policy,
-        };
-        self.children.insert(Child {
+        let policy = self.cohort(place.generation).unwrap_or(&self.current).policy;
+        let mut child = Child {
             nr,
             pid,
             generation: place.generation,
@@ -41,13 +34,40 @@ impl State {
             check: None,
             halted: None,
             killed: false,
-        });
+        };
+        if place.reopen {
+            out.push(Action::Send { pid, signal: Sent::Reopen });
+        }
+        // Its template was asked for it before.
+        match self.stopping {
+            Some(Stopping { quick: true, .. }) => stop(&mut child, now, out),
+            Some(_) => cancel(&mut child, now, out),
+            None => {}
+        }
+        self.children.insert(child);
+    }
+
+    pub(super) fn take_place(&mut self, nr: usize) -> Option<Place> {
+        let position = self.forking.iter().position(|place| place.nr == nr)?;
+        Some(self.forking.remove(position))
     }
 
     pub(super) fn fork_failed(&mut self, now: Moment, nr: usize, errno: i32, out: &mut Vec<Action>) {
-        if self.forking.take().is_none_or(|place| place.nr != nr) {
-            return;
+        if self.take_place(nr).is_some() {
+            self.forks_failed(now, errno, out);
         }
+    }
+
+    pub(super) fn forks_recovered(&mut self, out: &mut Vec<Action>) {
+        if self.fork_failures > 0 {
+            self.fork_failures = 0;
+            self.fork_retry = Moment::default();
+            self.fork_logged = None;
+            out.push(Action::Log(Notice::ForkRecovered));
+        }
+    }
+
+    pub(super) fn forks_failed(&mut self, now: Moment, errno: i32, out: &mut Vec<Action>) {
         self.fork_failures = self.fork_failures.saturating_add(1);
         self.fork_retry = now + exponential(self.fork_failures, FORK_DELAY);
         if self.fork_logged.is_none_or(|logged| now.since(logged) >= FORK_LOG) {
@@ -82,14 +102,17 @@ impl State {
 
     /// A worker that cannot be spoken to any more is about to end, or has to.
     pub(super) fn channel_closed(&mut self, now: Moment, pid: i32) {
-        if let Some(child) = self.children.find(pid) {
-            child.limit(now + QUICK);
+        match self.children.find(pid) {
+            Some(child) => child.limit(now + QUICK),
+            None => self.template_closed(now, pid),
         }
     }
 
     pub(super) fn reaped(&mut self, now: Moment, pid: i32, status: Status, out: &mut Vec<Action>) {
         let Some(child) = self.children.remove(pid) else {
-            self.upgrade_gone(pid, status, out);
+            if !self.template_reaped(now, pid, status, out) {
+                self.upgrade_gone(pid, status, out);
+            }
             return;
         };
         match status {
@@ -118,33 +141,47 @@ impl State {
     }
 
     fn boot_failed(&mut self, now: Moment, child: &Child, status: Status, out: &mut Vec<Action>) {
+        let overdue = child.phase == Phase::Leaving(Cause::BootOverdue);
+        if !self.boot_has_failed(now, child.generation, overdue, status, out) {
+            self.retry_later(now, child, BOOT_DELAY, out);
+        }
+    }
+
+    /// Judges a generation one of whose workers, or its template, could not boot; false if that may be tried again.
+    pub(super) fn boot_has_failed(
+        &mut self,
+        now: Moment,
+        generation: Generation,
+        overdue: bool,
+        status: Status,
+        out: &mut Vec<Action>,
+    ) -> bool {
         let told = match status {
             Status::Code(code @ (3 | 4)) => Some(code),
             _ => None,
         };
-        if child.generation == self.current.generation && !self.current.proven {
+        if generation == self.current.generation && !self.current.proven {
             self.current.failures += 1;
         }
-        let overdue = child.phase == Phase::Leaving(Cause::BootOverdue);
         let hopeless = told.is_some() || overdue || self.current.failures >= GIVE_UP;
         // A first generation is tried again unless it says itself that it cannot boot; a successor is given up sooner, as
         // its predecessor serves on.
         if !self.ever_ready && (told.is_some() || (hopeless && self.predecessor)) {
             self.stop_quickly(now, told.unwrap_or(3), out);
-            return;
+            return true;
         }
         if hopeless
-            && child.generation == self.current.generation
+            && generation == self.current.generation
             && !self.current.proven
             && let Some(fallback) = self.fallback.take()
         {
             self.give_up(fallback, out);
-            return;
+            return true;
         }
-        self.retry_later(now, child, BOOT_DELAY, out);
+        false
     }
 
-    fn retry_later(&mut self, now: Moment, child: &Child, most: Duration, out: &mut Vec<Action>) {
+    pub(super) fn retry_later(&mut self, now: Moment, child: &Child, most: Duration, out: &mut Vec<Action>) {
         if child.failures == 0 {
             self.limiter.note(child.forked);
         }
@@ -179,11 +216,12 @@ impl State {
         if now < self.excused {
             return;
         }
+        self.tick_templates(now, out);
         let is_due = |moment: Option<Moment>| moment.is_some_and(|moment| moment <= now);
         for child in self.children.iter_mut().filter(|child| !child.killed) {
             if child.is_booting() && (is_due(child.deadline) || is_due(child.halt_deadline())) {
                 out.push(Action::Log(Notice::BootOverdue { pid: child.pid }));
-                abort(child, Cause::BootOverdue, now, out);
+                end(child, Cause::BootOverdue, now, out);
             } else if is_due(child.deadline) {
                 out.push(Action::Log(Notice::Killing { pid: child.pid }));
                 out.push(Action::Send { pid: child.pid, signal: Sent::Kill });
@@ -227,13 +265,18 @@ pub(super) fn stop(child: &mut Child, now: Moment, out: &mut Vec<Action>) {
 
 fn overdue(child: &mut Child, now: Moment, out: &mut Vec<Action>) {
     out.push(Action::Log(Notice::Overdue { pid: child.pid }));
-    abort(child, Cause::Overdue, now, out);
+    end(child, Cause::Overdue, now, out);
 }
 
-fn abort(child: &mut Child, cause: Cause, now: Moment, out: &mut Vec<Action>) {
+fn end(child: &mut Child, cause: Cause, now: Moment, out: &mut Vec<Action>) {
     child.phase = Phase::Leaving(cause);
     child.check = None;
     child.deadline = child.deadline.filter(|deadline| *deadline > now);
-    child.limit(now + ABORT);
-    out.push(Action::Send { pid: child.pid, signal: Sent::Abort });
+    child.limit(abort(child.pid, now, out));
+}
+
+/// Has a process say where it is and die; returns when it must have.
+pub(super) fn abort(pid: i32, now: Moment, out: &mut Vec<Action>) -> Moment {
+    out.push(Action::Send { pid, signal: Sent::Abort });
+    now + ABORT
 }

@@ -102,6 +102,7 @@ fn render(transcript: &Transcript) -> String {
             Seen::Refused(error) => {
                 let _ = writeln!(text, "error {} {}", error.status(), error.reason());
             }
+            Seen::Reply(_) | Seen::Aborted(_) => text.push_str("not of HTTP\n"),
         }
     }
     if transcript.left > 0 {

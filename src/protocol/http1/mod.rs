@@ -11,15 +11,14 @@
 //! closes the connection: what is left of the body would have to be told from the next request.
 
 mod chunked;
-mod error;
 mod framing;
 mod plain;
 mod request;
-mod response;
-mod target;
+pub(super) mod response;
+pub(super) mod target;
 mod work;
 
-pub use error::{Error, ResponseError};
+pub use super::{Error, ResponseError};
 pub use response::check_field;
 
 use super::{Event, Head, Length, Limits, Progress, Reuse, Version};
@@ -124,7 +123,7 @@ impl Http1 {
         match progress.event {
             Event::End => self.end_request(),
             Event::Body { .. } => self.asked.expects_continue = false,
-            Event::Request | Event::NeedMore => {}
+            Event::Request | Event::NeedMore | Event::Reply | Event::Aborted => {}
         }
         Ok(progress)
     }

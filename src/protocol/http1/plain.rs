@@ -9,7 +9,7 @@ use super::framing::Framing;
 use super::request::{METHOD_LENGTH, head_size};
 use crate::protocol::Limits;
 use crate::protocol::field::FieldId;
-use crate::protocol::grammar;
+use crate::protocol::grammar::{self, controls, equal};
 use crate::protocol::head::{FieldSpan, Head, Span, Target, Version};
 
 /// Fills `head` from the plain head at the front of `input` and returns its length. Otherwise what is in `head` afterwards
@@ -53,9 +53,15 @@ pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usi
 /// The length of the request line with its CRLF.
 #[inline]
 fn request_line(window: &[u8], limits: &Limits, head: &mut Head) -> Option<usize> {
-    let method = window.iter().take(METHOD_LENGTH + 1).take_while(|&&byte| grammar::is_token(byte)).count();
+    let method = match window.first_chunk() {
+        Some(b"GET ") => 3,
+        _ => window
+            .iter()
+            .position(|&byte| !grammar::is_token(byte))
+            .filter(|length| (1..=METHOD_LENGTH).contains(length))?,
+    };
     let Some([b' ', target @ ..]) = window.get(method..) else { return None };
-    if method == 0 || method > METHOD_LENGTH || target.first() != Some(&b'/') || window.starts_with(b"CONNECT") {
+    if target.first() != Some(&b'/') || window.starts_with(b"CONNECT") {
         return None;
     }
     let (path, query) = match target_length(target, true) {
@@ -90,7 +96,8 @@ fn request_line(window: &[u8], limits: &Limits, head: &mut Head) -> Option<usize
 /// How many bytes at the front may stand in a target; with `path`, up to the first `?`.
 #[inline]
 fn target_length(text: &[u8], path: bool) -> usize {
-    text.iter().take_while(|&&byte| grammar::is_target(byte) && !(path && byte == b'?')).count()
+    let end = text.iter().position(|&byte| !grammar::is_target(byte) || (path && byte == b'?'));
+    end.unwrap_or(text.len())
 }
 
 /// The name and value of the field line at the front, and its length without CRLF.
@@ -111,9 +118,6 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8], usize)> {
         value => Some((name, value, end)),
     }
 }
-
-const ONES: u64 = u64::MAX / 255;
-const HIGHS: u64 = ONES * 0x80;
 
 /// The first place from `start` on where `marks` sets a byte's high bit; the end of the text sets one, too.
 ///
@@ -137,18 +141,6 @@ fn word_at(text: &[u8], start: usize) -> u64 {
         Some(word) => u64::from_le_bytes(*word),
         None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     }
-}
-
-/// Marks bytes below 0x20, and 0x7f.
-#[inline]
-fn controls(word: u64) -> u64 {
-    (word.wrapping_sub(ONES * 0x20) & !word & HIGHS) | equal(word, 0x7f)
-}
-
-#[inline]
-fn equal(word: u64, byte: u8) -> u64 {
-    let difference = word ^ (ONES * u64::from(byte));
-    difference.wrapping_sub(ONES) & !difference & HIGHS
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ const HEADS: &[Place] = &[
     ("§ET / HTTP/1.1\r\nHost: a\r\n\r\n", |byte| match byte {
         b'\n' => Refused(Error::BareLf),
         b'\r' => Refused(Error::RequestLine),
+        0 => Refused(Error::UwsgiToHttp),
+        1 => Refused(Error::FastCgiToHttp),
         byte if is_token(byte) => Accepted,
         _ => Refused(Error::Method),
     }),

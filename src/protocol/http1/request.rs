@@ -64,8 +64,8 @@ impl Scan {
     /// Checks the lines that have become complete. The length of the head, once that is known.
     fn advance(&mut self, input: &[u8], limits: &Limits) -> Result<Option<usize>, Error> {
         let window = input.get(..head_size(limits)).unwrap_or(input);
-        if window.first().is_some_and(|&byte| !grammar::is_token(byte)) {
-            return Err(Error::Method);
+        if let Some(error) = stranger(window) {
+            return Err(error);
         }
         loop {
             let start = self.line as usize;
@@ -103,6 +103,23 @@ impl Scan {
                 check_field_line(content)?;
             }
         }
+    }
+}
+
+/// What the first bytes are to be refused for if no method can begin with them. Other protocols are called by name: a port
+/// of the wrong kind is the most usual mistake in a front-end's configuration.
+#[cold]
+fn stranger(input: &[u8]) -> Option<Error> {
+    if input.first().is_some_and(u8::is_ascii_digit) && input.iter().find(|byte| !byte.is_ascii_digit()) == Some(&b':')
+    {
+        return Some(Error::ScgiToHttp);
+    }
+    match input.first() {
+        // A record of version 1, and modifier 0.
+        Some(1) => Some(Error::FastCgiToHttp),
+        Some(0) => Some(Error::UwsgiToHttp),
+        Some(&byte) if !grammar::is_token(byte) => Some(Error::Method),
+        _ => None,
     }
 }
 

@@ -1,15 +1,14 @@
 //! What is written: status lines, fields, framing, and the answers to refused requests.
 
-use super::ResponseError;
 use crate::html;
+use crate::protocol::ResponseError;
 use crate::protocol::grammar;
 
-const CONTENT_TYPE: &[u8] = b"Content-Type";
 const SERVER: &[u8] = b"\r\nServer: ferricorn\r\nDate: ";
 
 /// How the end of a response body is told (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(in crate::protocol) enum Framing {
     /// No response was begun.
     #[default]
     Unanswered,
@@ -27,14 +26,17 @@ pub(super) enum Framing {
 }
 
 /// Removes what was appended to a buffer, unless all of it was fine.
-pub(super) fn atomically<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+pub(in crate::protocol) fn atomically<E>(
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
     let length = out.len();
     write(out).inspect_err(|_| out.truncate(length))
 }
 
 /// The status line, `Server` and `Date`.
 #[inline]
-pub(super) fn start(
+pub(in crate::protocol) fn start(
     status: u16,
     words: Option<&[u8]>,
     date: &[u8; 29],
@@ -63,7 +65,7 @@ fn status_line(status: u16, words: &[u8], out: &mut Vec<u8>) -> Result<(), Respo
 }
 
 /// The head of an interim response.
-pub(super) fn interim<'f>(
+pub(in crate::protocol) fn interim<'f>(
     status: u16,
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     out: &mut Vec<u8>,
@@ -76,7 +78,7 @@ pub(super) fn interim<'f>(
 
 /// The application's fields, without those that are the server's. The value of `Content-Length` is returned instead.
 #[inline]
-pub(super) fn fields<'f>(
+pub(in crate::protocol) fn fields<'f>(
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     out: &mut Vec<u8>,
 ) -> Result<Option<u64>, ResponseError> {
@@ -98,7 +100,7 @@ pub(super) fn fields<'f>(
 }
 
 #[inline]
-pub(super) fn content_length(length: u64, out: &mut Vec<u8>) {
+pub(in crate::protocol) fn content_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\nContent-Length: ");
     decimal(length, out);
 }
@@ -109,24 +111,27 @@ pub(super) fn content_length(length: u64, out: &mut Vec<u8>) {
 /// What is wrong with it.
 #[inline]
 pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
-    // The commonest name need not be looked at byte by byte.
-    if name != CONTENT_TYPE && !grammar::is_token_text(name) {
+    if !grammar::is_token_text(name) {
         return Err(ResponseError::FieldName);
     }
-    if !grammar::is_value_text(grammar::trim_blanks(value)) {
-        return Err(ResponseError::FieldValue);
-    }
-    Ok(())
+    check_value(grammar::trim_blanks(value))
+}
+
+#[inline]
+fn check_value(value: &[u8]) -> Result<(), ResponseError> {
+    if grammar::is_value_text(value) { Ok(()) } else { Err(ResponseError::FieldValue) }
 }
 
 /// CRLF and `name: value`, if they may be sent.
 #[inline]
 fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
     let value = grammar::trim_blanks(value);
-    check_field(name, value)?;
-    if name == CONTENT_TYPE {
+    // The commonest name need not be looked at byte by byte.
+    if name == b"Content-Type" {
+        check_value(value)?;
         out.extend_from_slice(b"\r\nContent-Type: ");
     } else {
+        check_field(name, value)?;
         out.reserve(name.len() + value.len() + 4);
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(name);
@@ -137,12 +142,12 @@ fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseErr
 }
 
 #[inline]
-fn decimal(number: u64, out: &mut Vec<u8>) {
+pub(in crate::protocol) fn decimal(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// The line before `length` bytes of a chunk's data.
-pub(super) fn chunk_size(length: u64, out: &mut Vec<u8>) {
+pub(in crate::protocol) fn chunk_size(length: u64, out: &mut Vec<u8>) {
     let digits = 16 - (length | 1).leading_zeros() / 4;
     for place in (0..digits).rev() {
         let digit = (length >> (place * 4) & 0x0f) as u8;
@@ -183,7 +188,13 @@ fn kind_of(name: &[u8]) -> Kind {
 }
 
 /// Gunicorn's error page for a status, with `text` in it. The number of body bytes appended.
-pub(super) fn page(status: u16, text: &str, date: Option<&[u8; 29]>, with_body: bool, out: &mut Vec<u8>) -> u64 {
+pub(in crate::protocol) fn page(
+    status: u16,
+    text: &str,
+    date: Option<&[u8; 29]>,
+    with_body: bool,
+    out: &mut Vec<u8>,
+) -> u64 {
     let reason = reason_phrase(status);
     let text = html::escape(text);
     let body = format!(
@@ -209,7 +220,7 @@ pub(super) fn page(status: u16, text: &str, date: Option<&[u8; 29]>, with_body: 
 }
 
 /// The words that the registry of statuses has (RFC 9110 §15); empty for those it has not, as RFC 9112 §4 allows.
-fn reason_phrase(status: u16) -> &'static str {
+pub(in crate::protocol) fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
         102 => "Processing",

@@ -3,23 +3,23 @@
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-use super::Error;
+use crate::protocol::Error;
 use crate::protocol::grammar;
 use crate::protocol::head::Target;
 
 /// Where the parts of a target lie in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Parts {
-    pub(super) form: Target,
+pub(in crate::protocol) struct Parts {
+    pub(in crate::protocol) form: Target,
     /// Empty where an absolute target has none.
-    pub(super) path: Range<usize>,
-    pub(super) query: Option<Range<usize>>,
-    pub(super) authority: Option<Range<usize>>,
+    pub(in crate::protocol) path: Range<usize>,
+    pub(in crate::protocol) query: Option<Range<usize>>,
+    pub(in crate::protocol) authority: Option<Range<usize>>,
 }
 
 /// Takes `target` apart; which forms are allowed depends on the method.
 #[inline(always)]
-pub(super) fn split(method: &str, target: &str) -> Result<Parts, Error> {
+pub(in crate::protocol) fn split(method: &str, target: &str) -> Result<Parts, Error> {
     let bytes = target.as_bytes();
     if bytes.first() == Some(&b'/') && method != "CONNECT" {
         if bytes.len() > 1 && !grammar::is_target_text(bytes) {
@@ -76,7 +76,7 @@ fn path_and_query(target: &[u8], start: usize) -> (Range<usize>, Option<Range<us
 
 /// Whether it may be the value of `Host`: empty, or `host [":" port]`.
 #[inline]
-pub(super) fn is_host(value: &[u8]) -> bool {
+pub(in crate::protocol) fn is_host(value: &[u8]) -> bool {
     value.is_empty() || is_authority(value)
 }
 

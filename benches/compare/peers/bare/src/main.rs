@@ -1,6 +1,6 @@
 //! The floor: one epoll loop that finds the ends of request heads and writes a fixed answer.
 //!
-//! `peer-bare PORT [VARIANT..]`. Without variants it does the least that was found to work: edge triggering, one `recv`
+//! `peer-bare PORT|unix:PATH [VARIANT..]`. Without variants it does the least that was found to work: edge triggering, one `recv`
 //! and one `send` for each event, one `accept4` for each event of the listener. It parses nothing, knows no timeouts and
 //! drops a client that does not take a whole answer at once. A variant does one thing in another way, as an engine might,
 //! to show what it costs:
@@ -26,6 +26,7 @@
 use std::io::IoSlice;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::{Instant, SystemTime};
 
 use memchr::memmem::Finder;
@@ -44,7 +45,7 @@ const BODY: &[u8] = b"Hello, World!";
 
 fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let port: u16 = arguments.next().and_then(|port| port.parse().ok()).expect("usage: peer-bare PORT [VARIANT..]");
+    let address = arguments.next().expect("usage: peer-bare PORT|unix:PATH [VARIANT..]");
     let variant = Variant::named(&arguments.collect::<Vec<_>>());
     if variant.thread {
         std::thread::spawn(|| {
@@ -53,7 +54,18 @@ fn main() -> std::io::Result<()> {
             }
         });
     }
-    Ok(Floor::new(port, variant)?.run()?)
+    Ok(Floor::new(listen(&address)?, variant)?.run()?)
+}
+
+fn listen(address: &str) -> std::io::Result<OwnedFd> {
+    if let Some(path) = address.strip_prefix("unix:") {
+        return Ok(UnixListener::bind(path)?.into());
+    }
+    let port: u16 = address.parse().expect("a port, or unix:PATH");
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    // Accepted sockets inherit it, which saves a call for each of them.
+    rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
+    Ok(listener.into())
 }
 
 #[derive(Clone, Copy)]
@@ -115,7 +127,7 @@ struct Connection {
 }
 
 struct Floor {
-    listener: TcpListener,
+    listener: OwnedFd,
     epoll: OwnedFd,
     /// By file descriptor.
     connections: Vec<Option<Connection>>,
@@ -130,11 +142,8 @@ struct Floor {
 }
 
 impl Floor {
-    fn new(port: u16, variant: Variant) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", port))?;
-        listener.set_nonblocking(true)?;
-        // Accepted sockets inherit it, which saves a call for each of them.
-        rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
+    fn new(listener: OwnedFd, variant: Variant) -> std::io::Result<Self> {
+        rustix::io::ioctl_fionbio(&listener, true)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &listener, event_data(&listener), EventFlags::IN)?;
         let date = httpdate::fmt_http_date(SystemTime::now());

@@ -113,6 +113,55 @@ errors! {
     TrailersTooLarge = "trailers-too-large", 431, "Error parsing trailers: too large";
     /// Trusted forwarded fields contradict each other about the scheme.
     Scheme = "contradictory-scheme", 400, "Contradictory scheme headers";
+    /// A uwsgi packet came to an HTTP port.
+    UwsgiToHttp = "uwsgi-to-http", 400,
+        "This port speaks HTTP, and the request is a uwsgi packet: use proxy_pass in place of uwsgi_pass, or bind uwsgi://";
+    /// A FastCGI record came to an HTTP port.
+    FastCgiToHttp = "fastcgi-to-http", 400,
+        "This port speaks HTTP, and the request is a FastCGI record: use proxy_pass in place of fastcgi_pass, or bind \
+         fastcgi://";
+    /// An SCGI request came to an HTTP port.
+    ScgiToHttp = "scgi-to-http", 400,
+        "This port speaks HTTP, and the request is an SCGI one: use proxy_pass in place of scgi_pass, or bind scgi://";
+    /// HTTP came to a uwsgi port.
+    HttpToUwsgi = "http-to-uwsgi", 400,
+        "This port speaks uwsgi, and the request is HTTP: use uwsgi_pass in place of proxy_pass, or bind http://";
+    /// HTTP came to a FastCGI port.
+    HttpToFastCgi = "http-to-fastcgi", 400,
+        "This port speaks FastCGI, and the request is HTTP: use fastcgi_pass in place of proxy_pass, or bind http://";
+    /// HTTP came to an SCGI port.
+    HttpToScgi = "http-to-scgi", 400,
+        "This port speaks SCGI, and the request is HTTP: use scgi_pass in place of proxy_pass, or bind http://";
+    /// A uwsgi packet that asks for something else than a request or a ping.
+    UwsgiModifier = "uwsgi-modifier", 501,
+        "Unsupported uwsgi packet: only modifiers 0 and 30 (requests) and 100 (ping) are served";
+    /// Not a record of FastCGI 1.0.
+    FastCgiVersion = "fastcgi-version", 400, "Invalid FastCGI record: it is not of version 1";
+    /// A record that may not come where it came, or is not of the size that it must have.
+    FastCgiRecord = "fastcgi-record", 400, "Invalid FastCGI record: its place or its size is wrong";
+    /// The length of the netstring is not digits without a leading zero and a colon.
+    ScgiLength = "scgi-length", 400, "Invalid SCGI request: it does not begin with the length of a netstring";
+    /// The netstring is not followed by a comma.
+    ScgiComma = "scgi-comma", 400, "Invalid SCGI request: no comma behind the netstring";
+    /// `CONTENT_LENGTH` is not the first variable, or `SCGI` is not `1`.
+    ScgiVariables = "scgi-variables", 400,
+        "Invalid SCGI request: CONTENT_LENGTH must be the first variable, and SCGI must be 1";
+    /// Names and values of variables do not fill what holds them, exactly.
+    Variables = "bad-variables", 400, "Invalid variables: their lengths do not add up";
+    /// The name of a variable is empty, longer than 256 bytes, or has a control character.
+    VariableName = "bad-variable-name", 400, "Invalid variables: a name that is none";
+    /// The value of a variable has a NUL.
+    VariableValue = "bad-variable-value", 400, "Invalid variables: a value with a NUL";
+    /// There are more variables than anyone needs.
+    TooManyVariables = "too-many-variables", 431, "Invalid variables: there are too many";
+    /// No `REQUEST_METHOD`.
+    MethodMissing = "request-method-missing", 400, "Invalid variables: 'REQUEST_METHOD' is missing";
+    /// None of the variables that name a path.
+    PathMissing = "path-missing", 400, "Invalid variables: neither 'REQUEST_URI' nor 'PATH_INFO' is there";
+    /// A path that does not begin with a slash.
+    Path = "bad-path", 400, "Invalid variables: the path does not begin with a slash";
+    /// The body ended before it had the bytes that `CONTENT_LENGTH` promised.
+    BodyShort = "body-too-short", 400, "Request body is shorter than its Content-Length";
     /// The head did not arrive in time.
     HeadTimeout = "head-timeout", 408, "Request headers did not arrive in time";
     /// The body did not arrive in time, or too slowly.

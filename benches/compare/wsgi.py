@@ -1,0 +1,135 @@
+"""The WSGI servers, and what of them is measured."""
+
+from __future__ import annotations
+
+import json
+
+from load import Load
+from measures import OURS, Paired, Target, over_best_peer, ratio
+from servers import CALLS, Role
+
+OURS_WSGI = f"{OURS} wsgi"
+
+_SERVE = "{venv}/python {root}/benches/compare/peers/serve.py"
+_GUNICORN = "{venv}/gunicorn --workers 1 --http-parser fast --no-control-socket --keep-alive 75"
+_GRANIAN = (
+    "{venv}/granian --interface wsgi --http 1 --no-ws --workers 1 --blocking-threads 1 --runtime-threads 1"
+    " --runtime-mode st --no-access-log --log-level error"
+)
+# Each connection that is kept would occupy a worker, so its own router stands before it where nginx does not.
+_UWSGI = "{venv}/uwsgi --home {venv}/.. --need-app --single-interpreter --disable-logging --processes 1 --die-on-term"
+
+# FIELDS are those that a server leaves out, and the application adds (peers/wsgi.py), so that all send the same.
+# Behind nginx each listens on a unix socket; those that cannot are not compared there.
+COMMANDS = {
+    OURS_WSGI: "{venv}/ferricorn -b 127.0.0.1:{port} -w 1 {app}",
+    f"{OURS_WSGI} behind nginx": "{venv}/ferricorn -b unix:{socket} -w 1 {app}",
+    "fastwsgi": f"FIELDS=Server {_SERVE} fastwsgi {{app}} {{port}}",
+    "fastpysgi": f"{_SERVE} fastpysgi {{app}} {{port}}",
+    "bjoern": f"FIELDS='Server Date' {_SERVE} bjoern {{app}} {{port}}",
+    "bjoern behind nginx": f"FIELDS='Server Date' {_SERVE} bjoern {{app}} unix:{{socket}}",
+    "granian": f"{_GRANIAN} --port {{port}} {{app}}",
+    "granian behind nginx": f"{_GRANIAN} --uds {{socket}} {{app}}",
+    "uwsgi": f"FIELDS='Server Date' {_UWSGI} --http 127.0.0.1:{{port}} --http-keepalive --http-auto-chunked --module {{app}}",
+    "uwsgi behind nginx": f"FIELDS='Server Date' {_UWSGI} --http-socket {{socket}} --module {{app}}",
+    "gunicorn sync": f"{_GUNICORN} -b 127.0.0.1:{{port}} {{app}}",
+    "gunicorn sync behind nginx": f"{_GUNICORN} -b unix:{{socket}} {{app}}",
+    "gunicorn gthread": f"{_GUNICORN} -k gthread --threads 1 -b 127.0.0.1:{{port}} {{app}}",
+    "gunicorn gthread behind nginx": f"{_GUNICORN} -k gthread --threads 1 -b unix:{{socket}} {{app}}",
+    CALLS: f"{_SERVE} calls {{app}}",
+    "bare behind nginx": "{peers}/peer-bare unix:{socket}",
+}
+PEERS = ("fastwsgi", "fastpysgi", "bjoern", "granian", "uwsgi", "gunicorn sync", "gunicorn gthread")
+
+# What a browser sends with a request for a page, besides Host.
+BROWSER = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Language: en-US,en;q=0.5",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Connection: keep-alive",
+    "Referer: http://127.0.0.1/somewhere/else",
+    "Cookie: session=7d0c8a1a9e4c4a0f; csrftoken=0123456789abcdef0123456789abcdef; theme=dark",
+    "Upgrade-Insecure-Requests: 1",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+    "Priority: u=0, i",
+)
+
+# About 10 KB.
+DOCUMENT = json.dumps([{"id": number, "name": f"item {number}", "tags": ["one", "two"], "price": number / 4} for number in range(140)])
+
+
+def paired(name: str, title: str, load: Load, servers: tuple[str, ...], targets: tuple[Target, ...], app: str = "wsgi:hello", **more) -> Paired:
+    """Fewer rounds than the native scenarios have: there are more servers, and their differences are larger."""
+    more = {"role": Role(app), "rounds": 7} | more
+    return Paired(name, title, load, (servers,), targets, group="wsgi", **more)
+
+
+def below_every_peer(most: float = 0.9999) -> Target:
+    # Equal would not be below.
+    words = "below" if most < 1 else "at most that of"
+    return Target(f"CPU {words} every peer", most, over_best_peer(OURS_WSGI), "x the best peer")
+
+
+def beside_the_floor(name: str, title: str, load: Load, *targets: Target) -> Paired:
+    return paired(name, title, load, ("bare", OURS, OURS_WSGI, *PEERS), (*targets, below_every_peer()))
+
+
+def beside_the_peers(name: str, title: str, load: Load, app: str, expected: bytes) -> Paired:
+    """Where the bare loop's answer would be another one, the peers are measured against ours."""
+    # The load for large answers keeps its connections, as Gunicorn's sync worker does not.
+    peers = [peer for peer in PEERS if load.by == "wrk" or peer != "gunicorn sync"]
+    return paired(name, title, load, (OURS_WSGI, *peers), (below_every_peer(1.0),), app, expected=expected)
+
+
+def framework(name: str, title: str) -> Paired:
+    """The difference to the calls alone is what the server costs."""
+    overhead = Target(
+        "the server adds <= 9 us to a call", 9, lambda results: results[OURS_WSGI]["cpu_difference"]["median"], "us"
+    )
+    role = Role("frameworks:app", (("FRAMEWORK", name),))
+    return paired(name, title, Load(), (CALLS, OURS_WSGI, *PEERS), (overhead, below_every_peer(1.0)), role=role)
+
+
+SCENARIOS = (
+    beside_the_floor(
+        "wsgi",
+        "A WSGI hello over 64 keep-alive connections",
+        Load(),
+        Target("CPU <= 1.08 x the bare loop", 1.08, ratio(OURS_WSGI)),
+        Target(
+            "CPU <= 0.06 x Gunicorn's sync worker",
+            0.06,
+            lambda results: ratio(OURS_WSGI)(results) / ratio("gunicorn sync")(results),
+            "x Gunicorn",
+        ),
+    ),
+    beside_the_floor(
+        "wsgi-browser",
+        "The same with the 12 header fields of a browser",
+        Load(headers=BROWSER),
+        Target("CPU <= 1.15 x the bare loop", 1.15, ratio(OURS_WSGI)),
+    ),
+    beside_the_floor("wsgi-one", "A WSGI hello over a single keep-alive connection", Load(connections=1)),
+    beside_the_peers(
+        "wsgi-post",
+        "A WSGI application that echoes 10 KB of JSON",
+        Load(post=DOCUMENT.encode()),
+        "wsgi:echo",
+        DOCUMENT.encode(),
+    ),
+    beside_the_peers("wsgi-1m", "A WSGI response of 1 MiB", Load(by="sink"), "wsgi:large", b"x" * (1 << 20)),
+    beside_the_peers("wsgi-stream", "A WSGI generator of 100 pieces of 1 KiB", Load(), "wsgi:stream", b"x" * 102_400),
+    paired(
+        "wsgi-nginx",
+        "A WSGI hello behind nginx, over a unix socket with keep-alive",
+        Load(),
+        ("bare", OURS_WSGI, "bjoern", "granian", "uwsgi", "gunicorn sync", "gunicorn gthread"),
+        (below_every_peer(),),
+        role=Role("wsgi:hello", front="http"),
+    ),
+    framework("flask", "Flask's hello, against calling it without a server"),
+    framework("django", "Django's hello, against calling it without a server"),
+)

@@ -1,0 +1,1 @@
+"""Under the names that Gunicorn has for it."""

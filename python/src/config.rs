@@ -1,0 +1,244 @@
+//! Settings that come from Python: `gunicorn.conf.py`, and programs that subclass `ferricorn.Application`.
+//!
+//! The files are executed, and hooks checked, in `ferricorn/_config.py`; what their values may be is the crate's to say.
+
+use std::path::{Path, PathBuf};
+
+use ferricorn::app::Factory;
+use ferricorn::settings::{Raw, Settings, Value};
+use ferricorn::{Assignment, Error, Host, HostFile};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
+
+use crate::errors;
+use crate::factory::{Loader, PythonFactory};
+use crate::ffi::{self, CalledByWorker};
+use crate::hooks::Hooks;
+
+/// Characters of a value that an error shows.
+const SHOWN: usize = 200;
+
+/// The command's interpreter, as the crate sees it.
+pub(crate) struct PythonHost {
+    /// A `ferricorn.Application`, if that runs the server.
+    application: Option<Py<PyAny>>,
+    /// The hooks of the settings that were read last.
+    hooks: Option<Py<PyDict>>,
+    /// What is to be said about them once there is a log.
+    warnings: Vec<String>,
+    /// Whether the log is there to say it.
+    started: bool,
+}
+
+impl CalledByWorker for PythonHost {}
+
+impl PythonHost {
+    pub(crate) fn new(application: Option<Py<PyAny>>) -> Self {
+        Self { application, hooks: None, warnings: Vec::new(), started: false }
+    }
+
+    /// What `_config` has read: `None` if it is not for Python.
+    fn file(&mut self, py: Python<'_>, read: PyResult<Bound<'_, PyAny>>) -> Option<Result<HostFile, Error>> {
+        let file = read.and_then(|file| {
+            if file.is_none() {
+                return Ok(None);
+            }
+            self.hooks = Some(file.getattr("hooks")?.cast_into::<PyDict>()?.unbind());
+            self.warnings = file.getattr("warnings")?.extract()?;
+            let path: PathBuf = file.getattr("path")?.extract()?;
+            Ok(Some(HostFile { path, assignments: assignments(&file.getattr("assignments")?)? }))
+        });
+        match file {
+            Ok(file) => file.map(Ok),
+            Err(error) => Some(Err(self.wrong(py, &error))),
+        }
+    }
+
+    /// The error for the operator; where it comes from is shown beside it.
+    fn wrong(&self, py: Python<'_>, error: &PyErr) -> Error {
+        let expected = py.import("ferricorn._config").and_then(|module| module.getattr("ConfigError"));
+        let expected = expected.is_ok_and(|class| error.is_instance(py, &class));
+        if !expected || error.cause(py).is_some() {
+            let described = py.import("ferricorn._config").and_then(|module| {
+                module.call_method1("describe", (error.clone_ref(py).into_value(py),))?.extract::<String>()
+            });
+            let text = described.unwrap_or_else(|_| errors::describe(py, error));
+            if self.started {
+                log::error!(target: ferricorn::TRACEBACK, "Exception in the settings\n{text}");
+            } else {
+                // Nobody is left to tell if standard error is closed.
+                let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{text}\n"));
+            }
+        }
+        if expected {
+            Error::configuration(error.value(py).to_string())
+        } else {
+            Error::configuration(errors::summarize(py, error))
+        }
+    }
+}
+
+impl Host for PythonHost {
+    fn own_settings(&mut self) -> Option<Result<Vec<Assignment>, Error>> {
+        let py = ffi::attached(self);
+        self.hooks = None;
+        self.warnings.clear();
+        // Variables that settings have set count no longer.
+        if let Ok(true) = Hooks::were_made(py)
+            && let Err(error) = Hooks::restore_variables(py)
+        {
+            errors::log(py, "Variables cannot be taken back", &error);
+        }
+        let application = self.application.as_ref()?.clone_ref(py);
+        let read = || {
+            let given = application.bind(py).call_method0("_settings")?;
+            let (settings, hooks): (Bound<'_, PyAny>, Bound<'_, PyDict>) = given.extract()?;
+            Ok((assignments(&settings)?, hooks.unbind()))
+        };
+        Some(match read() {
+            Ok((assignments, hooks)) => {
+                self.hooks = Some(hooks);
+                Ok(assignments)
+            }
+            Err(error) => Err(self.wrong(py, &error)),
+        })
+    }
+
+    fn named_file(&mut self, name: &str, _directory: &Path) -> Option<Result<HostFile, Error>> {
+        let py = ffi::attached(self);
+        let read = py.import("ferricorn._config").and_then(|module| module.call_method1("named", (name,)));
+        self.file(py, read)
+    }
+
+    fn present_file(&mut self, _directory: &Path) -> Option<Result<HostFile, Error>> {
+        let py = ffi::attached(self);
+        // Most servers have none, and need none of it.
+        if !["ferricorn.conf.py", "gunicorn.conf.py"].iter().any(|name| Path::new(name).is_file()) {
+            return None;
+        }
+        let read = py.import("ferricorn._config").and_then(|module| module.call_method0("present"));
+        self.file(py, read)
+    }
+
+    fn factory(&mut self, settings: &Settings, native: Option<Box<dyn Factory>>) -> Result<Box<dyn Factory>, Error> {
+        let py = ffi::attached(self);
+        let checks = settings.check_config || settings.print_config;
+        for warning in self.warnings.drain(..) {
+            if checks {
+                // Nobody is left to tell if standard error is closed.
+                let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("Warning: {warning}\n"));
+            } else {
+                log::warn!("{warning}");
+            }
+        }
+        self.started = !checks;
+        let hooks = self.hooks.take().filter(|hooks| !hooks.bind(py).is_empty());
+        let hooks = match hooks.map(|hooks| Hooks::new(py, settings, hooks.bind(py))).transpose() {
+            Ok(hooks) => hooks,
+            Err(error) => return Err(self.wrong(py, &error)),
+        };
+        let loader = match (native, &self.application) {
+            (Some(native), _) if hooks.is_none() => return Ok(native),
+            (Some(native), _) => Loader::Native(native),
+            (None, Some(application)) if !names_application(application.bind(py)) => {
+                Loader::Program(application.clone_ref(py))
+            }
+            (None, _) => Loader::Named(settings.application.clone().unwrap_or_default()),
+        };
+        Ok(Box::new(PythonFactory::new(settings, loader, hooks)))
+    }
+}
+
+/// Whether a program's settings name the application, as those of the command do.
+fn names_application(program: &Bound<'_, PyAny>) -> bool {
+    program.getattr("_named").is_ok_and(|named| named.is_truthy().unwrap_or(false))
+}
+
+fn assignments(given: &Bound<'_, PyAny>) -> PyResult<Vec<Assignment>> {
+    let mut assignments = Vec::new();
+    for item in given.try_iter()? {
+        let (name, value, line): (String, Bound<'_, PyAny>, Option<usize>) = item?.extract()?;
+        // In Gunicorn, too, `None` is as good as not to set it.
+        if !value.is_none() {
+            assignments.push(Assignment { name, value: raw(&value), line });
+        }
+    }
+    Ok(assignments)
+}
+
+/// A value as the crate takes it.
+pub(crate) fn raw(value: &Bound<'_, PyAny>) -> Raw {
+    let read = || {
+        if let Ok(value) = value.cast::<PyBool>() {
+            return Some(Raw::Bool(value.is_true()));
+        }
+        if value.is_instance_of::<PyInt>() {
+            return value.extract().ok().map(Raw::Number);
+        }
+        if let Some(text) = text(value) {
+            return Some(Raw::Text(text));
+        }
+        if let Ok(entries) = value.cast::<PyDict>() {
+            let entries = entries.iter().map(|(name, value)| Some((name.extract().ok()?, text(&value)?)));
+            return entries.collect::<Option<_>>().map(Raw::Table);
+        }
+        let sequence = ["list", "tuple", "set", "frozenset"];
+        let name = value.get_type().name().ok()?;
+        if !sequence.iter().any(|known| name.to_str().is_ok_and(|name| name == *known)) {
+            return None;
+        }
+        value.try_iter().ok()?.map(|item| text(&item.ok()?)).collect::<Option<_>>().map(Raw::List)
+    };
+    read().unwrap_or_else(|| {
+        let shown = value.repr().map_or_else(|_| value.get_type().to_string(), |shown| shown.to_string());
+        let cut = shown.char_indices().nth(SHOWN).map(|(end, _)| end);
+        Raw::Other(match cut.and_then(|end| shown.get(..end)) {
+            Some(beginning) => format!("{beginning}..."),
+            None => shown,
+        })
+    })
+}
+
+/// Text, the path of an object that has one, or a number as it is written.
+fn text(value: &Bound<'_, PyAny>) -> Option<String> {
+    if value.is_instance_of::<PyBool>() {
+        return None;
+    }
+    if value.is_instance_of::<PyString>() {
+        return value.extract().ok();
+    }
+    if value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>() {
+        return value.str().ok()?.extract().ok();
+    }
+    value.call_method0("__fspath__").ok()?.extract().ok()
+}
+
+/// All settings, as Python has them.
+pub(crate) fn values<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound<'py, PyDict>> {
+    let values = PyDict::new(py);
+    for (name, value) in settings.values() {
+        values.set_item(name, object(py, &value)?)?;
+    }
+    Ok(values)
+}
+
+fn object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Value::None => py.None().into_bound(py),
+        Value::Bool(value) => value.into_pyobject(py)?.to_owned().into_any(),
+        Value::Integer(number) => number.into_pyobject(py)?.into_any(),
+        Value::Float(number) => number.into_pyobject(py)?.into_any(),
+        Value::Text(text) => PyString::new(py, text).into_any(),
+        Value::List(values) => {
+            let values: Vec<_> = values.iter().map(|value| object(py, value)).collect::<PyResult<_>>()?;
+            PyList::new(py, values)?.into_any()
+        }
+        Value::Table(entries) => {
+            let table = PyDict::new(py);
+            for (name, value) in entries {
+                table.set_item(name.to_uppercase(), object(py, value)?)?;
+            }
+            table.into_any()
+        }
+    })
+}

@@ -1,0 +1,193 @@
+//! Records beside requests, several requests on a connection, and the bodies.
+
+use super::record::{self, Begin, Header, Kind, Pairs, ProtocolStatus, Role};
+use crate::protocol::properties::{Seen, Transcript, conversation, gateway};
+use crate::protocol::{Limits, Protocol, Reuse};
+
+fn begin(id: u16, role: Role, keep: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    Begin { role, keep }.write(id, &mut out);
+    out
+}
+
+fn one(kind: Kind, id: u16, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    record::record(kind, id, content, &mut out);
+    out
+}
+
+fn params(variables: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in [("REQUEST_METHOD", "POST"), ("REQUEST_URI", "/")].iter().chain(variables) {
+        record::pair(name.as_bytes(), value.as_bytes(), &mut out);
+    }
+    out
+}
+
+fn head(id: u16, keep: bool, variables: &[(&str, &str)]) -> Vec<u8> {
+    [begin(id, Role::Responder, keep), one(Kind::Params, id, &params(variables)), one(Kind::Params, id, b"")].concat()
+}
+
+fn watch(input: &[u8]) -> Transcript {
+    gateway(Protocol::FastCgi, input, 7);
+    conversation(Protocol::FastCgi, [input], &Limits::default())
+}
+
+/// The records in what was answered.
+fn records(mut answers: &[u8]) -> Vec<(Kind, u16, Vec<u8>)> {
+    let mut records = Vec::new();
+    while let Some(header) = Header::parse(answers).unwrap() {
+        let content = answers[record::HEADER_SIZE..record::HEADER_SIZE + usize::from(header.length)].to_vec();
+        records.push((header.kind, header.request, content));
+        answers = &answers[header.record_size()..];
+    }
+    assert!(answers.is_empty());
+    records
+}
+
+fn ends(answers: &[u8]) -> Vec<(u16, ProtocolStatus)> {
+    let ends = records(answers).into_iter().filter(|(kind, ..)| *kind == Kind::EndRequest);
+    ends.map(|(_, id, content)| (id, record::End::parse(&content).unwrap().status)).collect()
+}
+
+fn body_of(transcript: &Transcript) -> Option<&[u8]> {
+    transcript.seen.iter().find_map(|seen| if let Seen::Body(body) = seen { Some(body.as_slice()) } else { None })
+}
+
+#[test]
+fn values_are_told_at_any_time_and_only_the_known_ones() {
+    let mut asked = Vec::new();
+    for name in ["FCGI_MPXS_CONNS", "FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_WHATEVER"] {
+        record::pair(name.as_bytes(), b"", &mut asked);
+    }
+    let ask = one(Kind::GetValues, 0, &asked);
+    let input =
+        [ask.clone(), head(1, true, &[("CONTENT_LENGTH", "2")]), ask.clone(), one(Kind::Stdin, 1, b"a"), ask].concat();
+    let input = [input, one(Kind::Stdin, 1, b"b"), one(Kind::Stdin, 1, b"")].concat();
+    let transcript = watch(&input);
+    assert_eq!(body_of(&transcript), Some(b"a".as_slice()));
+    assert_eq!(transcript.seen.iter().filter(|seen| **seen == Seen::Reply(Reuse::KeepAlive)).count(), 3);
+    let answers = records(&transcript.answers);
+    let results: Vec<_> = answers.iter().filter(|(kind, ..)| *kind == Kind::GetValuesResult).collect();
+    assert_eq!(results.len(), 3);
+    for (_, id, content) in results {
+        let pairs: Pairs<'_> = record::pairs(content);
+        let pairs: Vec<_> = pairs.map(Result::unwrap).collect();
+        let expected: [(&[u8], &[u8]); 3] =
+            [(b"FCGI_MAX_CONNS", b"12"), (b"FCGI_MAX_REQS", b"12"), (b"FCGI_MPXS_CONNS", b"0")];
+        assert_eq!((*id, pairs), (0, expected.to_vec()));
+    }
+}
+
+#[test]
+fn a_management_record_of_an_unknown_type_is_named_as_such() {
+    let transcript = watch(&one(Kind::Other(77), 0, b"xyz"));
+    assert_eq!(records(&transcript.answers), [(Kind::UnknownType, 0, vec![77, 0, 0, 0, 0, 0, 0, 0])]);
+}
+
+#[test]
+fn a_request_beside_another_is_declined_and_one_behind_it_is_served() {
+    let second = [head(2, true, &[]), one(Kind::Stdin, 2, b"no")].concat();
+    let input = [
+        head(1, true, &[("CONTENT_LENGTH", "4")]),
+        one(Kind::Stdin, 1, b"ab"),
+        second,
+        one(Kind::Stdin, 1, b"cd"),
+        one(Kind::Stdin, 1, b""),
+        one(Kind::Stdin, 2, b""),
+        head(3, true, &[]),
+        one(Kind::Stdin, 3, b""),
+    ]
+    .concat();
+    let transcript = watch(&input);
+    let ended = [(2, ProtocolStatus::CannotMultiplex), (1, ProtocolStatus::Complete), (3, ProtocolStatus::Complete)];
+    assert_eq!(ends(&transcript.answers), ended);
+    assert_eq!(body_of(&transcript), Some(b"ab".as_slice()));
+    assert!(transcript.seen.contains(&Seen::Body(b"cd".to_vec())));
+    // The same while its variables are still arriving.
+    let half = params(&[]);
+    let input = [
+        begin(1, Role::Responder, true),
+        one(Kind::Params, 1, &half[..10]),
+        begin(9, Role::Responder, true),
+        one(Kind::Params, 9, b"xx"),
+        one(Kind::Params, 1, &half[10..]),
+        one(Kind::Params, 1, b""),
+        one(Kind::Stdin, 1, b""),
+    ]
+    .concat();
+    let ended = [(9, ProtocolStatus::CannotMultiplex), (1, ProtocolStatus::Complete)];
+    assert_eq!(ends(&watch(&input).answers), ended);
+}
+
+#[test]
+fn roles_that_are_not_played_are_declined_and_an_authorizer_has_no_body() {
+    for role in [Role::Filter, Role::Other(9)] {
+        let transcript = watch(
+            &[begin(1, role, true), one(Kind::Params, 1, b""), head(1, true, &[]), one(Kind::Stdin, 1, b"")].concat(),
+        );
+        let ended = [(1, ProtocolStatus::UnknownRole), (1, ProtocolStatus::Complete)];
+        assert_eq!(ends(&transcript.answers), ended);
+        let transcript = watch(&begin(1, role, false));
+        assert_eq!(transcript.seen, [Seen::Reply(Reuse::Close)]);
+    }
+    let authorizer = [
+        begin(1, Role::Authorizer, true),
+        one(Kind::Params, 1, &params(&[("CONTENT_LENGTH", "5")])),
+        one(Kind::Params, 1, b""),
+    ]
+    .concat();
+    let transcript = watch(&authorizer);
+    assert!(matches!(&transcript.seen[..], [Seen::Request(_), Seen::End(Reuse::KeepAlive)]), "{:?}", transcript.seen);
+}
+
+#[test]
+fn an_abort_ends_the_request_wherever_it_is() {
+    let abort = one(Kind::AbortRequest, 1, b"");
+    let in_head = [begin(1, Role::Responder, true), one(Kind::Params, 1, b"\x01"), abort.clone()].concat();
+    let in_body = [head(1, true, &[("CONTENT_LENGTH", "4")]), one(Kind::Stdin, 1, b"ab"), abort.clone()].concat();
+    let next = [head(2, true, &[]), one(Kind::Stdin, 2, b"")].concat();
+    for (input, expected) in [(in_head, Seen::Reply(Reuse::KeepAlive)), (in_body, Seen::Aborted(Reuse::KeepAlive))] {
+        let transcript = watch(&[input, next.clone()].concat());
+        assert!(transcript.seen.contains(&expected), "{:?}", transcript.seen);
+        assert_eq!(ends(&transcript.answers), [(1, ProtocolStatus::Complete), (2, ProtocolStatus::Complete)]);
+    }
+    let transcript = watch(&[head(1, false, &[("CONTENT_LENGTH", "4")]), one(Kind::Stdin, 1, b"a"), abort].concat());
+    assert_eq!(transcript.seen.last(), Some(&Seen::Aborted(Reuse::Close)));
+}
+
+#[test]
+fn a_body_of_unknown_length_ends_with_its_stream_and_one_that_is_too_long_is_cut() {
+    let stream = [one(Kind::Stdin, 1, b"ab"), one(Kind::Stdin, 1, b"cdef"), one(Kind::Stdin, 1, b"")].concat();
+    for (length, expected) in [("", "abcdef"), ("3", "abc"), ("6", "abcdef")] {
+        let transcript = watch(&[head(1, true, &[("CONTENT_LENGTH", length)]), stream.clone()].concat());
+        assert_eq!(body_of(&transcript), Some(expected.as_bytes()), "{length:?}");
+        assert_eq!(transcript.seen.last(), Some(&Seen::End(Reuse::KeepAlive)));
+        let Seen::Request(head) = &transcript.seen[0] else { panic!() };
+        assert_eq!(head.contains("  chunked"), length.is_empty(), "{head}");
+    }
+    // flup's client sends an empty DATA record behind the body.
+    let transcript = watch(&[head(1, false, &[]), one(Kind::Stdin, 1, b""), one(Kind::Data, 1, b"")].concat());
+    assert_eq!(transcript.seen.last(), Some(&Seen::End(Reuse::Close)));
+}
+
+#[test]
+fn variables_may_be_spread_over_records_and_padded() {
+    let whole = params(&[("HTTP_X", "y")]);
+    for cut in [1, 5, whole.len() - 1] {
+        let mut input = begin(1, Role::Responder, false);
+        for part in [&whole[..cut], &whole[cut..]] {
+            let header = Header { kind: Kind::Params, request: 1, length: part.len() as u16, padding: 3 };
+            input.extend_from_slice(&header.to_bytes());
+            input.extend_from_slice(part);
+            input.extend_from_slice(b"PAD");
+        }
+        for kind in [Kind::Params, Kind::Stdin] {
+            input.extend_from_slice(&Header { kind, request: 1, length: 0, padding: 2 }.to_bytes());
+            input.extend_from_slice(b"PP");
+        }
+        let transcript = watch(&input);
+        assert!(matches!(&transcript.seen[..], [Seen::Request(head), Seen::End(_)] if head.contains("x: y\n")));
+        assert_eq!(transcript.left, 0);
+    }
+}

@@ -1,0 +1,135 @@
+//! The request that an application answers before it serves anybody: nobody has sent it, nobody reads the answer.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use super::policy::Policy;
+use crate::app::reply::{Exchange, Mailbox, Ticket};
+use crate::app::{Address, Application, Body, Parts, Peer, Pull, Reply, Request, RequestBody, Response};
+use crate::protocol::http1::{Http1, ResponseError};
+use crate::protocol::{Event, Head};
+use crate::settings::{BindAddress, Settings};
+
+/// How long an answer may take that does not come from the call itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Has the application answer `GET target`. What goes wrong is logged: the first real request may do better.
+pub(super) fn warm_up(application: &mut dyn Application, target: &str, settings: &Settings) {
+    match answer(application, target, settings) {
+        Ok(status) if status < 500 => log::info!("Warm-up request {target} was answered with {status}"),
+        Ok(status) => log::warn!("Warm-up request {target} was answered with {status}"),
+        Err(problem) => log::warn!("Warm-up request {target} failed: {problem}"),
+    }
+}
+
+fn answer(application: &mut dyn Application, target: &str, settings: &Settings) -> Result<u16, &'static str> {
+    let head = head(target, settings).ok_or("it cannot be a request")?;
+    let loopback = |port| Address::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    let peer = Peer { address: loopback(0), trusted: true, secure: false };
+    let local = loopback(port(settings));
+    let mut answered = Answered::default();
+    let request = Request::new(&head, &RequestBody::Empty, &peer, &local);
+    let called = catch_unwind(AssertUnwindSafe(|| application.call(&request, Reply::new(&mut answered))));
+    called.map_err(|_| "the application panicked")?;
+    let status = match answered {
+        Answered::With(status) => status?,
+        Answered::Later(letters) => {
+            let mut response = None;
+            application.idle(&mut || response = letters.recv_timeout(PATIENCE).ok());
+            let mut response = response.ok_or("no answer came")?;
+            drain(std::mem::take(&mut response.body))?;
+            response.status
+        }
+        Answered::Not => return Err("the application did not answer"),
+    };
+    Ok(status)
+}
+
+/// A head as a client would send it.
+fn head(target: &str, settings: &Settings) -> Option<Head> {
+    let host = match settings.bind.first().map(|bind| &bind.address) {
+        Some(BindAddress::Tcp { port, .. }) => format!("localhost:{port}"),
+        _ => "localhost".to_owned(),
+    };
+    let text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ferricorn-warmup\r\nAccept: */*\r\n\r\n");
+    let mut head = Head::default();
+    let progress = Http1::new().next_event(text.as_bytes(), &Policy::from(settings).limits, &mut head).ok()?;
+    matches!(progress.event, Event::Request).then_some(head)
+}
+
+fn port(settings: &Settings) -> u16 {
+    match settings.bind.first().map(|bind| &bind.address) {
+        Some(BindAddress::Tcp { port, .. }) => *port,
+        _ => 0,
+    }
+}
+
+/// Takes a response to its end.
+fn drain(body: Body) -> Result<(), &'static str> {
+    let Body::Source(mut source) = body else { return Ok(()) };
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let (mut out, end) = (Vec::new(), Instant::now() + PATIENCE);
+    loop {
+        out.clear();
+        match source.pull(&waker, &mut out) {
+            Pull::More => {}
+            Pull::End => return Ok(()),
+            Pull::Failed => return Err("its body broke off"),
+            Pull::Pending if Instant::now() >= end => return Err("its body did not come to an end"),
+            Pull::Pending => thread::park_timeout(Duration::from_millis(100)),
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// What has become of the request.
+#[derive(Default)]
+enum Answered {
+    #[default]
+    Not,
+    With(Result<u16, &'static str>),
+    Later(std::sync::mpsc::Receiver<Response>),
+}
+
+impl Exchange for Answered {
+    fn send(&mut self, response: &mut Response) {
+        let status = response.status;
+        *self = Self::With(drain(std::mem::take(&mut response.body)).map(|()| status));
+    }
+
+    fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+        *self = Self::With(drain(parts.rest).map(|()| parts.status));
+        Ok(())
+    }
+
+    fn early_hints<'f>(&mut self, _: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), ResponseError> {
+        Ok(())
+    }
+
+    fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket) {
+        let (sender, receiver) = channel();
+        *self = Self::Later(receiver);
+        (Arc::new(Letter(Mutex::new(sender))), Ticket { key: 0, serial: 0 })
+    }
+}
+
+struct Letter(Mutex<Sender<Response>>);
+
+impl Mailbox for Letter {
+    fn answer(&self, _: Ticket, response: Response) {
+        // Nobody waits any more if it comes too late.
+        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).send(response);
+    }
+}
