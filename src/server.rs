@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use crate::app::cgi::{self, CgiFactory};
 use crate::app::files::{self, FilesFactory};
+use crate::app::mounts::MountsFactory;
 use crate::app::{Application, Factory, Handler, Hook, LoadError, Request, Response, ThreadLife};
 use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets, pidfile_path};
 use crate::cli::{self, Invocation, Program};
@@ -88,13 +90,22 @@ impl Source<'_> {
                 let native = native.then(|| named_application(settings)).transpose()?;
                 host.factory(settings, native)
             }
-            Self::Own(factory) => Ok(factory()),
+            Self::Own(factory) => match settings.application {
+                Some(_) => named_application(settings),
+                None => Ok(factory()),
+            },
         }
     }
 }
 
-/// Kinds of application that `kind://rest` may name.
-const KINDS: [&str; 1] = ["files"];
+/// Makes a factory of an application of a kind that `kind://rest` may name, from the rest.
+type Kind = fn(&str, &Settings) -> Box<dyn Factory>;
+
+/// Those kinds.
+const KINDS: [(&str, Kind); 2] = [
+    ("files", |rest, settings| Box::new(FilesFactory::new(rest.into(), files_options(settings)))),
+    ("cgi", |rest, settings| Box::new(CgiFactory::new(rest.into(), cgi_options(settings)))),
+];
 
 fn named_application(settings: &Settings) -> Result<Box<dyn Factory>, Error> {
     let Some(name) = settings.application.as_deref() else {
@@ -106,15 +117,24 @@ fn named_application(settings: &Settings) -> Result<Box<dyn Factory>, Error> {
              `pip install ferricorn` gets one that can. A directory is served as `files://DIR`"
         )));
     };
-    match kind {
-        "files" => Ok(Box::new(FilesFactory::new(rest.into(), files_options(settings)))),
-        _ => {
-            let nearest = KINDS.into_iter().min_by_key(|other| strsim::damerau_levenshtein(kind, other));
-            Err(Error::configuration(format!(
-                "'{name}' is no kind of application: did you mean `{}://{rest}`?",
-                nearest.unwrap_or("files")
-            )))
-        }
+    if let Some((_, make)) = KINDS.iter().find(|(known, _)| *known == kind) {
+        return Ok(make(rest, settings));
+    }
+    let nearest = KINDS.iter().min_by_key(|(other, _)| strsim::damerau_levenshtein(kind, other));
+    Err(Error::configuration(format!(
+        "'{name}' is no kind of application: did you mean `{}://{rest}`?",
+        nearest.map_or("files", |(kind, _)| kind)
+    )))
+}
+
+fn cgi_options(settings: &Settings) -> cgi::Options {
+    cgi::Options {
+        programs: settings.cgi_programs,
+        backlog: settings.cgi_backlog,
+        timeout: settings.cgi_timeout,
+        interpreters: settings.cgi_interpreter.iter().map(|(name, program)| (name.clone(), program.into())).collect(),
+        authorization: settings.cgi_authorization,
+        variables: settings.raw_env.clone(),
     }
 }
 
@@ -221,9 +241,29 @@ fn plan(settings: Settings, launch: &Launch, source: &mut Source<'_>) -> Result<
     let directory = launch.directory.join(settings.chdir.as_deref().unwrap_or(Path::new("")));
     change_directory(&directory)?;
     let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref(), settings.initgroups)?;
-    let mut factory = source.factory(&settings)?;
+    let mut factory = mounted(&settings, source)?;
     factory.check().map_err(|error| Error::configuration(error.to_string()))?;
     Ok(Plan { settings, directory, identity, factory })
+}
+
+/// The application that the settings name, or all of them in one.
+fn mounted(settings: &Settings, source: &mut Source<'_>) -> Result<Box<dyn Factory>, Error> {
+    if settings.mount.is_empty() {
+        return source.factory(settings);
+    }
+    let root = match (&settings.application, source.program()) {
+        (None, Program::Command | Program::Hosted) => None,
+        _ => Some(source.factory(settings)?),
+    };
+    let mut mounts = Vec::new();
+    for (prefix, application) in &settings.mount {
+        let settings = Settings { application: Some(application.clone()), mount: Vec::new(), ..settings.clone() };
+        mounts.push((prefix.clone(), source.factory(&settings)?));
+    }
+    if let Some(factory) = root {
+        mounts.push((String::new(), factory));
+    }
+    Ok(Box::new(MountsFactory::new(mounts)))
 }
 
 /// Makes a plan from the command line, the environment and the file as they are now. The working directory may be another

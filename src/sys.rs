@@ -1,11 +1,15 @@
 //! The only unsafe code of the crate: system calls behind safe functions. No policy.
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use crate::clock::Moment;
 
@@ -340,6 +344,26 @@ pub(crate) fn refuse_incoming(listener: BorrowedFd<'_>) -> io::Result<()> {
     .map(drop)
 }
 
+/// How long ago a TCP socket has received data last (or was connected, if it has received none). `None` for others.
+pub(crate) fn since_last_data(socket: BorrowedFd<'_>) -> Option<Duration> {
+    // SAFETY: all-zero is a valid `tcp_info`, a structure of integers.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut length = mem::size_of_val(&info) as libc::socklen_t;
+    // SAFETY: at most `length` bytes are written to `info`, and both live through the call.
+    let got = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length)
+    };
+    (got == 0).then(|| Duration::from_millis(info.tcpi_last_data_recv.into()))
+}
+
+/// Bytes that a socket has taken and its peer has not (`SIOCOUTQ`); 0 if it cannot say.
+pub(crate) fn unsent(socket: BorrowedFd<'_>) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, which lives through the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if done < 0 { 0 } else { u64::try_from(bytes).unwrap_or(0) }
+}
+
 /// Keeps the handshakes of a listening TCP socket half open until data comes (`TCP_DEFER_ACCEPT`).
 #[cfg(test)]
 pub(crate) fn defer_accept(listener: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
@@ -541,4 +565,145 @@ pub(crate) fn changed_child() -> Option<(i32, Change)> {
             return Some((pid, Change::Continued));
         }
     }
+}
+
+/// A program to be started.
+#[derive(Debug)]
+pub(crate) struct Program<'a> {
+    /// The file, with a slash in its name.
+    pub(crate) path: &'a CStr,
+    /// Its arguments, with the one that names it.
+    pub(crate) arguments: &'a [&'a CStr],
+    /// `NAME=value`, and nothing else is in its environment.
+    pub(crate) environment: &'a [&'a CStr],
+    /// Where it starts.
+    pub(crate) directory: &'a CStr,
+    /// Its standard input, output and error; it gets no other descriptor.
+    pub(crate) standard: [BorrowedFd<'a>; 3],
+    /// What it gets when the thread that has started it ends.
+    pub(crate) death: Signal,
+}
+
+/// What the child of [`spawn`] reads, and the one field that it writes.
+struct Launch {
+    path: *const libc::c_char,
+    arguments: *const *const libc::c_char,
+    environment: *const *const libc::c_char,
+    directory: *const libc::c_char,
+    standard: [RawFd; 3],
+    death: libc::c_int,
+    parent: libc::pid_t,
+    error: libc::c_int,
+}
+
+/// Starts a program in a process group of its own, with default dispositions for all signals and none blocked; returns
+/// its pid and a pidfd.
+///
+/// The child borrows this process's memory until it executes the program (as with `vfork`), so the cost does not grow
+/// with this process. What `posix_spawn` lacks is that a program ends with whoever has started it.
+///
+/// # Errors
+/// The child cannot be made, or cannot become the program.
+pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(i32, OwnedFd)> {
+    const STACK: usize = 32 * 1024;
+    let pointers =
+        |texts: &[&CStr]| texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
+    let (arguments, environment) = (pointers(program.arguments), pointers(program.environment));
+    // One that stands where another is to go would be overwritten before its turn.
+    let moved =
+        program.standard.map(|fd| if fd.as_raw_fd() > 2 { Ok(None) } else { duplicate(fd.as_raw_fd()).map(Some) });
+    let mut standard = program.standard.map(|fd| fd.as_raw_fd());
+    let mut kept = Vec::new();
+    for (place, moved) in standard.iter_mut().zip(moved) {
+        if let Some(fd) = moved? {
+            *place = fd.as_raw_fd();
+            kept.push(fd);
+        }
+    }
+    let mut launch = Launch {
+        path: program.path.as_ptr(),
+        arguments: arguments.as_ptr(),
+        environment: environment.as_ptr(),
+        directory: program.directory.as_ptr(),
+        standard,
+        death: program.death as libc::c_int,
+        parent: std::process::id().cast_signed(),
+        error: 0,
+    };
+    let mut stack = vec![0_u128; STACK / mem::size_of::<u128>()];
+    let mut pidfd: libc::c_int = -1;
+    let mut all: libc::sigset_t = EMPTY_SIGNALS;
+    let mut before: libc::sigset_t = EMPTY_SIGNALS;
+    // SAFETY: both sets are valid to write to. With every signal blocked, no handler runs in the child before it has
+    // set them to their defaults.
+    unsafe {
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+    }
+    // SAFETY: the child runs `become_program` on a stack of its own while this thread is suspended (CLONE_VFORK), until
+    // it has executed the program or ended; so `launch`, what it points to, the stack and `pidfd` outlive its use of
+    // them, and nobody else touches them meanwhile. It shares no descriptor table and no signal dispositions with us.
+    let pid = unsafe {
+        libc::clone(
+            become_program,
+            stack.as_mut_ptr_range().end.cast(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD,
+            (&raw mut launch).cast(),
+            &raw mut pidfd,
+        )
+    };
+    let cloned = check(pid);
+    // SAFETY: `before` was filled in above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    let pid = cloned?;
+    drop(kept);
+    // SAFETY: clone has succeeded, and so made this descriptor, which nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    // SAFETY: the child wrote it through the pointer that it was given, which the compiler might not reckon with.
+    let error = unsafe { std::ptr::read_volatile(&raw const launch.error) };
+    if error != 0 {
+        let mut status = 0;
+        // SAFETY: `status` is valid to write to; the child has ended and is ours.
+        unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    Ok((pid, pidfd))
+}
+
+// SAFETY: a signal set is an array of integers, all-zero is a valid one.
+const EMPTY_SIGNALS: libc::sigset_t = unsafe { mem::zeroed() };
+
+/// The child of [`spawn`]: system calls only, as its memory is the parent's.
+extern "C" fn become_program(launch: *mut libc::c_void) -> libc::c_int {
+    let launch: *mut Launch = launch.cast();
+    // SAFETY: `spawn` passes a pointer to a `Launch` that lives, with all it points to, until this process has executed
+    // the program or ended. Nothing here allocates, locks or unwinds; every call is a plain system call.
+    unsafe {
+        let fail = || {
+            (*launch).error = *libc::__errno_location();
+            libc::_exit(127)
+        };
+        let mut default: libc::sigaction = mem::zeroed();
+        default.sa_sigaction = libc::SIG_DFL;
+        for signal in 1..=64 {
+            // Refused for KILL, STOP and the C library's own.
+            libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+        }
+        libc::setpgid(0, 0);
+        libc::prctl(libc::PR_SET_PDEATHSIG, (*launch).death);
+        if libc::getppid() != (*launch).parent || libc::chdir((*launch).directory) != 0 {
+            fail();
+        }
+        for (number, fd) in (*launch).standard.iter().enumerate() {
+            if libc::dup2(*fd, number as libc::c_int) < 0 {
+                fail();
+            }
+        }
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        let none = EMPTY_SIGNALS;
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::execve((*launch).path, (*launch).arguments, (*launch).environment);
+        fail();
+    }
+    127
 }

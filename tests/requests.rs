@@ -242,9 +242,32 @@ fn a_body_that_cannot_be_stored_is_refused_and_that_is_all() {
 }
 
 #[test]
+fn a_full_disk_refuses_what_does_not_fit_and_that_is_all() {
+    // A mount namespace of its own, which takes a user namespace for all but root.
+    let flags = if nix::unistd::geteuid().is_root() { "-m" } else { "-rm" };
+    let works = std::process::Command::new("unshare").args([flags, "true"]).status();
+    if !works.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there can be no small disk here");
+        return;
+    }
+    let script = "mkdir disk && mount -t tmpfs -o size=300k disk disk && exec \"$0\" \"$@\" --worker-tmp-dir disk";
+    let server = Server::probe().args(&["-w", "1"]).wrapper(&["unshare", flags, "sh", "-c", script]).start();
+    let worker = server.answering();
+    for (length, status) in [(200_000, 200), (2_000_000, 507), (200_000, 200)] {
+        let mut client = server.connect();
+        let body = "b".repeat(length);
+        let _ = client.send(format!("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"));
+        assert_eq!(client.answer().expect("an answer").status, status, "{length} bytes");
+    }
+    server.wait_for_log("body-disk-full");
+    assert_eq!(server.answering(), worker);
+}
+
+#[test]
 fn clients_that_are_slow_or_silent_are_told_so_and_hold_up_nobody() {
     let server = Server::probe()
-        .args(&["-w", "1", "--keep-alive", "1", "--header-timeout", "1", "--body-timeout", "1", "--send-timeout", "1"])
+        .args(&["-w", "1", "--first-byte-timeout", "1", "--keep-alive", "1", "--header-timeout", "1"])
+        .args(&["--body-timeout", "1", "--send-timeout", "1"])
         .start();
     let worker = server.answering();
     let mut silent = server.connect();

@@ -7,12 +7,14 @@ mod support;
 
 mod application;
 mod binds;
+mod cgi;
 mod command_line;
 mod crash;
 mod faults;
 mod files;
 mod front_ends;
 mod logs;
+mod mounts;
 mod process;
 mod reload;
 mod requests;

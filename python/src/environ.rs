@@ -207,7 +207,12 @@ impl Environs {
         }
         let script_name = self.forwarded_script_name(request).unwrap_or(self.script_name.as_bytes());
         let path = request.path().as_bytes();
-        if script_name.is_empty() && memchr::memchr(b'%', path).is_none() {
+        if !request.mount().is_empty() {
+            decode(request.path_below().as_bytes(), &mut self.decoded);
+            environ.set_item(&keys.path_info, text(py, &self.decoded)?)?;
+            decode(request.mount().as_bytes(), &mut self.decoded);
+            environ.set_item(&keys.script_name, text(py, &self.decoded)?)?;
+        } else if script_name.is_empty() && memchr::memchr(b'%', path).is_none() {
             let path = if path.len() == request.target().len() { target } else { text(py, path)? };
             environ.set_item(&keys.path_info, path)?;
         } else {
@@ -224,6 +229,10 @@ impl Environs {
         }
         self.set_fields(py, request, &environ)?;
         self.set_peer(py, request, &environ)?;
+        let queued = request.queue_time();
+        if !queued.is_zero() {
+            environ.set_item(intern!(py, "ferricorn.queue_time"), queued.as_secs_f64())?;
+        }
         if !request.body().is_empty() {
             self.set_body(py, request, &environ)?;
         }

@@ -116,7 +116,7 @@ impl Factory for PythonFactory {
         match &self.loader {
             Loader::Native(native) => native.thread_life(),
             // The thread's state is made once, and every call of this thread happens in it.
-            Loader::Named(_) | Loader::Program(_) => |live| Python::attach(|_| live()),
+            Loader::Named(_) | Loader::Program(_) => std::sync::Arc::new(|live| Python::attach(|_| live())),
         }
     }
 
@@ -168,6 +168,10 @@ impl Factory for PythonFactory {
         if let Err(error) = finished {
             errors::log(py, "Exception while exiting", &error);
         }
+    }
+
+    fn host(&self) -> Option<&'static str> {
+        Some("python")
     }
 
     fn has_threads(&self) -> bool {

@@ -8,15 +8,21 @@
 //! inside of a protocol.
 
 pub mod body;
+pub mod cgi;
 pub mod files;
+pub mod mounts;
+mod percent;
+mod pump;
 pub mod reply;
 pub mod request;
 pub mod response;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use body::{Body, BodySender, Disconnected, FileRange, Pull, Segment, Source};
 pub use reply::{Later, Parts, Reply};
+pub(crate) use request::queue_time;
 pub use request::{Address, Peer, Request, RequestBody};
 pub use response::Response;
 
@@ -60,7 +66,7 @@ pub trait Factory {
     /// What every application thread besides the main one spends its life in; it calls what it is given once. An interpreter
     /// gets to know the thread here.
     fn thread_life(&self) -> ThreadLife {
-        |live| live()
+        Arc::new(|live| live())
     }
 
     /// As [`Application::idle`], for the main thread of a worker whose application threads are others.
@@ -91,6 +97,12 @@ pub trait Factory {
 
     /// The worker's process is about to end.
     fn exit(&mut self) {}
+
+    /// What applications of this kind share in a process, such as an interpreter. Where several are mounted in one server,
+    /// the hooks of the first of them are called for all, and so is its application's [`idle`](Application::idle).
+    fn host(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Whether the arbiter's process or the template's may have threads that are not this crate's (an interpreter's), and is
     /// to be forked all the same. They must not run code of this crate, and workers do not have them.
@@ -167,7 +179,7 @@ pub enum Hook {
 }
 
 /// See [`Factory::thread_life`].
-pub type ThreadLife = fn(live: &mut dyn FnMut());
+pub type ThreadLife = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
 /// Why an application could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -63,6 +63,8 @@ pub(crate) trait Exchange {
 /// Where responses that come later are put; any thread may.
 pub(crate) trait Mailbox: Send + Sync {
     fn answer(&self, ticket: Ticket, response: Response);
+    /// The request is to be answered as if it had been for another target.
+    fn redirect(&self, ticket: Ticket, target: String);
 }
 
 /// Names one request of a worker, now or gone.
@@ -190,6 +192,14 @@ impl Later {
     pub fn send(mut self, response: Response) {
         if let Some((mailbox, ticket)) = self.place.take() {
             mailbox.answer(ticket, response);
+        }
+    }
+
+    /// Has the application be called again, as for a GET of `target`: a path, perhaps with a query, of this server.
+    /// The client does not learn of it (RFC 3875 §6.2.2).
+    pub fn elsewhere(mut self, target: String) {
+        if let Some((mailbox, ticket)) = self.place.take() {
+            mailbox.redirect(ticket, target);
         }
     }
 }

@@ -6,8 +6,9 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
-use crate::protocol::{FieldId, Fields, Head, Version};
+use crate::protocol::{FieldId, Fields, Head, Version, request_start};
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,12 +107,42 @@ pub struct Request<'a> {
     body: &'a RequestBody,
     peer: &'a Peer,
     local: &'a Address,
+    /// Bytes of the path that have led to the application.
+    mount: usize,
+    waited: Duration,
+}
+
+/// A front-end's word that a request is older than this is a clock that goes wrong.
+const OLDEST: Duration = Duration::from_secs(3600);
+
+/// How long a request has waited before it was started: in the server for as long as `waited`, or since the moment that a
+/// trusted front-end names.
+pub(crate) fn queue_time(head: &Head, peer: &Peer, waited: Duration) -> Duration {
+    let Some(value) = head.known(FieldId::XRequestStart).filter(|_| peer.trusted) else { return waited };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = request_start::parse(value).and_then(|start| now.checked_sub(start));
+    since.filter(|since| *since <= OLDEST).map_or(waited, |since| since.max(waited))
 }
 
 impl<'a> Request<'a> {
     /// Puts a request together (a worker does this; so may a test).
+    #[inline]
     pub fn new(head: &'a Head, body: &'a RequestBody, peer: &'a Peer, local: &'a Address) -> Self {
-        Self { head, body, peer, local }
+        Self { head, body, peer, local, mount: 0, waited: Duration::ZERO }
+    }
+
+    /// The same after it has waited in the server.
+    #[must_use]
+    #[inline]
+    pub fn after(mut self, waited: Duration) -> Self {
+        self.waited = waited;
+        self
+    }
+
+    /// How long it has waited until now, to some milliseconds: from the moment when it had arrived in the server, or from
+    /// the one that a trusted front-end says in `X-Request-Start`.
+    pub fn queue_time(&self) -> Duration {
+        queue_time(self.head, self.peer, self.waited)
     }
 
     /// The head, with all that is not repeated here.
@@ -132,6 +163,21 @@ impl<'a> Request<'a> {
     /// The path, still percent-encoded.
     pub fn path(&self) -> &'a str {
         self.head.path()
+    }
+
+    /// The beginning of the path, still percent-encoded, that has led to the application: empty if that answers for all.
+    pub fn mount(&self) -> &'a str {
+        self.path().get(..self.mount).unwrap_or_default()
+    }
+
+    /// The path behind [`mount`](Self::mount): what the application is asked for, still percent-encoded.
+    pub fn path_below(&self) -> &'a str {
+        self.path().get(self.mount..).unwrap_or_default()
+    }
+
+    /// The same request for an application that answers for what lies below the first `mount` bytes of the path.
+    pub(crate) fn mounted(&self, mount: usize) -> Self {
+        Self { mount, ..*self }
     }
 
     /// What follows the first `?` of the target.

@@ -111,7 +111,8 @@ fn settle(given: Vec<Given>, config: Option<PathBuf>, directory: &Path, program:
     };
     check::settle(&mut settings, &|name| origin(name).is_some()).map_err(blame)?;
     check::surroundings(&mut settings, directory).map_err(blame)?;
-    if program != Program::OwnApplication && settings.application.is_none() && !settings.print_config {
+    let serves_nothing = settings.application.is_none() && settings.mount.is_empty();
+    if program != Program::OwnApplication && serves_nothing && !settings.print_config {
         return Err(Error::configuration(
             "No application was named: say what to serve, such as files://DIR, or try --help.",
         ));

@@ -60,6 +60,7 @@ number may be written with `d` or `f` (`%(D)09d`). `%%` is a percent sign.
 | `B` `b` | bytes of the response's body that were sent; `b` is `-` if there was no response |
 | `f` `a` | the fields `Referer` and `User-Agent` |
 | `T` `M` `D` | time that the request took, in whole seconds, milliseconds and microseconds (numbers, as is `B`) |
+| `Q` | time that the request waited before it was started, in milliseconds (a number; Gunicorn has no such atom) |
 | `L` | the same in seconds with six decimals |
 | `p` | process id of the worker, as `<25941>` |
 | `{NAME}i` | field of the request |

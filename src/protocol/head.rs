@@ -37,6 +37,7 @@ pub enum Target {
 }
 
 pub use super::field::FieldId;
+use super::grammar;
 
 /// A range of [`Head`]'s bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -246,6 +247,40 @@ impl Head {
     /// Whether the peer waits for `100 Continue` before it sends the body.
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
+    }
+
+    /// The same request for another target of this server, a path and perhaps a query: by HEAD if it was that, else by GET,
+    /// and without a body. `None` if the target is none.
+    pub(crate) fn redirected(&self, target: &str) -> Option<Self> {
+        let target = target.split_once('#').map_or(target, |(target, _)| target).as_bytes();
+        if target.first() != Some(&b'/') || target.len() > 64 * 1024 || !grammar::is_target_text(target) {
+            return None;
+        }
+        let mut head = self.clone();
+        if head.method() != "HEAD" {
+            head.method = head.append(b"GET")?;
+        }
+        head.target = head.append(target)?;
+        let Span { start, end } = head.target;
+        let mark = memchr::memchr(b'?', target).and_then(|mark| u32::try_from(mark).ok()).map(|mark| start + mark);
+        head.path = Span { start, end: mark.unwrap_or(end) };
+        head.query = mark.map(|mark| Span { start: mark + 1, end });
+        if head.form == Target::Asterisk {
+            head.form = Target::Origin;
+        }
+        // What is said of a body that is not there any more would mislead.
+        head.fields.retain(|field| {
+            use FieldId::{ContentLength, ContentType, TransferEncoding};
+            !matches!(field.id, ContentLength | ContentType | TransferEncoding)
+        });
+        (head.content_length, head.chunked, head.expects_continue) = (None, false, false);
+        Some(head)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Option<Span> {
+        let start = u32::try_from(self.bytes.len()).ok()?;
+        self.bytes.extend_from_slice(bytes);
+        Some(Span { start, end: u32::try_from(self.bytes.len()).ok()? })
     }
 
     /// Empties it, keeping its memory.

@@ -5,8 +5,9 @@
 //! the events are the same. After an error nothing more may be parsed on that connection.
 //!
 //! [`http1`] is the protocol of clients and of most front-ends; [`uwsgi`], [`fastcgi`] and [`scgi`] are other front-ends';
-//! a [`Machine`] is one of the four; [`proxy_protocol`] may stand in front of it; [`forwarded`]
-//! reads what a trusted front-end says about the client. A [`Head`] is the same whatever protocol it came by.
+//! a [`Machine`] is one of the four; [`proxy_protocol`] may stand in front of it; [`forwarded`] reads what a trusted
+//! front-end says about the client, [`request_start`] when it received the request. A [`Head`] is the same whatever
+//! protocol it came by.
 //!
 //! Architecture invariant: nothing in here depends on `mio`, `nix`, `log` or `crate::settings`.
 
@@ -22,6 +23,7 @@ mod machine;
 #[cfg(test)]
 mod properties;
 pub mod proxy_protocol;
+pub mod request_start;
 pub mod scgi;
 #[cfg(test)]
 mod smoke;

@@ -520,6 +520,42 @@ impl Kind<Vec<(String, String)>> for Variables {
     }
 }
 
+/// Paths and the applications that answer below them.
+pub(crate) struct Mounts;
+
+impl Shape for Mounts {
+    const METAVAR: &'static str = "/PREFIX=APP";
+    const TAKES: Takes = Takes::Values;
+}
+
+impl Kind<Vec<(String, String)>> for Mounts {
+    fn read(raw: &Raw, host: Host) -> Result<Vec<(String, String)>, Invalid> {
+        let expected = || Invalid::new("/PREFIX=APPLICATION, or a list of these");
+        let entries = match raw {
+            Raw::Table(entries) => entries.clone(),
+            _ => <Variables as Kind<Vec<(String, String)>>>::read(raw, host).map_err(|_| expected())?,
+        };
+        let read = |(prefix, application): (String, String)| {
+            let prefix = prefix.trim().trim_end_matches('/');
+            let segments = prefix.strip_prefix('/').ok_or_else(|| expected().about(prefix))?;
+            if segments.split('/').any(|segment| matches!(segment, "" | "." | "..")) || application.trim().is_empty() {
+                return Err(expected().about(prefix));
+            }
+            Ok((prefix.to_owned(), application.trim().to_owned()))
+        };
+        let mounts = entries.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let twice = |at: usize, prefix: &str| mounts.iter().take(at).any(|(other, _)| other == prefix);
+        match mounts.iter().enumerate().find(|(at, (prefix, _))| twice(*at, prefix)) {
+            Some((_, (prefix, _))) => Err(Invalid::new("each prefix once").about(prefix)),
+            None => Ok(mounts),
+        }
+    }
+
+    fn show(value: &Vec<(String, String)>) -> Option<String> {
+        Some(array(value.iter().map(|(prefix, application)| format!("{prefix}={application}"))))
+    }
+}
+
 /// Names of header fields and a value for each.
 pub(crate) struct FieldValues;
 

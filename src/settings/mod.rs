@@ -60,6 +60,8 @@ pub enum HeaderMap {
 pub struct Settings {
     /// The application as it was named: `files://DIR`, `module:callable`; `None` for a program that brings its own.
     pub application: Option<String>,
+    /// Applications that answer below a path: the path, and the application as it was named.
+    pub mount: Vec<(String, String)>,
     /// `ferricorn.toml`, if one is read.
     pub config: Option<PathBuf>,
     /// Only check, then exit.
@@ -92,6 +94,8 @@ pub struct Settings {
     pub worker_connections: usize,
     /// How long one call of the application may take; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// How long a request may wait before it is started; `None` is for ever.
+    pub queue_timeout: Option<Duration>,
     /// How long a worker may take from its fork to ready; `None` is for ever.
     pub boot_timeout: Option<Duration>,
     /// How long a stopping worker may take.
@@ -115,9 +119,19 @@ pub struct Settings {
     pub limit_request_body: u64,
     /// Bytes of a request body that are kept in memory; a larger one goes to an unlinked file.
     pub body_memory: usize,
-    /// How long a head may take from its first byte.
+    /// Bytes of request bodies that a worker keeps in such files at once.
+    pub body_disk: u64,
+    /// Connections that one address may have in a worker; 0 is no limit.
+    pub peer_connections: u32,
+    /// How long a new connection may stay silent.
+    pub first_byte_timeout: Duration,
+    /// How long a head may take from its first byte, before what has come of it buys more time.
     pub header_timeout: Duration,
-    /// How long a body may stand still, and the time in which `body_min_rate` is measured.
+    /// Bytes of a head that buy it a second more; 0: nothing does.
+    pub header_min_rate: u64,
+    /// How long a head may take, however fast it comes.
+    pub header_longest: Duration,
+    /// How long a body may stand still, and the time by which it may fall behind `body_min_rate`.
     pub body_timeout: Duration,
     /// Bytes a second that a body must arrive with, on average; 0 is no minimum.
     pub body_min_rate: u64,
@@ -186,6 +200,17 @@ pub struct Settings {
     pub files_cache_control: Option<String>,
     /// Send `NAME.br` and the like in place of `NAME` to clients that take it.
     pub files_precompressed: bool,
+
+    /// What runs files whose names end so.
+    pub cgi_interpreter: Vec<(String, String)>,
+    /// Programs that a worker runs at a time.
+    pub cgi_programs: usize,
+    /// Requests that wait for their turn.
+    pub cgi_backlog: usize,
+    /// How long a program may write nothing.
+    pub cgi_timeout: Duration,
+    /// Pass `Authorization` to programs.
+    pub cgi_authorization: bool,
 }
 
 /// Gunicorn's default access log format.
@@ -201,6 +226,7 @@ impl Default for Settings {
         let scheme = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         Self {
             application: None,
+            mount: Vec::new(),
             config: None,
             check_config: false,
             print_config: false,
@@ -216,6 +242,7 @@ impl Default for Settings {
             warmup: None,
             worker_connections: 1000,
             timeout: Some(Duration::from_secs(30)),
+            queue_timeout: None,
             boot_timeout: Some(Duration::from_secs(300)),
             graceful_timeout: Duration::from_secs(30),
             keepalive: Duration::from_secs(75),
@@ -227,7 +254,12 @@ impl Default for Settings {
             limit_request_head: 64 * 1024,
             limit_request_body: 1 << 30,
             body_memory: 64 * 1024,
+            body_disk: 2 << 30,
+            peer_connections: 0,
+            first_byte_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
+            header_min_rate: 500,
+            header_longest: Duration::from_secs(40),
             body_timeout: Duration::from_secs(30),
             body_min_rate: 500,
             send_timeout: Duration::from_secs(60),
@@ -264,6 +296,11 @@ impl Default for Settings {
             files_dotfiles: false,
             files_cache_control: None,
             files_precompressed: true,
+            cgi_interpreter: Vec::new(),
+            cgi_programs: 16,
+            cgi_backlog: 128,
+            cgi_timeout: Duration::from_secs(60),
+            cgi_authorization: false,
         }
     }
 }

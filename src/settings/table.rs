@@ -2,8 +2,9 @@
 
 use super::Settings;
 use super::kinds::{
-    Addresses, Bytes, BytesOrAny, Count, FieldNames, FieldValues, Level, Log, Mapping, Mode, Names, OptionalPath,
-    OptionalText, Peers, ProxyMode, Seconds, SomeSeconds, Speech, Switch, Target, Text, Variables, Workers,
+    Addresses, Bytes, BytesOrAny, Count, FieldNames, FieldValues, Level, Log, Mapping, Mode, Mounts, Names,
+    OptionalPath, OptionalText, Peers, ProxyMode, Seconds, SomeSeconds, Speech, Switch, Target, Text, Variables,
+    Workers,
 };
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
 use crate::scoreboard::MAX_THREADS;
@@ -21,10 +22,11 @@ pub(crate) enum Section {
     Logging,
     Python,
     Files,
+    Programs,
 }
 
 impl Section {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Config,
         Self::Socket,
         Self::Workers,
@@ -35,6 +37,7 @@ impl Section {
         Self::Logging,
         Self::Python,
         Self::Files,
+        Self::Programs,
     ];
 
     pub(crate) const fn title(self) -> &'static str {
@@ -49,6 +52,7 @@ impl Section {
             Self::Logging => "Logging",
             Self::Python => "Python applications (the Python package)",
             Self::Files => "Files application",
+            Self::Programs => "CGI and FastCGI applications",
         }
     }
 }
@@ -155,9 +159,19 @@ pub(crate) static TABLE: &[Setting] = &[
         Config,
         [],
         Differs("Gunicorn's name for it, `wsgi_app`, is read as well."),
-        "The application, if the command line does not name one. `files://DIR` serves the files in a directory."
+        "The application, if the command line does not name one. `files://DIR` serves the files in a directory, \
+         `cgi://PATH` runs a program for each request."
     )
     .alias("wsgi_app"),
+    setting!(
+        mount: Mounts,
+        Config,
+        ["--mount"],
+        Lacks,
+        "An application of any kind that answers below a path; may be given several times. The longest prefix that ends \
+         where a segment of the path does counts; what it has matched is the application's `SCRIPT_NAME`. The application \
+         that is named otherwise answers for everything else, and 404 is answered if there is none."
+    ),
     setting!(
         config: OptionalPath,
         Config,
@@ -277,7 +291,9 @@ pub(crate) static TABLE: &[Setting] = &[
         Workers,
         ["--worker-connections"],
         Differs("It counts every open connection, whatever the worker does with it."),
-        "How many connections a worker holds at most. Others wait in the accept queue, or are taken by other workers."
+        "How many connections a worker holds at most. Others wait in the accept queue, or are taken by other workers. A \
+         worker that is nearly full ends idle connections, then those whose heads take more than a second, then those \
+         that are far behind the minimum rates."
     ),
     setting!(
         timeout: Seconds,
@@ -287,6 +303,15 @@ pub(crate) static TABLE: &[Setting] = &[
             "It bounds one call of the application: a slow client does not use it up, and booting has `boot_timeout`."
         ),
         "How long the application may take for one request before its worker is killed and replaced. 0 is for ever."
+    ),
+    setting!(
+        queue_timeout: Seconds,
+        Timeouts,
+        ["--queue-timeout"],
+        Lacks,
+        "How long a request may wait before the application is called. What has waited for longer is answered with 503 and \
+         `Retry-After` instead of being run: its client has given up as a rule. It counts from the moment that the request \
+         was there, or from the one that a believed proxy names in `X-Request-Start`. 0 is for ever."
     ),
     setting!(
         boot_timeout: Seconds,
@@ -321,39 +346,63 @@ pub(crate) static TABLE: &[Setting] = &[
          `Connection: close`."
     ),
     setting!(
+        first_byte_timeout: SomeSeconds,
+        Timeouts,
+        ["--first-byte-timeout"],
+        Lacks,
+        "How long a new connection may stay silent before it is closed. Proxies open connections ahead, so peers in \
+         `forwarded_allow_ips` and on unix sockets have as long as `keepalive`."
+    ),
+    setting!(
         header_timeout: SomeSeconds,
         Timeouts,
         ["--header-timeout"],
         Lacks,
-        "How long a request's head may take from its first byte to its last. Over it the answer is 408."
+        "How long a request's head may take from its first byte. What has come of it by then buys more time, by \
+         `header_min_rate`; over that the answer is 408."
+    ),
+    setting!(
+        header_min_rate: Bytes<0, { G }>,
+        Timeouts,
+        ["--header-min-rate"],
+        Lacks,
+        "Bytes of a head that buy it one second more. 0 buys nothing: `header_timeout` is all there is."
+    ),
+    setting!(
+        header_longest: SomeSeconds,
+        Timeouts,
+        ["--header-longest"],
+        Lacks,
+        "How long a request's head may take at most, whatever its rate."
     ),
     setting!(
         body_timeout: SomeSeconds,
         Timeouts,
         ["--body-timeout"],
         Lacks,
-        "How long a request's body may stand still. It is also the time over which `body_min_rate` is measured."
+        "How long a request's body may stand still, and how far it may fall behind `body_min_rate`. Over it the answer \
+         is 408."
     ),
     setting!(
         body_min_rate: Bytes<0, { G }>,
         Timeouts,
         ["--body-min-rate"],
         Lacks,
-        "Bytes a second with which a request's body must arrive, on average. 0 is no minimum."
+        "Bytes a second with which a request's body must arrive. 0 is no minimum."
     ),
     setting!(
         send_timeout: SomeSeconds,
         Timeouts,
         ["--send-timeout"],
         Lacks,
-        "How long a client may take no byte of a response."
+        "How long a client may take no byte of a response, and how far it may fall behind `send_min_rate`."
     ),
     setting!(
         send_min_rate: Bytes<0, { G }>,
         Timeouts,
         ["--send-min-rate"],
         Lacks,
-        "Bytes a second with which a response must be taken, on average. 0 is no minimum."
+        "Bytes a second with which a response must be taken. 0 is no minimum."
     ),
     setting!(
         limit_request_line: BytesOrAny,
@@ -397,6 +446,23 @@ pub(crate) static TABLE: &[Setting] = &[
         ["--body-memory"],
         Lacks,
         "Bytes of a request's body that are kept in memory. A larger one goes to an unlinked file in `worker_tmp_dir`."
+    ),
+    setting!(
+        body_disk: Bytes<0, { i64::MAX as u64 }>,
+        Limits,
+        ["--body-disk"],
+        Lacks,
+        "Bytes of request bodies that a worker keeps in files at once. Over it the answer is 503. The files are in \
+         `worker_tmp_dir`; where that is in memory, this is memory, too."
+    ),
+    setting!(
+        peer_connections: Count<0, { M }>,
+        Limits,
+        ["--peer-connections"],
+        Lacks,
+        "How many connections one address may have in a worker; more are closed. 0 is no limit. A /64 of IPv6 is one \
+         address. Loopback addresses and the proxies in `forwarded_allow_ips` and `proxy_allow_ips` have no limit, and \
+         unix sockets have no addresses."
     ),
     setting!(
         keepalive_requests: Count<0, { i64::MAX as u64 }>,
@@ -620,5 +686,43 @@ pub(crate) static TABLE: &[Setting] = &[
         Lacks,
         "Do not send `NAME.br`, `NAME.zst` or `NAME.gz` in place of `NAME` to clients that take it. In a file it says \
          whether to."
+    ),
+    setting!(
+        cgi_interpreter: Variables,
+        Programs,
+        ["--cgi-interpreter"],
+        Lacks,
+        "What runs files that are no programs of their own, by how their names end: `.py=python3`. May be given several \
+         times."
+    )
+    .metavar(".EXT=PROGRAM"),
+    setting!(
+        cgi_programs: Count<1, 65535>,
+        Programs,
+        ["--cgi-programs"],
+        Lacks,
+        "How many CGI programs a worker runs at a time. Other requests wait for their turn."
+    ),
+    setting!(
+        cgi_backlog: Count<0, 65535>,
+        Programs,
+        ["--cgi-backlog"],
+        Lacks,
+        "How many requests wait for their turn in a worker. Others are answered with 503."
+    ),
+    setting!(
+        cgi_timeout: SomeSeconds,
+        Programs,
+        ["--cgi-timeout"],
+        Lacks,
+        "How many seconds a CGI program may write nothing before it is ended, with all that it has started: SIGTERM first, \
+         and SIGKILL two seconds later. Its request is answered with 504. As long a request waits for its turn."
+    ),
+    setting!(
+        cgi_authorization: Switch,
+        Programs,
+        ["--cgi-authorization"],
+        Lacks,
+        "Pass the field `Authorization` to CGI programs. Other users may be able to see the environment of a program."
     ),
 ];

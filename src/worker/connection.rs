@@ -9,11 +9,17 @@
 //!  Closing: shutdown(SHUT_WR), read and drop until the peer has closed, too      Waiting
 //! ```
 
+mod deadlines;
+mod waiting;
+
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+use nix::sys::socket::{MsgFlags, send};
+
+pub(crate) use deadlines::Burden;
 
 use super::buffers::{Buffer, Filled};
 use super::exchange::{Outcome, Summary, Turn};
@@ -21,22 +27,21 @@ use super::gateway;
 use super::handover::Parcel;
 use super::intake::Intake;
 use super::output::{Flushed, Output, Rest};
+use super::peers::Seat;
+use super::queue;
 use super::refusal::Refusal;
 use super::world::World;
 use crate::app::reply::Ticket;
 use crate::app::{Address, Peer, Request, RequestBody, Response};
 use crate::clock::Moment;
 use crate::logging::access::{Entry, SharedAccessLog};
-use crate::protocol::{Error, Event, Head, Machine, Progress, Protocol, Reuse, proxy_protocol};
-
-/// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(2);
-
-/// Bytes that are read and dropped meanwhile.
-const LINGER_BYTES: u64 = 1 << 20;
+use crate::protocol::{Event, Head, Machine, Progress, Protocol, Reuse, proxy_protocol};
 
 /// Pipelined requests that are answered before other connections get their turn.
 const PIPELINE: usize = 64;
+
+/// How often one request may be redirected before it is answered.
+const REDIRECTS: u8 = 10;
 
 /// Responses are collected up to so many bytes before they are sent.
 const COLLECTED: usize = 64 * 1024;
@@ -94,12 +99,22 @@ pub(crate) struct Connection {
     pub(crate) registered: bool,
     requests: u32,
     ticket: Ticket,
+    /// How long the present request waited for its turn, as far as this worker can tell.
+    waited: Duration,
+    /// When it was accepted, or the head began that it is at.
+    since: Moment,
+    /// Since when its request, which is complete, waits for an application thread of this worker or another; 0 if it does not.
+    held: Moment,
     /// When the present stage has lasted too long.
     deadline: Option<Moment>,
     /// When the wheel asks for the deadline.
     pub(crate) armed: Option<Moment>,
-    /// Bytes moved since the present window of a body or response began.
+    /// Bytes of a response that were given to the socket, or that were dropped while lingering.
     moved: u64,
+    /// Those that the peer had taken when it was last asked, counted from anywhere.
+    taken: Option<i64>,
+    /// Its place among its peer's connections, where these are counted.
+    _seat: Option<Box<Seat>>,
     input: Option<Box<Buffer>>,
     intake: Option<Box<Intake>>,
     output: Option<Box<Output>>,
@@ -127,6 +142,8 @@ struct Logged {
     head: Head,
     began: Moment,
     summary: Option<Summary>,
+    /// How often the application was called again for another target.
+    redirects: u8,
 }
 
 impl Connection {
@@ -134,6 +151,7 @@ impl Connection {
     pub(crate) fn new(
         socket: OwnedFd,
         peer: Option<std::net::SocketAddr>,
+        seat: Option<Seat>,
         local: Arc<Address>,
         protocol: Protocol,
         key: usize,
@@ -158,9 +176,14 @@ impl Connection {
             registered: false,
             requests: 0,
             ticket: Ticket { key, serial: 0 },
-            deadline: Some(world.now + idle_time(world).max(policy.head_timeout)),
+            waited: Duration::ZERO,
+            since: world.now,
+            held: Moment::default(),
+            deadline: Some(deadlines::first_byte_by(world, trusted || policy.is_proxy(peer))),
             armed: None,
             moved: 0,
+            taken: None,
+            _seat: seat.map(Box::new),
             input: None,
             intake: None,
             output: None,
@@ -180,7 +203,12 @@ impl Connection {
             Address::Ip(peer) => Some(peer),
             Address::Unix(_) => None,
         };
-        let mut connection = Self::new(socket, peer, local, parcel.protocol, key, world);
+        // It was let in by another worker, so it has a seat here if there is one.
+        let seat = world.policy.seat(peer, world.now).ok().flatten();
+        let mut connection = Self::new(socket, peer, seat, local, parcel.protocol, key, world);
+        if parcel.requests > 0 {
+            connection.deadline = Some(deadlines::first_byte_by(world, true));
+        }
         if !parcel.unproxied {
             connection.stage = Stage::Idle;
         }
@@ -189,6 +217,7 @@ impl Connection {
             let mut input = world.buffers.lend();
             input.put(&parcel.unread);
             connection.input = Some(input);
+            connection.held = parcel.since;
         }
         connection
     }
@@ -200,7 +229,7 @@ impl Connection {
             return None;
         }
         Some(Parcel {
-            since: crate::sys::now_coarse(),
+            since: if self.held == Moment::default() { crate::sys::now_coarse() } else { self.held },
             requests: self.requests,
             protocol: self.machine.protocol(),
             unproxied: self.stage == Stage::Proxy,
@@ -214,6 +243,14 @@ impl Connection {
         self.socket.as_raw_fd()
     }
 
+    /// The peer's address, if it has one.
+    pub(crate) fn peer_ip(&self) -> Option<IpAddr> {
+        match &self.peer.address {
+            Address::Ip(address) => Some(address.ip()),
+            Address::Unix(_) => None,
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Moment> {
         self.deadline
     }
@@ -224,31 +261,9 @@ impl Connection {
         self.read_closed |= read_closed;
     }
 
-    /// Whether a draining worker may end it soon.
-    fn is_idle(&self) -> bool {
-        matches!(self.stage, Stage::Idle | Stage::Proxy) && self.input.is_none()
-    }
-
     /// Whether it may move to another worker as it is.
     pub(crate) fn is_portable(&self) -> bool {
         self.is_idle() && self.is_between_requests()
-    }
-
-    /// Whether our side is closed and only the peer's is not.
-    pub(crate) fn is_lingering(&self) -> bool {
-        self.stage == Stage::Lingering
-    }
-
-    /// Until when it may be idle, if it is and has served its purpose.
-    pub(crate) fn idle_until(&self) -> Option<Moment> {
-        self.deadline.filter(|_| self.is_idle() && self.requests > 0)
-    }
-
-    /// The worker has begun to drain: an idle connection gets the grace period.
-    pub(crate) fn begin_drain(&mut self, deadline: Moment) {
-        if self.is_idle() {
-            self.deadline = Some(deadline);
-        }
     }
 
     /// Goes on with whatever there is to do, until there is nothing or others should have their turn.
@@ -318,12 +333,12 @@ impl Connection {
                     }
                     Event::Body { start, end } => {
                         let bytes = input.unread().get(start..end).unwrap_or_default();
-                        self.moved += bytes.len() as u64;
+                        let (policy, count) = (&world.policy, bytes.len() as u64);
+                        self.deadline = self.deadline.map(|old| policy.body.put_off(old, count, world.now));
                         if let Some(intake) = &mut self.intake
-                            && let Err(error) = intake.append(bytes, world.policy.body_memory, &world.policy.spool)
+                            && let Err(full) = intake.append(bytes, policy.body_memory, &policy.storage)
                         {
-                            log::error!("A request body cannot be stored in {}: {error}", world.policy.spool.display());
-                            self.refuse(world, Refusal::BODY_STORAGE);
+                            self.refuse(world, full);
                             return Served::Some;
                         }
                         if let Some(input) = self.input.as_deref_mut() {
@@ -346,7 +361,7 @@ impl Connection {
                 if complete {
                     if !world.calls {
                         self.stage = Stage::Complete;
-                        self.deadline = None;
+                        self.hold();
                         return Served::Held;
                     }
                     answered += 1;
@@ -381,9 +396,17 @@ impl Connection {
             }
         };
         if complete {
-            self.deadline = None;
+            self.hold();
         }
         complete
+    }
+
+    /// Its request waits for an application thread; its peer has done what it had to.
+    fn hold(&mut self) {
+        self.deadline = None;
+        if self.held == Moment::default() {
+            self.held = crate::sys::now_coarse();
+        }
     }
 
     /// Whether nothing of a request was used up, and nothing of a response is to be sent.
@@ -448,8 +471,7 @@ impl Connection {
         }
         self.intake = Some(Box::new(Intake::new(head)));
         self.stage = Stage::Body;
-        self.moved = 0;
-        self.deadline = Some(world.now + world.policy.body.window);
+        self.deadline = Some(world.now + world.policy.body.patience);
     }
 
     /// Answers what is no request, or one that the web server has given up. Returns whether anything more may be parsed.
@@ -465,13 +487,13 @@ impl Connection {
 
     /// Answers a request that has arrived whole. Returns whether the next one may be parsed at once.
     fn answer(&mut self, world: &mut World) -> bool {
-        let body = match self.intake.take() {
+        let (body, _share) = match self.intake.take() {
             Some(intake) => {
-                let (head, body) = intake.finish();
+                let (head, body, share) = intake.finish();
                 world.head = head;
-                body
+                (body, share)
             }
-            None => RequestBody::Empty,
+            None => (RequestBody::Empty, None),
         };
         world.serial += 1;
         self.ticket.serial = world.serial;
@@ -487,9 +509,16 @@ impl Connection {
             return false;
         }
         let began = if world.access.is_some() { crate::sys::now() } else { Moment::default() };
-        world.begin_call();
+        let start = crate::sys::now_coarse();
+        self.waited = queue::waited(self.socket.as_fd(), world.earlier, world.now, start);
+        if self.held != Moment::default() {
+            self.waited = self.waited.max(start.since(std::mem::take(&mut self.held)));
+        }
+        if let Some(goes_on) = self.turn_away(world, began) {
+            return goes_on;
+        }
+        world.begin_call(start);
         let local = &*self.local;
-        let lead = &*world.lead;
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
@@ -497,13 +526,14 @@ impl Connection {
             letterbox: &world.letterbox,
             ticket: self.ticket,
             logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
-            draining: lead.draining(),
+            draining: world.lead.draining(),
             socket: self.socket.as_fd(),
             call: world.call,
             pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
-        turn.call(world.application.as_mut(), &Request::new(&world.head, &body, &self.peer, local));
+        let request = Request::new(&world.head, &body, &self.peer, local).after(self.waited);
+        turn.call(world.application.as_mut(), &request);
         let outcome = turn.outcome;
         world.end_call();
         self.take_outcome(world, outcome, began)
@@ -551,7 +581,7 @@ impl Connection {
                 None
             }
         };
-        self.log = Some(Box::new(Logged { head, began, summary }));
+        self.log = Some(Box::new(Logged { head, began, summary, redirects: 0 }));
     }
 
     fn finished(&mut self, world: &World, reuse: Reuse) -> bool {
@@ -572,6 +602,7 @@ impl Connection {
                 status: summary.status,
                 sent: Some(self.machine.sent()),
                 duration: crate::sys::now().since(began),
+                queued: &|| crate::app::queue_time(&world.head, &self.peer, self.waited),
                 response_field: &|name| {
                     let mut fields = summary.response.as_ref()?.fields();
                     fields.find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
@@ -591,7 +622,44 @@ impl Connection {
         }
         let log = *log;
         world.head = log.head;
-        let lead = &*world.lead;
+        self.answer_with(world, &mut response, log.began);
+    }
+
+    /// Answers without the application the request whose head is the world's. Returns whether the next one may be parsed.
+    fn answer_with(&mut self, world: &mut World, response: &mut Response, began: Moment) -> bool {
+        let mut turn = Turn {
+            machine: &mut self.machine,
+            out: &mut world.out,
+            date: world.date.text(),
+            letterbox: &world.letterbox,
+            ticket: self.ticket,
+            logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
+            draining: world.lead.draining(),
+            socket: self.socket.as_fd(),
+            call: world.call,
+            pace: world.policy.send,
+            outcome: Outcome::Unanswered,
+        };
+        turn.answer(response);
+        let outcome = turn.outcome;
+        self.take_outcome(world, outcome, began)
+    }
+
+    /// The application, which had deferred its answer, wants to be called for another target of this server instead.
+    pub(crate) fn go_elsewhere(&mut self, world: &mut World, ticket: Ticket, target: &str) {
+        if self.stage != Stage::Waiting || ticket != self.ticket {
+            return;
+        }
+        let Some(log) = &self.log else { return };
+        let redirects = log.redirects + 1;
+        let head = log.head.redirected(target);
+        let (Some(head), false) = (head, redirects > REDIRECTS) else {
+            log::error!("Error handling request {}: it cannot be redirected to {target:?}", log.head.target());
+            return self.answer_later(world, ticket, Response::error(502));
+        };
+        let Some(log) = self.log.take() else { return };
+        world.begin_call(crate::sys::now_coarse());
+        let local = &*self.local;
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
@@ -599,15 +667,21 @@ impl Connection {
             letterbox: &world.letterbox,
             ticket,
             logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
-            draining: lead.draining(),
+            draining: world.lead.draining(),
             socket: self.socket.as_fd(),
             call: world.call,
             pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
-        turn.answer(&mut response);
+        turn.call(world.application.as_mut(), &Request::new(&head, &RequestBody::Empty, &self.peer, local));
         let outcome = turn.outcome;
+        world.end_call();
+        // The access log shows what the client has asked for.
+        world.head = log.head;
         self.take_outcome(world, outcome, log.began);
+        if let Some(log) = &mut self.log {
+            log.redirects = redirects;
+        }
     }
 
     /// Answers a request that breaks the rules, and stops listening to its sender.
@@ -652,7 +726,10 @@ impl Connection {
             self.moved += count;
             match flushed {
                 Flushed::Everything | Flushed::Ended => self.output_done(world),
-                Flushed::Blocked => return Sent::Stop(Next::Wait),
+                Flushed::Blocked => {
+                    self.begin_blocked(world);
+                    return Sent::Stop(Next::Wait);
+                }
                 Flushed::Starved => {
                     self.deadline = None;
                     return Sent::Stop(Next::Wait);
@@ -668,11 +745,7 @@ impl Connection {
         let bytes = std::mem::take(&mut world.out);
         self.output = Some(Box::new(Output::new(bytes, sent, Rest::None)));
         self.begin_sending(world);
-    }
-
-    fn begin_sending(&mut self, world: &World) {
-        self.moved = 0;
-        self.deadline = Some(world.now + world.policy.send.window);
+        self.moved = sent as u64;
     }
 
     /// Everything that was ready has been sent, or the body has ended; ends the response if one was being streamed.
@@ -729,100 +802,6 @@ impl Connection {
         Sent::Stop(Next::Wait)
     }
 
-    /// Waits for the next request, or for the rest of its head.
-    fn begin_idle(&mut self, world: &World) {
-        if self.input.is_some() {
-            self.stage = Stage::Head;
-            self.deadline = Some(world.now + world.policy.head_timeout);
-        } else if self.requests > 0 {
-            self.deadline = Some(world.now + idle_time(world));
-        }
-    }
-
-    /// Everything is sent that ever will be.
-    fn end(&mut self, world: &mut World, ending: Ending) -> Next {
-        let unread = self.input.as_ref().is_some_and(|input| !input.is_empty());
-        if let Some(input) = self.input.take() {
-            world.buffers.take_back(input);
-        }
-        if self.read_closed || (ending == Ending::Agreed && !unread) {
-            return Next::Close;
-        }
-        if shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
-            return Next::Close;
-        }
-        self.stage = Stage::Lingering;
-        self.deadline = Some(world.now + LINGER);
-        self.moved = 0;
-        self.linger(world)
-    }
-
-    /// Reads and drops until the peer has closed its side.
-    fn linger(&mut self, world: &mut World) -> Next {
-        let mut buffer = world.buffers.lend();
-        let next = loop {
-            buffer.clear();
-            match buffer.fill(self.socket.as_fd()) {
-                Ok(Filled::More | Filled::Drained) => {
-                    self.moved += buffer.unread().len() as u64;
-                    if self.moved > LINGER_BYTES {
-                        break Next::Close;
-                    }
-                }
-                Ok(Filled::WouldBlock) => break Next::Wait,
-                Ok(Filled::Eof) | Err(_) => break Next::Close,
-            }
-        };
-        world.buffers.take_back(buffer);
-        next
-    }
-
-    /// The deadline has passed, or an idle connection has to make room.
-    pub(crate) fn expire(&mut self, world: &mut World) -> Next {
-        match self.stage {
-            Stage::Lingering => Next::Close,
-            Stage::Waiting | Stage::Complete => {
-                self.deadline = None;
-                Next::Wait
-            }
-            _ if self.output.is_some() => self.next_window(world),
-            Stage::Sending => self.next_window(world),
-            Stage::Body if world.policy.body.is_met_by(self.moved) => {
-                self.moved = 0;
-                self.deadline = Some(world.now + world.policy.body.window);
-                Next::Wait
-            }
-            Stage::Body => self.time_out(world, Error::BodyTimeout.into()),
-            Stage::Head => self.time_out(world, Error::HeadTimeout.into()),
-            Stage::Idle | Stage::Proxy => {
-                // A request may be there that nobody has told us of yet.
-                self.readable = true;
-                let next = self.drive(world);
-                if next == Next::Wait && self.is_idle() {
-                    return self.end(world, Ending::Staged);
-                }
-                next
-            }
-        }
-    }
-
-    fn next_window(&mut self, world: &World) -> Next {
-        if !world.policy.send.is_met_by(self.moved) {
-            log::debug!("Closing {}: the response is not being read", self.peer.address);
-            return Next::Close;
-        }
-        self.begin_sending(world);
-        Next::Wait
-    }
-
-    fn time_out(&mut self, world: &mut World, refusal: Refusal) -> Next {
-        self.refuse(world, refusal);
-        match self.send(world, Served::Some) {
-            Sent::Stop(next) => next,
-            Sent::GoOn => Next::Close,
-        }
-    }
-
     /// Whether a letter's ticket is for the request that this connection is busy with.
     pub(crate) fn awaits(&self, ticket: Ticket) -> bool {
         self.ticket == ticket
@@ -857,8 +836,4 @@ fn address_of(socket: &OwnedFd) -> Address {
         Some(address) => Address::Ip(address),
         None => Address::Unix(None),
     }
-}
-
-fn idle_time(world: &World) -> Duration {
-    if world.draining { world.policy.grace } else { world.policy.keepalive }
 }

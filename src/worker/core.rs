@@ -8,6 +8,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use slab::Slab;
 
 use super::connection::{Connection, Next};
+use super::mailbox::Letter;
 use super::timers::Wheel;
 use crate::clock::Moment;
 
@@ -84,6 +85,8 @@ pub(crate) struct Core {
     /// Complete requests that wait for an application thread; older than anything in `ready`.
     held: VecDeque<usize>,
     ready: VecDeque<Ready>,
+    /// Letters that only a thread can answer that may call the application.
+    pub(crate) letters: Vec<Letter>,
     /// Connections that gave others their turn.
     again: VecDeque<usize>,
     places: Slab<Place>,
@@ -140,6 +143,7 @@ impl Core {
         Self {
             held: VecDeque::new(),
             ready: VecDeque::new(),
+            letters: Vec::new(),
             again: VecDeque::new(),
             places: Slab::new(),
             serial: 0,
@@ -173,7 +177,11 @@ impl Core {
 
     /// Whether there is something to do without a wait.
     pub(crate) fn has_work(&self) -> bool {
-        !(self.ready.is_empty() && self.held.is_empty() && self.again.is_empty() && self.expired.is_empty())
+        !(self.ready.is_empty()
+            && self.held.is_empty()
+            && self.again.is_empty()
+            && self.expired.is_empty()
+            && self.letters.is_empty())
     }
 
     /// When the leader must wake for a deadline at the latest.
@@ -200,12 +208,13 @@ impl Core {
         self.places.iter().map(|(index, place)| (place.serial as usize) << 32 | index).collect()
     }
 
-    /// The connections that are idle, and until when.
-    pub(crate) fn idle(&self) -> Vec<(Moment, usize)> {
-        let of = |(index, place): (usize, &Place)| {
-            Some((place.connection.as_ref()?.idle_until()?, (place.serial as usize) << 32 | index))
-        };
-        self.places.iter().filter_map(of).collect()
+    /// The connections that are not checked out.
+    pub(crate) fn connections(&mut self) -> impl Iterator<Item = (usize, &mut Connection)> {
+        let key = |index, place: &Place| (place.serial as usize) << 32 | index;
+        self.places.iter_mut().filter_map(move |(index, place)| {
+            let key = key(index, place);
+            Some((key, place.connection.as_deref_mut()?))
+        })
     }
 
     /// The connections that come in from now on get that deadline if they are idle, and those that are checked out as soon
@@ -252,6 +261,9 @@ impl Core {
             if let Some(connection) = self.check_out(key) {
                 return Some(Due::Connection(key, connection));
             }
+        }
+        if calls && !self.letters.is_empty() {
+            return Some(Due::Letters);
         }
         while let Some(ready) = self.ready.pop_front() {
             if let Some(key) = ready.token.checked_sub(CONNECTIONS) {

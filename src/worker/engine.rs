@@ -22,7 +22,9 @@ use super::connection::{Connection, Next};
 use super::core::{Accepting, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, LISTENERS, WATCHED};
 use super::handover::Handover;
 use super::lead::Lead;
-use super::mailbox::Letterbox;
+use super::mailbox::{Content, Letterbox};
+use super::peers::Crowded;
+use super::pressure;
 use super::world::World;
 use crate::listener::Listener;
 
@@ -37,7 +39,7 @@ const REENTER: u32 = 64;
 /// How long accepting pauses when the process has no descriptors left.
 const STARVED: Duration = Duration::from_millis(250);
 
-/// How often a full worker looks for idle connections.
+/// How often a full worker looks for connections that can be spared.
 const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
 
 /// How often it is said that a worker is full.
@@ -317,6 +319,7 @@ impl Engine {
                 let now = crate::sys::now_coarse();
                 let starved = match core.accepting {
                     Accepting::Starved(until) => Some(until.since(now)),
+                    Accepting::Full => Some(BETWEEN_SHEDS),
                     _ => None,
                 };
                 let timeout = [timeout, core.next_timer(now), starved, log].into_iter().flatten().min();
@@ -434,24 +437,33 @@ impl Engine {
         };
         let local = Arc::clone(world.locals.get(index).ok_or(io::ErrorKind::NotFound)?);
         let protocol = world.policy.protocols.get(index).copied().unwrap_or_default();
+        let seat = match world.policy.seat(peer, world.now) {
+            Ok(seat) => seat,
+            Err(Crowded { limit, worth_telling }) => {
+                if let (true, Some(peer)) = (worth_telling, peer) {
+                    log::warn!("{} has all of its {limit} peer_connections: others are closed", peer.ip());
+                }
+                return Ok(true);
+            }
+        };
         let key = {
             let mut core = self.core();
             core.accepted += 1;
             core.insert()
         };
-        let mut connection = Box::new(Connection::new(socket, peer, local, protocol, key, world));
+        let mut connection = Box::new(Connection::new(socket, peer, seat, local, protocol, key, world));
         let next = connection.drive(world);
         self.check_in(world, key, connection, next);
         self.stay_below_limit(world);
         Ok(true)
     }
 
-    /// Lets the longest idle connections go when there are nearly too many, and accepts no more when there are.
+    /// Lets connections go that can be spared when there are nearly too many, and accepts no more when there are.
     pub(super) fn stay_below_limit(&self, world: &mut World) {
         let spare = (self.limit / 16).max(1);
         let count = self.core().serving();
         if count + spare > self.limit || count >= self.limit {
-            self.shed_idle(world, spare);
+            self.shed(world, spare);
         }
         let mut core = self.core();
         if core.serving() >= self.limit && core.accepting == Accepting::Yes {
@@ -465,13 +477,12 @@ impl Engine {
         }
     }
 
-    /// Ends idle connections, the longest idle first.
-    fn shed_idle(&self, world: &mut World, count: usize) {
-        let mut idle = self.core().idle();
-        idle.sort_unstable();
-        for (_, key) in idle.into_iter().take(count) {
+    /// Ends connections that do nothing or too little, as [`pressure`] chooses.
+    fn shed(&self, world: &mut World, count: usize) {
+        let victims = pressure::victims(self.core().connections(), &world.policy, world.now, count);
+        for key in victims {
             let Some(mut connection) = self.check_out(key) else { continue };
-            let next = connection.expire(world);
+            let next = connection.give_way(world);
             self.check_in(world, key, connection, next);
         }
     }
@@ -508,7 +519,7 @@ impl Engine {
             Accepting::Full if world.now.since(core.shed) > BETWEEN_SHEDS => {
                 core.shed = world.now;
                 drop(core);
-                self.shed_idle(world, (self.limit / 16).max(1));
+                self.shed(world, (self.limit / 8).max(1));
                 core = self.core();
                 core.serving() < self.limit
             }
@@ -528,13 +539,21 @@ impl Engine {
         if let Some(how) = asked {
             self.drain(world, how);
         }
-        for letter in world.letterbox.empty() {
+        let kept = if world.calls { std::mem::take(&mut self.core().letters) } else { Vec::new() };
+        for letter in kept.into_iter().chain(world.letterbox.empty()) {
             let key = letter.ticket.key;
             let Some(mut connection) = self.check_out(key) else { continue };
             let mut next = Next::Wait;
             if connection.awaits(letter.ticket) {
-                if let Some(response) = letter.answer {
-                    connection.answer_later(world, letter.ticket, response);
+                match letter.content {
+                    Content::Answer(response) => connection.answer_later(world, letter.ticket, response),
+                    Content::Elsewhere(_) if !world.calls => {
+                        self.core().letters.push(letter);
+                        self.check_in(world, key, connection, Next::Wait);
+                        continue;
+                    }
+                    Content::Elsewhere(target) => connection.go_elsewhere(world, letter.ticket, &target),
+                    Content::More => {}
                 }
                 next = connection.drive(world);
             }

@@ -14,7 +14,7 @@ use nix::sys::socket::{MsgFlags, send};
 use super::gateway::Copied;
 use super::mailbox::Letterbox;
 use super::output::Rest;
-use super::policy::Pace;
+use super::pace::Pace;
 use crate::app::body::Disconnected;
 use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Parts, Request, Response, Segment};
@@ -175,25 +175,22 @@ impl Turn<'_> {
 
     /// Flushes until little is left, as long as the peer keeps the pace and the worker is not to stop.
     fn flush_most(&mut self) -> Result<(), Disconnected> {
-        let began = crate::sys::now();
-        let (mut window_ends, mut moved) = (began + self.pace.window, 0);
+        let mut deadline = crate::sys::now() + self.pace.patience;
         loop {
-            moved += self.flush()? as u64;
+            let moved = self.flush()? as u64;
             if self.out.len() <= LITTLE {
                 return Ok(());
             }
             let now = crate::sys::now();
-            if now >= window_ends {
-                if !self.pace.is_met_by(moved) {
-                    break;
-                }
-                (window_ends, moved) = (now + self.pace.window, 0);
+            deadline = self.pace.put_off(deadline, moved, now);
+            if now >= deadline {
+                break;
             }
             if [Signal::Int, Signal::Quit].into_iter().any(signals::is_pending) {
                 break;
             }
             // A signal that comes right before this is only heeded when the wait ends.
-            let wait = window_ends.since(now).min(LONGEST_WAIT);
+            let wait = deadline.since(now).min(LONGEST_WAIT);
             let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
             // Whatever it says, the next attempt to send tells more.
             let _ = poll(&mut [PollFd::new(self.socket, PollFlags::POLLOUT)], timeout);

@@ -10,8 +10,18 @@ use crate::app::reply::{Mailbox, Ticket};
 #[derive(Debug)]
 pub(crate) struct Letter {
     pub(crate) ticket: Ticket,
-    /// The answer; without one, its body's source has more to give.
-    pub(crate) answer: Option<Response>,
+    pub(crate) content: Content,
+}
+
+/// What a letter says.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// The answer.
+    Answer(Response),
+    /// Answer as if the request had been for this target.
+    Elsewhere(String),
+    /// The source of the body has more to give.
+    More,
 }
 
 /// The letters that have not been read.
@@ -53,7 +63,11 @@ impl Letterbox {
 
 impl Mailbox for Letterbox {
     fn answer(&self, ticket: Ticket, response: Response) {
-        self.put(Letter { ticket, answer: Some(response) });
+        self.put(Letter { ticket, content: Content::Answer(response) });
+    }
+
+    fn redirect(&self, ticket: Ticket, target: String) {
+        self.put(Letter { ticket, content: Content::Elsewhere(target) });
     }
 }
 
@@ -64,6 +78,6 @@ struct Bell {
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.letterbox.put(Letter { ticket: self.ticket, answer: None });
+        self.letterbox.put(Letter { ticket: self.ticket, content: Content::More });
     }
 }

@@ -1,8 +1,12 @@
 //! What a worker's connections need of the settings, in the shape they need it.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::pace::Pace;
+use super::peers::{Crowded, Peers, Seat};
+use super::storage::Storage;
+use crate::clock::Moment;
 use crate::protocol::forwarded::SecureSchemes;
 use crate::protocol::proxy_protocol::Versions;
 use crate::protocol::{Limits, Protocol};
@@ -20,13 +24,21 @@ pub(crate) struct Policy {
     pub(crate) keepalive: Duration,
     /// The same while draining.
     pub(crate) grace: Duration,
-    pub(crate) head_timeout: Duration,
+    /// Silence of a new connection.
+    pub(crate) first_byte: Duration,
+    pub(crate) head: Pace,
+    /// Time of a head at most, however much comes.
+    pub(crate) head_longest: Duration,
     pub(crate) body: Pace,
     pub(crate) send: Pace,
     /// Bytes of a body in memory.
     pub(crate) body_memory: usize,
     /// Where larger ones go.
-    pub(crate) spool: PathBuf,
+    pub(crate) storage: Storage,
+    /// Connections of one address, if they are limited.
+    pub(crate) peers: Option<Peers>,
+    /// How long a request may wait for its turn.
+    pub(crate) queue_timeout: Option<Duration>,
     pub(crate) sendfile: bool,
     pub(crate) forwarders: TrustedPeers,
     pub(crate) secure_schemes: SecureSchemes,
@@ -40,17 +52,26 @@ pub(crate) struct Policy {
     pub(crate) protocols: Vec<Protocol>,
 }
 
-/// How fast a body or a response must move: `minimum` bytes a second on average over each `window`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    pub(crate) window: Duration,
-    pub(crate) minimum: u64,
-}
+impl Policy {
+    /// Whether that peer may speak for others.
+    pub(crate) fn is_proxy(&self, peer: Option<SocketAddr>) -> bool {
+        let listed = |peers: &TrustedPeers, address| peers.contains(address);
+        peer.is_none_or(|peer| {
+            listed(&self.forwarders, peer.ip()) || (self.proxy_protocol.is_some() && listed(&self.proxies, peer.ip()))
+        })
+    }
 
-impl Pace {
-    /// Whether `bytes` in one window are enough. Standing still never is.
-    pub(crate) fn is_met_by(self, bytes: u64) -> bool {
-        bytes > 0 && bytes >= (self.minimum as f64 * self.window.as_secs_f64()) as u64
+    /// A seat for a connection from `peer`, or that it needs none.
+    ///
+    /// # Errors
+    /// It has as many as it may have. Whoever counts for many clients is not counted.
+    pub(crate) fn seat(&self, peer: Option<SocketAddr>, now: Moment) -> Result<Option<Seat>, Crowded> {
+        match (&self.peers, peer) {
+            (Some(peers), Some(peer)) if !peer.ip().to_canonical().is_loopback() && !self.is_proxy(Some(peer)) => {
+                peers.admit(peer.ip(), now).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 }
 
@@ -68,11 +89,18 @@ impl From<&Settings> for Policy {
             requests: settings.keepalive_requests,
             keepalive: settings.keepalive,
             grace: settings.keepalive_grace,
-            head_timeout: settings.header_timeout,
-            body: Pace { window: settings.body_timeout, minimum: settings.body_min_rate },
-            send: Pace { window: settings.send_timeout, minimum: settings.send_min_rate },
+            first_byte: settings.first_byte_timeout,
+            head: Pace { patience: settings.header_timeout, minimum: settings.header_min_rate },
+            head_longest: settings.header_longest,
+            body: Pace { patience: settings.body_timeout, minimum: settings.body_min_rate },
+            send: Pace { patience: settings.send_timeout, minimum: settings.send_min_rate },
             body_memory: settings.body_memory,
-            spool: settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
+            storage: Storage::new(
+                settings.worker_tmp_dir.clone().unwrap_or_else(std::env::temp_dir),
+                settings.body_disk,
+            ),
+            peers: (settings.peer_connections > 0).then(|| Peers::new(settings.peer_connections)),
+            queue_timeout: settings.queue_timeout,
             sendfile: settings.sendfile,
             forwarders: settings.forwarded_allow_ips.clone(),
             secure_schemes: SecureSchemes::new(&settings.secure_scheme_headers),
@@ -87,5 +115,42 @@ impl From<&Settings> for Policy {
             gateway_connections: settings.worker_connections.max(1).saturating_mul(settings.workers),
             protocols: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_counted_and_proxies_and_neighbours_are_not() {
+        let settings = Settings {
+            peer_connections: 1,
+            forwarded_allow_ips: "192.0.2.10".parse().unwrap(),
+            proxy_allow_ips: "192.0.2.20".parse().unwrap(),
+            ..Settings::default()
+        };
+        let on = Settings { proxy_protocol: ProxyProtocol::Auto, ..settings.clone() };
+        let off = Settings { peer_connections: 0, ..settings.clone() };
+        let cases = [
+            (&settings, "198.51.100.1", true),
+            (&settings, "127.0.0.1", false),
+            (&settings, "::1", false),
+            (&settings, "::ffff:127.0.0.1", false),
+            (&settings, "192.0.2.10", false),
+            (&settings, "192.0.2.20", true),
+            (&on, "192.0.2.20", false),
+            (&off, "198.51.100.1", false),
+        ];
+        for (settings, address, counted) in cases {
+            let policy = Policy::from(settings);
+            let peer = Some(SocketAddr::new(address.parse().unwrap(), 1000));
+            let first = policy.seat(peer, Moment::default());
+            let second = policy.seat(peer, Moment::default());
+            assert!(first.is_ok(), "{address}");
+            assert_eq!(second.is_err(), counted, "{address}");
+        }
+        assert!(matches!(Policy::from(&settings).seat(None, Moment::default()), Ok(None)), "unix sockets");
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::storage::Full;
 use crate::app::Address;
 use crate::protocol::http1::Error;
 
@@ -16,9 +17,6 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) const BODY_STORAGE: Self =
-        Self { status: 500, reason: "body-storage", text: Cow::Borrowed("The request body cannot be stored") };
-
     /// Writes Gunicorn's line about it.
     pub(crate) fn log(&self, peer: &Address) {
         log::warn!("Invalid request from ip={}: {} ({})", PeerIp(peer), self.text, self.reason);
@@ -28,6 +26,17 @@ impl Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         Self { status: error.status(), reason: error.reason(), text: error.to_string().into() }
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        let (status, reason, text) = match full {
+            Full::Quota => (503, "body-quota", "Too many large request bodies are being received"),
+            Full::Disk => (507, "body-disk-full", "There is no room for the request body"),
+            Full::Failed => (500, "body-storage", "The request body cannot be stored"),
+        };
+        Self { status, reason, text: Cow::Borrowed(text) }
     }
 }
 

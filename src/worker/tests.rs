@@ -1,5 +1,8 @@
 //! A whole engine in a thread of the test, and raw sockets at its other end.
 
+mod slow;
+mod waiting;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::JoinHandle;
@@ -101,6 +104,7 @@ fn run(policy: Policy, listener: &Listener, channel: &Channel) -> u64 {
 #[derive(Default)]
 struct Routes {
     kept: Vec<Later>,
+    marks: u32,
 }
 
 impl Application for Routes {
@@ -167,6 +171,17 @@ impl Application for Routes {
                 let later = reply.later();
                 std::thread::spawn(move || later.send(Response::text("later")));
             }
+            "/slow" => {
+                // The hints say that the call has begun.
+                reply.early_hints([(b"Link".as_slice(), b"</>".as_slice())]).expect("hints that may be sent");
+                std::thread::sleep(Duration::from_millis(request.query().unwrap().parse().unwrap()));
+                reply.send(Response::text("slow"));
+            }
+            "/mark" => {
+                self.marks += 1;
+                reply.send(Response::text(self.marks.to_string()));
+            }
+            "/queued" => reply.send(Response::text(request.queue_time().as_millis().to_string())),
             "/never" => self.kept.push(reply.later()),
             "/forgotten" => drop(reply.later()),
             "/stream" => {
@@ -453,7 +468,7 @@ fn a_client_that_closes_its_side_early_still_gets_its_answers() {
 
 #[test]
 fn a_head_that_does_not_come_in_time_is_answered_with_408() {
-    let server = TestServer::start(|policy| policy.head_timeout = Duration::from_millis(50));
+    let server = TestServer::start(|policy| policy.head.patience = Duration::from_millis(50));
     let mut client = server.connect();
     client.send("GET / HTTP/1.1\r\nHo");
     assert_eq!(client.answer().status, 408);
@@ -462,7 +477,7 @@ fn a_head_that_does_not_come_in_time_is_answered_with_408() {
 
 #[test]
 fn a_body_that_comes_too_slowly_is_answered_with_408() {
-    let server = TestServer::start(|policy| policy.body.window = Duration::from_millis(50));
+    let server = TestServer::start(|policy| policy.body.patience = Duration::from_millis(50));
     let mut client = server.connect();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab");
     assert_eq!(client.answer().status, 408);
@@ -471,7 +486,7 @@ fn a_body_that_comes_too_slowly_is_answered_with_408() {
 
 #[test]
 fn a_response_that_is_not_read_is_given_up() {
-    let mut server = TestServer::start(|policy| policy.send.window = Duration::from_millis(100));
+    let mut server = TestServer::start(|policy| policy.send.patience = Duration::from_millis(100));
     let mut client = server.connect();
     client.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20));
     // Drain returns only when the connection is gone, though its peer never reads.
@@ -606,5 +621,5 @@ fn a_foreign_loop_can_own_the_thread() {
 #[test]
 fn an_idle_connection_costs_little_memory() {
     // With its place in the slab and in the timer wheel, and malloc's own overhead, below 512 bytes.
-    assert!(size_of::<super::connection::Connection>() <= 256);
+    assert!(size_of::<super::connection::Connection>() <= 288);
 }

@@ -132,4 +132,8 @@ impl Mailbox for Letter {
         // Nobody waits any more if it comes too late.
         let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).send(response);
     }
+
+    fn redirect(&self, ticket: Ticket, target: String) {
+        self.answer(ticket, Response::new(302).with_field("Location", target));
+    }
 }

@@ -11,6 +11,7 @@ use super::flusher::Flusher;
 use super::lead::{Lead, SAMPLED};
 use super::mailbox::Letterbox;
 use super::policy::Policy;
+use super::queue::TurnedAway;
 use crate::app::{Address, Application, Reply, Request};
 use crate::clock::Moment;
 use crate::logging::access::SharedAccessLog;
@@ -60,6 +61,10 @@ pub(crate) struct World {
     pub(crate) draining: bool,
     /// As of the last wait.
     pub(crate) now: Moment,
+    /// As of the wait before.
+    pub(crate) earlier: Moment,
+    /// Requests that had waited too long.
+    pub(crate) turned_away: TurnedAway,
     pub(crate) date: Date,
     /// The head of the request being read; lent to [`super::intake::Intake`] when a body follows.
     pub(crate) head: Head,
@@ -96,6 +101,8 @@ impl World {
             measured: None,
             draining: false,
             now: crate::sys::now(),
+            earlier: crate::sys::now(),
+            turned_away: TurnedAway::default(),
             date: Date::default(),
             head: Head::default(),
             out: Vec::with_capacity(16 * 1024),
@@ -116,17 +123,18 @@ impl World {
 
     /// Reads the clocks; called after each wait.
     pub(crate) fn tick(&mut self) {
+        self.earlier = self.now;
         self.now = crate::sys::now_coarse();
         self.date.at(crate::sys::unix_time_coarse());
     }
 
     /// The application is about to be called.
     #[inline]
-    pub(crate) fn begin_call(&mut self) {
+    pub(crate) fn begin_call(&mut self, now: Moment) {
         if self.shared {
             self.begin_shared_call();
         }
-        self.call.begin(crate::sys::now_coarse());
+        self.call.begin(now);
     }
 
     fn begin_shared_call(&mut self) {

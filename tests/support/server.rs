@@ -221,7 +221,17 @@ impl Server {
     pub(crate) fn files(root: &Path) -> Builder {
         let mut application = OsString::from("files://");
         application.push(root);
-        Builder::new(ferricorn().to_owned(), Some(application))
+        Self::serving(application)
+    }
+
+    /// The command, serving what is named.
+    pub(crate) fn serving(application: impl Into<OsString>) -> Builder {
+        Builder::new(ferricorn().to_owned(), Some(application.into()))
+    }
+
+    /// The command, with no application but what is mounted.
+    pub(crate) fn command_for_mounts() -> Builder {
+        Builder::new(ferricorn().to_owned(), None)
     }
 
     /// The command without an application.

@@ -20,10 +20,10 @@ mod content_type;
 mod encoding;
 mod listing;
 mod page;
-mod path;
+pub(super) mod path;
 mod range;
 mod recent;
-mod root;
+pub(super) mod root;
 #[cfg(test)]
 mod tests;
 
@@ -180,9 +180,12 @@ impl Files {
             "OPTIONS" => return Ok(Response::new(204).with_field("Allow", page::ALLOW)),
             _ => return Err(Refusal::MethodNotAllowed),
         }
-        self.path.assign(request.path())?;
+        self.path.assign(request.path_below())?;
         if !self.options.dotfiles && self.path.is_hidden() {
             return Err(Refusal::NotFound);
+        }
+        if request.path_below().is_empty() && !request.mount().is_empty() {
+            return Ok(self.redirect_to_directory(request));
         }
         let found = if self.path.names_directory() {
             match self.index()? {
@@ -239,12 +242,14 @@ impl Files {
 
     /// The same path with a slash, so that relative references in the index file work.
     ///
-    /// The location begins with exactly one slash, and what a browser might take for another is percent-encoded, so it
+    /// The location begins with the mount and then exactly one slash, and what a browser might take for another is percent-encoded, so it
     /// never names another host.
     fn redirect_to_directory(&self, request: &Request<'_>) -> Response {
-        let mut location = String::from("/");
+        let mut location = format!("{}/", request.mount());
         path::encode(self.path.as_bytes(), path::Slash::Keep, &mut location);
-        location.push('/');
+        if !location.ends_with('/') {
+            location.push('/');
+        }
         if let Some(query) = request.query() {
             location.push('?');
             location.push_str(query);

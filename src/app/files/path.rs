@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::page::Refusal;
+use crate::app::percent::{Malformed, decode};
 
 /// A path below the root: no leading or trailing slash, no empty, `.` or `..` segment, no NUL; empty for the root.
 ///
@@ -33,7 +34,7 @@ impl RelativePath {
                 self.bytes.push(b'/');
             }
             let start = self.bytes.len();
-            decode(segment.as_bytes(), &mut self.bytes)?;
+            decode(segment.as_bytes(), &mut self.bytes).map_err(|Malformed| Refusal::BadRequest)?;
             match self.bytes.get(start..).unwrap_or_default() {
                 b"" | b"." => self.bytes.truncate(parent),
                 b".." if parent == 0 => return Err(Refusal::BadRequest),
@@ -89,30 +90,9 @@ impl RelativePath {
     }
 }
 
-fn decode(segment: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let mut rest = segment;
-    while let Some(percent) = memchr::memchr(b'%', rest) {
-        let (plain, encoded) = rest.split_at(percent);
-        out.extend_from_slice(plain);
-        let [_, high, low, tail @ ..] = encoded else { return Err(Refusal::BadRequest) };
-        match (digit(*high), digit(*low)) {
-            (Some(0), Some(0)) | (None, _) | (_, None) => return Err(Refusal::BadRequest),
-            (Some(high), Some(low)) => out.push(high << 4 | low),
-        }
-        rest = tail;
-    }
-    out.extend_from_slice(rest);
-    // A raw NUL gets past no HTTP parser, but other protocols have paths too.
-    if memchr::memchr(0, rest).is_some() { Err(Refusal::BadRequest) } else { Ok(()) }
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-}
-
 /// What becomes of slashes in [`encode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slash {
+pub(in crate::app) enum Slash {
     /// They separate segments.
     Keep,
     /// They are part of a name.
@@ -120,7 +100,7 @@ pub(super) enum Slash {
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986 §2.3).
-pub(super) fn encode(bytes: &[u8], slash: Slash, out: &mut String) {
+pub(in crate::app) fn encode(bytes: &[u8], slash: Slash, out: &mut String) {
     for byte in bytes {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(*byte)),

@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, fstatat};
 
 /// A directory; everything is opened below it.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(in crate::app) struct Root {
     directory: File,
     resolution: Resolution,
 }
@@ -32,7 +32,7 @@ impl Root {
     ///
     /// # Errors
     /// It does not exist, is no directory, or may not be read.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(in crate::app) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_DIRECTORY;
         let directory = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
         let mut root = Self { directory, resolution: Resolution::Beneath };
@@ -71,7 +71,7 @@ impl Root {
     }
 
     /// Takes hold of a file, a directory or whatever is there, without opening it.
-    pub(super) fn locate(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+    pub(in crate::app) fn locate(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         self.open_below(path, OFlag::O_PATH)
     }
 

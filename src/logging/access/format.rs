@@ -22,6 +22,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) sent: Option<u64>,
     /// From the first byte of the head to the last of the response.
     pub(crate) duration: Duration,
+    /// How long it waited before that.
+    pub(crate) queued: &'a dyn Fn() -> Duration,
     /// The value of a field of the response, by its name in lower case. Only asked if [`Format::uses_response`].
     pub(crate) response_field: &'a dyn Fn(&str) -> Option<&'a [u8]>,
 }
@@ -60,6 +62,7 @@ enum Atom {
     Milliseconds,
     Microseconds,
     DecimalSeconds,
+    Queued,
     Pid,
     RequestField(FieldName),
     ResponseField(String),
@@ -70,7 +73,7 @@ enum Atom {
 impl Atom {
     /// Whether Python's `%d` and `%f` take it.
     fn is_number(&self) -> bool {
-        matches!(self, Self::Sent | Self::Seconds | Self::Milliseconds | Self::Microseconds)
+        matches!(self, Self::Sent | Self::Seconds | Self::Milliseconds | Self::Microseconds | Self::Queued)
     }
 }
 
@@ -258,6 +261,7 @@ fn atom(name: &str) -> Result<Atom, Error> {
         "M" => Atom::Milliseconds,
         "D" => Atom::Microseconds,
         "L" => Atom::DecimalSeconds,
+        "Q" => Atom::Queued,
         "p" => Atom::Pid,
         _ => return named_atom(name),
     })
@@ -301,7 +305,7 @@ fn variable(name: &str) -> Option<Atom> {
 impl Atom {
     #[inline]
     fn render(&self, entry: &Entry<'_>, stamp: &Stamp, pid: &str, out: &mut Vec<u8>) {
-        let Entry { head, peer, status, sent, duration, response_field } = *entry;
+        let Entry { head, peer, status, sent, duration, queued, response_field } = *entry;
         match self {
             Self::RemoteAddress => address(peer, out),
             Self::Dash => out.push(b'-'),
@@ -335,6 +339,7 @@ impl Atom {
                 let mut buffer = itoa::Buffer::new();
                 out.extend_from_slice(&buffer.format(1_000_000 + duration.subsec_micros()).as_bytes()[1..]);
             }
+            Self::Queued => digits(queued().as_millis() as u64, out),
             Self::Pid => out.extend_from_slice(pid.as_bytes()),
             Self::RequestField(FieldName::Known(id @ (FieldId::Referer | FieldId::UserAgent))) => {
                 escape_or_dash(head.known(*id), out);

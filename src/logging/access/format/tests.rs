@@ -36,7 +36,8 @@ pub(in super::super) fn peer(address: &str) -> Address {
 pub(in super::super) fn entry<'a>(head: &'a Head, peer: &'a Address) -> Entry<'a> {
     let response_field = &|name: &str| (name == "content-type").then_some(b"text/plain".as_slice());
     let duration = Duration::from_micros(1_234_567);
-    Entry { head, peer, status: 200, sent: Some(5), duration, response_field }
+    let queued = &|| Duration::from_millis(21);
+    Entry { head, peer, status: 200, sent: Some(5), duration, queued, response_field }
 }
 
 fn rendered(format: &str, entry: &Entry<'_>) -> String {
@@ -105,6 +106,7 @@ fn shapes_are_those_of_python() {
         ("%(T)f", "7.000000"),
         ("%(T).0f", "7"),
         ("%(T)8.2f", "    7.00"),
+        ("%(Q)s %(Q)04d", "21 0021"),
         ("%(M)i", "7004"),
         ("%(M)s", "7004"),
         ("%(M)06s", "  7004"),
@@ -129,6 +131,7 @@ fn what_is_missing_is_a_dash() {
         status: 400,
         sent: None,
         duration: Duration::ZERO,
+        queued: &|| Duration::ZERO,
         response_field: &|_| None,
     };
     assert_eq!(

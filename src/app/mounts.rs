@@ -1,0 +1,226 @@
+//! Several applications in one server, each below a path of its own.
+//!
+//! The longest prefix that ends where a segment of the path does decides; what it has matched is no part of what the
+//! application is asked for, but of where it is ([`Request::mount`]).
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::{Application, Factory, LoadError, Reply, Request, Response, ThreadLife, percent};
+
+/// Makes [`Mounts`].
+pub struct MountsFactory {
+    /// The decoded segments of a prefix, and what answers below it.
+    mounts: Vec<(Vec<Vec<u8>>, Box<dyn Factory>)>,
+}
+
+impl MountsFactory {
+    /// Serves each application below its prefix, `/like/this`, decoded; with an empty one it answers for everything else.
+    pub fn new(mounts: impl IntoIterator<Item = (String, Box<dyn Factory>)>) -> Self {
+        let segments = |prefix: &str| -> Vec<Vec<u8>> {
+            prefix.split('/').filter(|segment| !segment.is_empty()).map(|segment| segment.as_bytes().to_vec()).collect()
+        };
+        let mut mounts: Vec<_> = mounts.into_iter().map(|(prefix, factory)| (segments(&prefix), factory)).collect();
+        mounts.sort_by_key(|(segments, _)| Reverse(segments.len()));
+        Self { mounts }
+    }
+
+    /// The factories whose hooks count: the first of those that share a [host](Factory::host), and all that have none.
+    fn hosts(&mut self) -> impl Iterator<Item = &mut Box<dyn Factory>> {
+        let mut known = Vec::new();
+        self.mounts.iter_mut().map(|(_, factory)| factory).filter(move |factory| is_first(factory.host(), &mut known))
+    }
+}
+
+/// Whether a host has not been seen before; what has none stands for itself.
+fn is_first(host: Option<&'static str>, known: &mut Vec<&'static str>) -> bool {
+    match host {
+        Some(host) if known.contains(&host) => false,
+        Some(host) => {
+            known.push(host);
+            true
+        }
+        None => true,
+    }
+}
+
+impl Factory for MountsFactory {
+    fn check(&mut self) -> Result<(), LoadError> {
+        self.mounts.iter_mut().try_for_each(|(_, factory)| factory.check())
+    }
+
+    fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
+        let mut known = Vec::new();
+        let load = |(segments, factory): &mut (Vec<Vec<u8>>, Box<dyn Factory>)| {
+            Ok(Mount {
+                segments: segments.clone(),
+                idles: is_first(factory.host(), &mut known),
+                application: factory.load()?,
+            })
+        };
+        Ok(Box::new(Mounts { mounts: self.mounts.iter_mut().map(load).collect::<Result<_, LoadError>>()? }))
+    }
+
+    fn thread_life(&self) -> ThreadLife {
+        let mut known = Vec::new();
+        let factories = self.mounts.iter().map(|(_, factory)| factory);
+        let lives: Vec<_> = factories
+            .filter(|factory| is_first(factory.host(), &mut known))
+            .map(|factory| factory.thread_life())
+            .collect();
+        Arc::new(move |live| inside(&lives, live))
+    }
+
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        let mut hosts: Vec<_> = self.hosts().collect();
+        idle_inside(&mut hosts, wait);
+    }
+
+    fn ready(&mut self) {
+        self.mounts.iter_mut().for_each(|(_, factory)| factory.ready());
+    }
+
+    fn reopened(&mut self) {
+        self.hosts().for_each(|factory| factory.reopened());
+    }
+
+    fn drain(&mut self) {
+        self.mounts.iter_mut().for_each(|(_, factory)| factory.drain());
+    }
+
+    fn exit(&mut self) {
+        self.hosts().for_each(|factory| factory.exit());
+    }
+
+    fn has_threads(&self) -> bool {
+        self.mounts.iter().any(|(_, factory)| factory.has_threads())
+    }
+
+    fn before_fork(&mut self) {
+        self.hosts().for_each(|factory| factory.before_fork());
+    }
+
+    fn after_fork_parent(&mut self) {
+        self.hosts().for_each(|factory| factory.after_fork_parent());
+    }
+
+    fn after_fork_child(&mut self) {
+        self.hosts().for_each(|factory| factory.after_fork_child());
+    }
+}
+
+impl std::fmt::Debug for MountsFactory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.mounts.iter().map(|(segments, _)| segments)).finish()
+    }
+}
+
+/// Lives inside all of them, one in the other.
+fn inside(lives: &[ThreadLife], live: &mut dyn FnMut()) {
+    match lives.split_first() {
+        Some((first, others)) => first(&mut || inside(others, live)),
+        None => live(),
+    }
+}
+
+/// Waits inside the `idle` of all of them, one in the other.
+fn idle_inside(factories: &mut [&mut Box<dyn Factory>], wait: &mut dyn FnMut()) {
+    match factories.split_first_mut() {
+        Some((first, others)) => first.idle(&mut || idle_inside(others, wait)),
+        None => wait(),
+    }
+}
+
+struct Mount {
+    segments: Vec<Vec<u8>>,
+    application: Box<dyn Application>,
+    /// Its `idle` is called round every wait; that of others would do the same again.
+    idles: bool,
+}
+
+/// Applications below their paths.
+pub struct Mounts {
+    /// Those with most segments first.
+    mounts: Vec<Mount>,
+}
+
+impl Application for Mounts {
+    fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
+        let path = request.path_below();
+        let found = self.mounts.iter_mut().find_map(|mount| Some((length(&mount.segments, path)?, mount)));
+        match found {
+            Some((length, mount)) => mount.application.call(&request.mounted(request.mount().len() + length), reply),
+            None => reply.send(Response::error(404)),
+        }
+    }
+
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        idle(&mut self.mounts, wait);
+    }
+}
+
+impl std::fmt::Debug for Mounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.mounts.iter().map(|mount| &mount.segments)).finish()
+    }
+}
+
+/// Waits inside the `idle` of all that have one, one in the other.
+fn idle(mounts: &mut [Mount], wait: &mut dyn FnMut()) {
+    let Some((first, others)) = mounts.split_first_mut() else { return wait() };
+    if first.idles { first.application.idle(&mut || idle(others, wait)) } else { idle(others, wait) }
+}
+
+/// How many bytes of the path the prefix takes, if the path lies below it.
+///
+/// Segments are compared after they are decoded, so `/a%62c` lies below `/abc`, but `/a%2Fb` not below `/a/b`.
+fn length(segments: &[Vec<u8>], path: &str) -> Option<usize> {
+    let mut length = 0;
+    let mut decoded = Vec::new();
+    for segment in segments {
+        let rest = path.get(length..)?.strip_prefix('/')?;
+        let end = rest.find('/').unwrap_or(rest.len());
+        let encoded = rest.get(..end)?;
+        decoded.clear();
+        percent::decode(encoded.as_bytes(), &mut decoded).ok()?;
+        if decoded != *segment {
+            return None;
+        }
+        length += 1 + end;
+    }
+    Some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::length;
+
+    #[test]
+    fn a_prefix_takes_whole_segments() {
+        let cases = [
+            ("/", "/anything", Some(0)),
+            ("/", "", Some(0)),
+            ("/", "*", Some(0)),
+            ("/a", "/a", Some(2)),
+            ("/a", "/a/", Some(2)),
+            ("/a", "/a/b", Some(2)),
+            ("/a", "/ab", None),
+            ("/a", "/", None),
+            ("/a", "//a", None),
+            ("/a", "*", None),
+            ("/a/b", "/a/b/c", Some(4)),
+            ("/a/b", "/a%2Fb", None),
+            ("/a/b", "/a", None),
+            ("/a b", "/a%20b/c", Some(6)),
+            ("/abc", "/a%62c/d", Some(6)),
+            ("/abc", "/a%6/d", None),
+            ("/é", "/%c3%a9", Some(7)),
+            ("/a", "/%61/../b", Some(4)),
+        ];
+        for (prefix, path, expected) in cases {
+            let segments: Vec<_> =
+                prefix.split('/').filter(|part| !part.is_empty()).map(|part| part.as_bytes().to_vec()).collect();
+            assert_eq!(length(&segments, path), expected, "{prefix} {path}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A thread of an application's own, which waits for the descriptors of programs and of other servers.
+//!
+//! The engine never waits for them, and does not know of them: an application hands an order to its pump, which works on
+//! the engine's behalf and answers through a [`Later`](super::Later). A body goes no such way: its
+//! [`Source`](super::Source) reads from the descriptor itself when the client has room, and only asks the pump to be
+//! woken. So a slow client holds back its own program, and nobody else.
+//!
+//! The thread begins with the first order, and so after every fork.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+
+/// What a pump is there to do.
+pub(super) trait Duty {
+    /// What it is told.
+    type Order: Send + 'static;
+
+    /// Takes an order.
+    fn take(&mut self, order: Self::Order, watch: &Watch);
+
+    /// The descriptor that is watched under `token` is ready.
+    fn ready(&mut self, token: u64, watch: &Watch);
+
+    /// Does what is due, and says when it wants to be asked again at the latest.
+    fn tend(&mut self, now: Instant, watch: &Watch) -> Option<Instant>;
+}
+
+/// What a pump waits for.
+#[derive(Debug)]
+pub(super) struct Watch {
+    epoll: Epoll,
+}
+
+/// For which kind of readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// Something can be read, or never will be again.
+    Read,
+    /// Something can be written.
+    Write,
+    /// Either.
+    Both,
+}
+
+impl Wants {
+    fn flags(self) -> EpollFlags {
+        let flags = match self {
+            Self::Read => EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP,
+            Self::Write => EpollFlags::EPOLLOUT,
+            Self::Both => EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLOUT,
+        };
+        flags | EpollFlags::EPOLLONESHOT
+    }
+}
+
+impl Watch {
+    /// Waits once for a descriptor that is not waited for yet. Closing it ends that.
+    pub(super) fn add(&self, fd: impl AsFd, token: u64, wants: Wants) -> io::Result<()> {
+        Ok(self.epoll.add(fd, EpollEvent::new(wants.flags(), token))?)
+    }
+
+    /// Waits once more for one that was [added](Self::add).
+    pub(super) fn again(&self, fd: impl AsFd, token: u64, wants: Wants) -> io::Result<()> {
+        Ok(self.epoll.modify(fd, &mut EpollEvent::new(wants.flags(), token))?)
+    }
+}
+
+/// The way to a pump; any thread may use it.
+#[derive(Debug)]
+pub(super) struct Orders<O> {
+    inbox: Mutex<Vec<O>>,
+    bell: EventFd,
+    watch: Watch,
+}
+
+/// The token of the bell.
+const BELL: u64 = u64::MAX;
+
+/// Events that one wait takes.
+const BATCH: usize = 64;
+
+impl<O: Send + 'static> Orders<O> {
+    /// Starts a pump; `make` makes its duty.
+    ///
+    /// # Errors
+    /// No descriptors or no threads are left.
+    pub(super) fn start<D>(name: &str, make: impl FnOnce(Arc<Self>) -> D) -> io::Result<Arc<Self>>
+    where
+        D: Duty<Order = O> + Send + 'static,
+    {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        let orders = Arc::new(Self { inbox: Mutex::default(), bell, watch: Watch { epoll } });
+        let mut duty = make(Arc::clone(&orders));
+        let theirs = Arc::clone(&orders);
+        // Signals are for the worker's first thread; a thread inherits the mask of the one that starts it.
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+        let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || theirs.work(&mut duty));
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+        started?;
+        Ok(orders)
+    }
+
+    /// Gives an order.
+    pub(super) fn send(&self, order: O) {
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox.push(order);
+        if inbox.len() == 1 {
+            // An eventfd refuses only when it has been rung 2^64 times.
+            let _ = self.bell.write(1);
+        }
+    }
+
+    /// For those who wait for descriptors themselves.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    fn work(&self, duty: &mut impl Duty<Order = O>) {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let mut until = None;
+        loop {
+            let timeout = until.map_or(EpollTimeout::NONE, timeout);
+            let count = match self.watch.epoll.wait(&mut events, timeout) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
+                Err(error) => {
+                    log::error!("Programs cannot be waited for any more: {error}");
+                    return;
+                }
+            };
+            for event in events.iter().take(count) {
+                if event.data() == BELL {
+                    // It is readable, or somebody was quicker.
+                    let _ = self.bell.read();
+                    let orders = std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner));
+                    for order in orders {
+                        guarded(|| duty.take(order, &self.watch));
+                    }
+                } else {
+                    guarded(|| duty.ready(event.data(), &self.watch));
+                }
+            }
+            until = guarded(|| duty.tend(Instant::now(), &self.watch)).flatten();
+        }
+    }
+}
+
+/// A request that makes us panic is one that fails, and no more.
+fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    // The panic hook has printed what it was.
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+/// Whole milliseconds, and not too few.
+fn timeout(until: Instant) -> EpollTimeout {
+    let milliseconds = until.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+    EpollTimeout::try_from(i32::try_from(milliseconds).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::ZERO)
+}
+
+/// Reads once, over interruptions.
+pub(super) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match nix::unistd::read(fd, buffer) {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}

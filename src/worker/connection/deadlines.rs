@@ -1,0 +1,236 @@
+//! How long a connection may stay as it is, and how it ends.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use nix::sys::socket::{Shutdown, shutdown};
+
+use super::{Connection, Ending, Next, Refusal, Sent, Served, Stage};
+use crate::clock::Moment;
+use crate::protocol::http1::Error;
+use crate::sys;
+use crate::worker::buffers::Filled;
+use crate::worker::policy::Policy;
+use crate::worker::world::World;
+
+/// How long the peer is given to close its side after we have closed ours (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes that are read and dropped meanwhile.
+const LINGER_BYTES: u64 = 1 << 20;
+
+/// How long a head may take when its connection is needed for others.
+const PRESSED: Duration = Duration::from_secs(1);
+
+/// How far a body or a response may be behind its minimum rate then.
+const PRESSED_BEHIND: Duration = Duration::from_secs(5);
+
+/// Why a connection is one of the first to go when there are too many, the best reason first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Burden {
+    /// It has been served, and is idle.
+    Idle,
+    /// It has not come to a request yet, and could have.
+    Unfinished,
+    /// What it sends or takes is behind the minimum rate.
+    Slow,
+}
+
+impl Connection {
+    /// Whether a draining worker may end it soon.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle | Stage::Proxy) && self.input.is_none()
+    }
+
+    /// Whether our side is closed and only the peer's is not.
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.stage == Stage::Lingering
+    }
+
+    /// Whether it may be ended to make room, why, and since when or until when that is so: the earliest first.
+    pub(crate) fn burden(&mut self, policy: &Policy, now: Moment) -> Option<(Burden, Moment)> {
+        let deadline = self.deadline?;
+        match self.stage {
+            Stage::Lingering | Stage::Waiting | Stage::Complete => None,
+            _ if self.output.is_some() || self.stage == Stage::Sending => {
+                let deadline = self.credit_taken(policy, deadline, now);
+                (policy.send.arrears(deadline, now) > PRESSED_BEHIND).then_some((Burden::Slow, deadline))
+            }
+            Stage::Body => (policy.body.arrears(deadline, now) > PRESSED_BEHIND).then_some((Burden::Slow, deadline)),
+            _ if self.is_idle() && self.requests > 0 => Some((Burden::Idle, deadline)),
+            _ => (now.since(self.since) > PRESSED).then_some((Burden::Unfinished, self.since)),
+        }
+    }
+
+    /// The worker has begun to drain: an idle connection gets the grace period.
+    pub(crate) fn begin_drain(&mut self, deadline: Moment) {
+        if self.is_idle() {
+            self.deadline = Some(deadline);
+        }
+    }
+
+    pub(super) fn begin_sending(&mut self, world: &World) {
+        (self.moved, self.taken) = (0, None);
+        self.deadline = Some(world.now + world.policy.send.patience);
+    }
+
+    /// Waits for the next request, or for the rest of its head.
+    pub(super) fn begin_idle(&mut self, world: &World) {
+        if self.input.is_some() {
+            self.stage = Stage::Head;
+            self.since = world.now;
+            self.deadline = Some(world.now + world.policy.head.patience);
+        } else if self.requests > 0 {
+            self.deadline = Some(world.now + idle_time(world));
+        }
+    }
+
+    /// Everything is sent that ever will be.
+    pub(super) fn end(&mut self, world: &mut World, ending: Ending) -> Next {
+        let unread = self.input.as_ref().is_some_and(|input| !input.is_empty());
+        if let Some(input) = self.input.take() {
+            world.buffers.take_back(input);
+        }
+        if self.read_closed || (ending == Ending::Agreed && !unread) {
+            return Next::Close;
+        }
+        if shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
+            return Next::Close;
+        }
+        self.stage = Stage::Lingering;
+        self.deadline = Some(world.now + LINGER);
+        self.moved = 0;
+        self.linger(world)
+    }
+
+    /// Reads and drops until the peer has closed its side.
+    pub(super) fn linger(&mut self, world: &mut World) -> Next {
+        let mut buffer = world.buffers.lend();
+        let next = loop {
+            buffer.clear();
+            match buffer.fill(self.socket.as_fd()) {
+                Ok(Filled::More | Filled::Drained) => {
+                    self.moved += buffer.unread().len() as u64;
+                    if self.moved > LINGER_BYTES {
+                        break Next::Close;
+                    }
+                }
+                Ok(Filled::WouldBlock) => break Next::Wait,
+                Ok(Filled::Eof) | Err(_) => break Next::Close,
+            }
+        };
+        world.buffers.take_back(buffer);
+        next
+    }
+
+    /// The deadline has passed.
+    pub(crate) fn expire(&mut self, world: &mut World) -> Next {
+        match self.stage {
+            Stage::Lingering => Next::Close,
+            Stage::Waiting | Stage::Complete => {
+                self.deadline = None;
+                Next::Wait
+            }
+            _ if self.output.is_some() => self.check_taken(world),
+            Stage::Sending => self.check_taken(world),
+            Stage::Head => {
+                // What has come of it buys time up to a limit: a large head on a slow line is no attack.
+                let bytes = self.input.as_ref().map_or(0, |input| input.unread().len() as u64);
+                let allowed = world.policy.head.allowed(self.since, bytes, world.policy.head_longest);
+                if allowed <= world.now {
+                    return self.time_out(world, Error::HeadTimeout);
+                }
+                self.deadline = Some(allowed);
+                Next::Wait
+            }
+            Stage::Body => self.time_out(world, Error::BodyTimeout),
+            Stage::Idle | Stage::Proxy => self.end_idle(world),
+        }
+    }
+
+    /// It has to make room for others.
+    pub(crate) fn give_way(&mut self, world: &mut World) -> Next {
+        let unfinished = match self.stage {
+            Stage::Head => Error::HeadTimeout,
+            Stage::Body => Error::BodyTimeout,
+            Stage::Idle | Stage::Proxy if self.output.is_none() => return self.end_idle(world),
+            _ => return Next::Close,
+        };
+        if self.output.is_some() {
+            return Next::Close;
+        }
+        let stage = self.stage;
+        let next = self.look_once_more(world);
+        if next == Next::Wait && self.stage == stage { self.time_out(world, unfinished) } else { next }
+    }
+
+    /// Ends it if it is idle: a request may be there that nobody has told us of yet.
+    fn end_idle(&mut self, world: &mut World) -> Next {
+        let next = self.look_once_more(world);
+        match self.stage {
+            // A PROXY header that does not come to an end.
+            Stage::Proxy if next == Next::Wait => Next::Close,
+            _ if next == Next::Wait && self.is_idle() => self.end(world, Ending::Staged),
+            _ => next,
+        }
+    }
+
+    fn look_once_more(&mut self, world: &mut World) -> Next {
+        self.readable = true;
+        self.drive(world)
+    }
+
+    /// Puts the deadline off by what the peer has taken of the response since this was last asked, and returns it. What
+    /// the socket holds back is not taken: a peer may read at its own pace for minutes before there is room for more.
+    fn credit_taken(&mut self, policy: &Policy, deadline: Moment, now: Moment) -> Moment {
+        let taken = self.taken_now();
+        // Bytes of earlier responses are in the socket, too: only how it changes says something.
+        let more = u64::try_from(taken.saturating_sub(self.taken.unwrap_or(taken))).unwrap_or(0);
+        let deadline = policy.send.put_off(deadline, more, now);
+        self.taken = Some(taken);
+        self.deadline = Some(deadline);
+        deadline
+    }
+
+    fn taken_now(&self) -> i64 {
+        self.moved.cast_signed().saturating_sub(sys::unsent(self.socket.as_fd()).cast_signed())
+    }
+
+    /// The socket has no room: it is the peer's turn.
+    pub(super) fn begin_blocked(&mut self, world: &World) {
+        // A source that had nothing to give was no fault of the peer's.
+        self.deadline.get_or_insert(world.now + world.policy.send.patience);
+        if self.taken.is_none() {
+            self.taken = Some(self.taken_now());
+        }
+    }
+
+    fn check_taken(&mut self, world: &World) -> Next {
+        let Some(deadline) = self.deadline else { return Next::Wait };
+        if self.credit_taken(&world.policy, deadline, world.now) > world.now {
+            return Next::Wait;
+        }
+        log::debug!("Closing {}: the response is not being read", self.peer.address);
+        Next::Close
+    }
+
+    fn time_out(&mut self, world: &mut World, error: Error) -> Next {
+        self.refuse(world, Refusal::from(error));
+        match self.send(world, Served::Some) {
+            Sent::Stop(next) => next,
+            Sent::GoOn => Next::Close,
+        }
+    }
+}
+
+/// How long a connection may stay silent between two requests.
+fn idle_time(world: &World) -> Duration {
+    if world.draining { world.policy.grace } else { world.policy.keepalive }
+}
+
+/// When a connection that has just been accepted must have said something. Proxies open connections ahead, and must not
+/// find one closed when they use it.
+pub(super) fn first_byte_by(world: &World, proxy: bool) -> Moment {
+    let patience = world.policy.first_byte;
+    world.now + if proxy { idle_time(world).max(patience) } else { patience }
+}

@@ -1,0 +1,58 @@
+//! Requests that have waited for their turn too long.
+
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{MsgFlags, recv};
+
+use super::{Connection, Ending, Summary};
+use crate::app::{self, Response};
+use crate::clock::Moment;
+use crate::worker::queue::PERHAPS_GONE;
+use crate::worker::world::World;
+
+/// The status with which nginx logs requests whose clients have gone. Nobody is sent it.
+const CLIENT_GONE: u16 = 499;
+
+/// What clients are asked to wait that were turned away.
+const RETRY_AFTER: &str = "1";
+
+impl Connection {
+    /// Looks whether the request that has arrived whole, and has waited for its turn for `self.waited`, is still to be
+    /// served. If not, it is dealt with, and returned is whether the next one may be parsed at once.
+    pub(super) fn turn_away(&mut self, world: &mut World, began: Moment) -> Option<bool> {
+        let limit = world.policy.queue_timeout;
+        if limit.is_none() && self.waited < PERHAPS_GONE {
+            return None;
+        }
+        if self.waited >= PERHAPS_GONE && self.is_abandoned() {
+            log::debug!("{} has gone after {:?} in the queue", self.peer.address, self.waited);
+            self.account(world, began, &Summary { status: CLIENT_GONE, response: None });
+            self.closing = Some(Ending::Agreed);
+            return Some(false);
+        }
+        let queued = app::queue_time(&world.head, &self.peer, self.waited);
+        let limit = limit.filter(|limit| queued > *limit)?;
+        if let Some(count) = world.turned_away.note(world.now) {
+            log::warn!(
+                "Requests wait for longer than queue_timeout ({limit:?}): {count} answered with 503 since this was last said"
+            );
+        }
+        let mut response = Response::error(503).with_field("Retry-After", RETRY_AFTER);
+        Some(self.answer_with(world, &mut response, began))
+    }
+
+    /// Whether the peer has closed its side. A client that only says early that it sends nothing more cannot be told from
+    /// one that has given up; but it says so with its request, and is nearly never met, while of those who have waited for
+    /// a second or more, most that have closed are gone.
+    fn is_abandoned(&self) -> bool {
+        if self.read_closed {
+            return true;
+        }
+        let mut byte = [0];
+        match recv(self.socket.as_raw_fd(), &mut byte, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+            Ok(count) => count == 0,
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => false,
+            Err(_) => true,
+        }
+    }
+}

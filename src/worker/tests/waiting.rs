@@ -1,0 +1,109 @@
+//! Requests that wait for a worker that is busy.
+
+use std::net::Shutdown;
+use std::time::{Duration, SystemTime};
+
+use super::{Client, TestServer};
+use crate::settings::TrustedPeers;
+
+const GET: &str = "GET /queued HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Has the application sleep, and returns when it does.
+fn occupy(server: &TestServer, milliseconds: u32) -> Client {
+    let mut client = server.connect();
+    client.send(format!("GET /slow?{milliseconds} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_eq!(client.answer().status, 103);
+    client
+}
+
+fn milliseconds(text: &[u8]) -> u64 {
+    String::from_utf8_lossy(text).parse().unwrap()
+}
+
+#[test]
+fn the_time_that_a_request_has_waited_is_known_to_the_application() {
+    let server = TestServer::start(|_| ());
+    let mut waiting = server.connect();
+    assert!(milliseconds(&waiting.get("/queued").body) < 300);
+    let _busy = occupy(&server, 600);
+    waiting.send(GET);
+    // So does one whose connection was not accepted yet.
+    let mut queued = server.connect();
+    queued.send(GET);
+    for client in [&mut waiting, &mut queued] {
+        let waited = milliseconds(&client.answer().body);
+        assert!((300..5_000).contains(&waited), "{waited} ms");
+    }
+    assert!(milliseconds(&waiting.get("/queued").body) < 300);
+}
+
+#[test]
+fn a_request_that_has_waited_too_long_is_answered_with_503_and_not_run() {
+    let server = TestServer::start(|policy| policy.queue_timeout = Some(Duration::from_millis(300)));
+    let mut waiting = server.connect();
+    assert_eq!(waiting.get("/mark").body, b"1");
+    let mut busy = occupy(&server, 700);
+    waiting.send("POST /mark HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    let answer = waiting.answer();
+    assert_eq!(answer.status, 503);
+    assert!(answer.head.contains("Retry-After: 1"), "{}", answer.head);
+    assert_eq!(busy.answer().body, b"slow");
+    assert_eq!(waiting.get("/mark").body, b"2", "the connection goes on, and the call was not made");
+}
+
+#[test]
+fn a_client_that_has_gone_is_not_served_and_one_that_only_says_no_more_is() {
+    let server = TestServer::start(|_| ());
+    let (mut gone, mut patient) = (server.connect(), server.connect());
+    assert_eq!(gone.get("/").status, 200);
+    assert_eq!(patient.get("/").status, 200);
+    let mut busy = occupy(&server, 1_300);
+    gone.send("GET /mark HTTP/1.1\r\nHost: a\r\n\r\n");
+    drop(gone);
+    patient.send("GET /mark HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(busy.answer().body, b"slow");
+    assert_eq!(patient.answer().body, b"1");
+    // Half a second is no sign of anything.
+    let mut half = server.connect();
+    assert_eq!(half.get("/").status, 200);
+    let _busy = occupy(&server, 500);
+    half.send("GET /mark HTTP/1.1\r\nHost: a\r\n\r\n");
+    half.socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(half.answer().body, b"2");
+}
+
+#[test]
+fn a_trusted_front_end_says_since_when_a_request_waits() {
+    let since = |seconds: u64| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        (now - Duration::from_secs(seconds)).as_millis()
+    };
+    let later = since(0) + 60_000;
+    let start = |trusted: bool| {
+        TestServer::start(move |policy| {
+            policy.queue_timeout = Some(Duration::from_secs(60));
+            if !trusted {
+                policy.forwarders = TrustedPeers::Networks(Vec::new());
+            }
+        })
+    };
+    let (proxies, strangers) = (start(true), start(false));
+    let cases = [
+        (&proxies, format!("t={}", since(10)), 200, 10_000..15_000),
+        (&proxies, format!("t={}", since(70)), 503, 0..0),
+        // A clock that goes wrong, or no clock.
+        (&proxies, format!("t={}", since(7_200)), 200, 0..300),
+        (&proxies, format!("t={later}"), 200, 0..300),
+        (&proxies, "yesterday".to_owned(), 200, 0..300),
+        (&strangers, format!("t={}", since(70)), 200, 0..300),
+    ];
+    for (server, value, status, waited) in cases {
+        let mut client = server.connect();
+        client.send(format!("GET /queued HTTP/1.1\r\nHost: a\r\nX-Request-Start: {value}\r\n\r\n"));
+        let answer = client.answer();
+        assert_eq!(answer.status, status, "{value}");
+        if status == 200 {
+            assert!(waited.contains(&milliseconds(&answer.body)), "{value}: {:?}", answer.body);
+        }
+    }
+}
