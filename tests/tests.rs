@@ -21,4 +21,5 @@ mod requests;
 mod soak;
 mod stop;
 mod systemd;
+mod threads;
 mod upgrade;
