@@ -13,7 +13,7 @@ use super::timers::Wheel;
 use crate::clock::Moment;
 
 // Tokens and keys are made of two halves.
-const _: () = assert!(usize::BITS == 64 && u64::BITS == 64);
+const _: () = assert!(usize::BITS == 64);
 
 /// The letterbox.
 pub(crate) const LETTERS: u64 = 0;

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
 use super::gateway::Copied;
+use super::lead::Lead;
 use super::mailbox::Letterbox;
 use super::output::Rest;
 use super::pace::Pace;
@@ -41,7 +41,7 @@ pub(crate) struct Turn<'a> {
     /// Whether the access log shows fields of the response.
     pub(crate) logs_fields: bool,
     /// Whether the worker drains, which may have begun during the call.
-    pub(crate) draining: &'a AtomicBool,
+    pub(crate) lead: &'a Lead,
     /// For what cannot wait until the output is sent.
     pub(crate) socket: BorrowedFd<'a>,
     /// Where the call is noted, which a wait for the peer is no part of.
@@ -118,7 +118,7 @@ impl Turn<'_> {
 
     fn heed_drain(&mut self) {
         // The worker was told to drain during the call, and will only hear of it after this.
-        if signals::is_pending(Signal::Term) || self.draining.load(Ordering::Relaxed) {
+        if signals::is_pending(Signal::Term) || self.lead.is_draining() {
             self.machine.close_after_response();
         }
     }

@@ -210,8 +210,111 @@ impl Lead {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
+}
 
-    pub(crate) fn draining(&self) -> &AtomicBool {
-        &self.draining
+/// All interleavings: `RUSTFLAGS="--cfg loom" cargo test --release --lib worker::lead`.
+#[cfg(all(test, loom))]
+mod model {
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    use super::*;
+
+    /// Waits as an engine does, and sees to it that nobody else does meanwhile.
+    fn wait(lead: &Lead, waiting: &AtomicUsize, me: usize) -> bool {
+        let (leads, _) = lead.begin_wait(me);
+        if leads {
+            assert_eq!(waiting.fetch_add(1, Ordering::Relaxed), 0, "two threads wait for readiness");
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            lead.end_wait(true);
+        }
+        leads
+    }
+
+    #[test]
+    fn whoever_sleeps_leads_once_the_lead_is_passed_on() {
+        loom::model(|| {
+            let (lead, waiting) = (Arc::new(Lead::new(true)), Arc::new(AtomicUsize::new(0)));
+            let other = {
+                let (lead, waiting) = (Arc::clone(&lead), Arc::clone(&waiting));
+                thread::spawn(move || {
+                    // If the wake-up were lost, this would not end.
+                    lead.sleep(1);
+                    lead.is_led_by(1).then(|| wait(&lead, &waiting, 1))
+                })
+            };
+            if wait(&lead, &waiting, 0) {
+                lead.pass(0);
+                // A call, and back: somebody leads, or this thread does.
+                if wait(&lead, &waiting, 0) {
+                    lead.pass(0);
+                }
+            }
+            other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn relief_leads_only_while_nobody_waits_and_gives_way_to_who_comes_back() {
+        loom::model(|| {
+            let (lead, waiting) = (Arc::new(Lead::new(true)), Arc::new(AtomicUsize::new(0)));
+            let relief = {
+                let lead = Arc::clone(&lead);
+                thread::spawn(move || {
+                    if lead.relieve() == Relieved::Leads {
+                        // One look of its loop.
+                        let _ = lead.relief_leads();
+                    }
+                    lead.rest()
+                })
+            };
+            assert!(wait(&lead, &waiting, 0), "nobody else could lead");
+            lead.come_back(0);
+            assert!(wait(&lead, &waiting, 0), "it takes the lead back");
+            relief.join().unwrap();
+            assert!(!lead.relief_leads(), "relief leads beside a thread that is back");
+        });
+    }
+
+    #[test]
+    fn a_thread_that_relief_wakes_leads() {
+        loom::model(|| {
+            let (lead, waiting) = (Arc::new(Lead::new(true)), Arc::new(AtomicUsize::new(0)));
+            assert!(wait(&lead, &waiting, 0));
+            // Thread 0 is in a long call from here on.
+            let other = {
+                let (lead, waiting) = (Arc::clone(&lead), Arc::clone(&waiting));
+                thread::spawn(move || {
+                    lead.sleep(1);
+                    wait(&lead, &waiting, 1)
+                })
+            };
+            let relieved = lead.relieve();
+            if relieved == Relieved::Leads {
+                // It has come too late to be seen: relief looks again, and finds it.
+                thread::yield_now();
+                lead.come_back(0);
+                lead.pass(0);
+            }
+            other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn an_alarm_is_set_whenever_relief_rests_and_something_comes() {
+        loom::model(|| {
+            let lead = Arc::new(Lead::new(false));
+            assert!(lead.begin_wait(0).0);
+            assert!(lead.end_wait(true), "the first event sets it");
+            let relief = {
+                let lead = Arc::clone(&lead);
+                thread::spawn(move || lead.rest())
+            };
+            assert!(lead.begin_wait(0).0);
+            let set = lead.end_wait(true);
+            let rests = relief.join().unwrap();
+            assert_eq!(set, rests, "relief sleeps exactly if the alarm was set anew");
+        });
     }
 }
