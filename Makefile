@@ -42,6 +42,7 @@ test: tools test-python
 test-python: tools .venv/wheel
 	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
 	cd python && ../.venv/bin/python -m pytest --quiet
+	.venv/bin/python -m pytest --quiet -p no:cacheprovider benches/compare/tests
 
 # What somebody does who has just heard of it: clone, make a virtual environment, install, serve.
 test-install:
@@ -84,7 +85,7 @@ clean:
 tools:
 	@PYTHON=$(PYTHON) sh tests/tools.sh
 
-.venv/bench:
-	$(PYTHON) -m venv .venv
+.venv/bench: benches/compare/requirements.txt
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet matplotlib
 	@touch $@

@@ -104,19 +104,20 @@ impl Channel {
 
 /// Orders to templates, and what comes of them.
 impl Channel {
-    /// Arbiter: has a template fork worker `nr`, whose end of its channel goes along.
-    pub(crate) fn order(&self, nr: u32, theirs: &Self) -> io::Result<()> {
+    /// Arbiter: has a template fork worker `nr`, the `age`-th of all, whose end of its channel goes along.
+    pub(crate) fn order(&self, nr: u64, age: u64, theirs: &Self) -> io::Result<()> {
         let fds = [theirs.0.as_raw_fd()];
+        let (nr, age) = (nr.to_ne_bytes(), age.to_ne_bytes());
         let rights = [ControlMessage::ScmRights(&fds)];
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(&nr.to_ne_bytes())], &rights, flags, None)?;
+        sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(&nr), IoSlice::new(&age)], &rights, flags, None)?;
         Ok(())
     }
 
     /// Template: takes the next order. Anything else from the arbiter is the order to stop.
     pub(crate) fn receive_order(&self) -> Order {
-        let (mut bytes, mut space) = ([0; 4], cmsg_space!(i32));
-        let mut slices = [IoSliceMut::new(&mut bytes)];
+        let (mut nr, mut age, mut space) = ([0; 8], [0; 8], cmsg_space!(i32));
+        let mut slices = [IoSliceMut::new(&mut nr), IoSliceMut::new(&mut age)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
         let (length, fd) = match recvmsg::<()>(self.0.as_raw_fd(), &mut slices, Some(&mut space), flags) {
             Ok(received) => {
@@ -130,7 +131,9 @@ impl Channel {
             Err(_) => return Order::Stop,
         };
         match fd.map(sys::adopt) {
-            Some(Ok(fd)) if length == bytes.len() => Order::Fork(u32::from_ne_bytes(bytes), Self(fd)),
+            Some(Ok(fd)) if length == nr.len() + age.len() => {
+                Order::Fork { nr: u64::from_ne_bytes(nr), age: u64::from_ne_bytes(age), channel: Self(fd) }
+            }
             _ => Order::Stop,
         }
     }
@@ -176,8 +179,8 @@ impl Channel {
 /// What a template is to do.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Fork the worker with that number, which has that end of a channel.
-    Fork(u32, Channel),
+    /// Fork a worker, which has that end of a channel.
+    Fork { nr: u64, age: u64, channel: Channel },
     /// End: the arbiter says so, or has gone.
     Stop,
     /// Nothing for now.

@@ -29,7 +29,7 @@ pub struct HostFile {
 /// Runs the command inside an interpreter: knows more kinds of settings files, and more kinds of applications.
 ///
 /// It is asked anew whenever settings are loaded, which is at start and on each HUP: first for its own settings, then for
-/// the file, and if all is well for the factory.
+/// the file, and if all is well for the factories.
 pub trait Host {
     /// Settings of a program that has no command line: then neither options, nor variables with options, nor files are
     /// read. The first call of a load.
@@ -58,10 +58,18 @@ pub trait Host {
         None
     }
 
-    /// Makes the factory of the application that the settings name. `native` is that of a `kind://rest`, for which the host
-    /// may have hooks.
+    /// Makes the factory of the application that the settings name, otherwise than by `kind://rest`.
     ///
     /// # Errors
     /// There can be no such application.
-    fn factory(&mut self, settings: &Settings, native: Option<Box<dyn Factory>>) -> Result<Box<dyn Factory>, Error>;
+    fn factory(&mut self, settings: &Settings) -> Result<Box<dyn Factory>, Error>;
+
+    /// Makes the factory of all applications one that calls the host's hooks as well. The last call of a load.
+    ///
+    /// # Errors
+    /// The hooks are not what they should be.
+    fn hooked(&mut self, settings: &Settings, factory: Box<dyn Factory>) -> Result<Box<dyn Factory>, Error> {
+        let _ = settings;
+        Ok(factory)
+    }
 }

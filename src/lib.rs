@@ -93,8 +93,10 @@ pub mod protocol;
 pub mod settings;
 
 pub use app::{Application, Body, Factory, Hook, Reply, Request, Response};
+pub use cli::program_settings;
 pub use error::Error;
 pub use host::{Assignment, Host, HostFile};
 pub use launch::CommandLine;
 pub use logging::{TRACEBACK, error_log_descriptor, log_critical};
 pub use server::{command, run, serve, serve_hosted};
+pub use worker::{Embedded, Waker};

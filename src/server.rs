@@ -8,19 +8,22 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use crate::app::cgi::{self, CgiFactory};
+use crate::app::exec::ExecFactory;
+use crate::app::fastcgi::{self, FastCgiFactory};
 use crate::app::files::{self, FilesFactory};
 use crate::app::mounts::MountsFactory;
-use crate::app::{Application, Factory, Handler, Hook, LoadError, Request, Response, ThreadLife};
+use crate::app::{Application, Command, Factory, Handler, Hook, LoadError, Request, Response, ThreadLife};
 use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets, pidfile_path};
 use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
 use crate::host::Host;
 use crate::launch::CommandLine;
-use crate::listener::Listener;
+use crate::listener::{self, Listener};
 use crate::logging;
 use crate::pidfile::Pidfile;
 use crate::process::{self, Identity};
-use crate::settings::Settings;
+use crate::protocol::Protocol;
+use crate::settings::{Bind, BindAddress, Settings};
 use crate::systemd::{self, Notifier};
 
 /// The command `ferricorn`: serves the application that the command line names.
@@ -85,11 +88,10 @@ impl Source<'_> {
     fn factory(&mut self, settings: &Settings) -> Result<Box<dyn Factory>, Error> {
         match self {
             Self::Command => named_application(settings),
-            Self::Host(host) => {
-                let native = settings.application.as_deref().is_some_and(|name| name.contains("://"));
-                let native = native.then(|| named_application(settings)).transpose()?;
-                host.factory(settings, native)
-            }
+            Self::Host(host) => match settings.application.as_deref() {
+                Some(name) if name.contains("://") => named_application(settings),
+                _ => host.factory(settings),
+            },
             Self::Own(factory) => match settings.application {
                 Some(_) => named_application(settings),
                 None => Ok(factory()),
@@ -102,9 +104,12 @@ impl Source<'_> {
 type Kind = fn(&str, &Settings) -> Box<dyn Factory>;
 
 /// Those kinds.
-const KINDS: [(&str, Kind); 2] = [
+const KINDS: [(&str, Kind); 5] = [
     ("files", |rest, settings| Box::new(FilesFactory::new(rest.into(), files_options(settings)))),
     ("cgi", |rest, settings| Box::new(CgiFactory::new(rest.into(), cgi_options(settings)))),
+    ("fastcgi", |rest, settings| Box::new(FastCgiFactory::at(rest, fastcgi_options(settings)))),
+    ("exec", |rest, _| Box::new(ExecFactory::new(rest.to_owned()))),
+    ("fastcgi-exec", |rest, settings| Box::new(FastCgiFactory::of_command(rest, fastcgi_options(settings)))),
 ];
 
 fn named_application(settings: &Settings) -> Result<Box<dyn Factory>, Error> {
@@ -138,6 +143,22 @@ fn cgi_options(settings: &Settings) -> cgi::Options {
     }
 }
 
+fn fastcgi_options(settings: &Settings) -> fastcgi::Options {
+    fastcgi::Options {
+        root: settings.document_root.clone(),
+        extension: settings.script_extension.clone(),
+        index: settings.script_index.clone(),
+        fallback: settings.script_fallback.clone(),
+        files: files_options(settings),
+        programs: settings.fastcgi_programs,
+        connections: settings.fastcgi_connections,
+        backlog: settings.fastcgi_backlog,
+        timeout: settings.fastcgi_timeout,
+        keepalive: settings.fastcgi_keepalive,
+        variables: settings.raw_env.clone(),
+    }
+}
+
 fn files_options(settings: &Settings) -> files::Options {
     files::Options {
         index: settings.files_index.clone(),
@@ -157,19 +178,27 @@ fn finish(result: Result<u8, Error>) -> u8 {
 }
 
 fn main(command_line: CommandLine, source: &mut Source<'_>) -> Result<u8, Error> {
-    let launch =
+    let mut launch =
         Launch::capture(command_line).map_err(|error| Error::configuration(format!("working directory: {error}")))?;
-    let settings = match source.parse(&launch)? {
+    let mut settings = match source.parse(&launch)? {
         Invocation::Serve(settings) => *settings,
         Invocation::Print(text) => return print(&text),
     };
+    if settings.bind == Settings::default().bind && listener::stdin_listens() {
+        // Started as a FastCGI program. It is put down where a reload and a successor find it, too: they have another
+        // standard input.
+        let protocol = if settings.protocol.is_gateway() { settings.protocol } else { Protocol::FastCgi };
+        let address = Bind { protocol: Some(protocol), address: BindAddress::Fd(0) };
+        launch.add(&["--bind", &address.to_string()]);
+        settings.bind = vec![address];
+    }
     if settings.check_config || settings.print_config {
         if settings.print_config {
             print(&cli::print_config(&settings))?;
         }
         let checks = settings.check_config;
         let mut plan = plan(settings, &launch, source)?;
-        if checks {
+        if checks && plan.factory.program().is_none() {
             plan.factory.load().map_err(|error| Error::configuration(error.to_string()))?;
         }
         return Ok(0);
@@ -242,7 +271,13 @@ fn plan(settings: Settings, launch: &Launch, source: &mut Source<'_>) -> Result<
     change_directory(&directory)?;
     let identity = Identity::resolve(settings.user.as_deref(), settings.group.as_deref(), settings.initgroups)?;
     let mut factory = mounted(&settings, source)?;
+    if let Source::Host(host) = source {
+        factory = host.hooked(&settings, factory)?;
+    }
     factory.check().map_err(|error| Error::configuration(error.to_string()))?;
+    if factory.program().is_some() && settings.bind.len() > 1 {
+        return Err(Error::configuration("exec:// gives its programs one socket: --bind can be there once"));
+    }
     Ok(Plan { settings, directory, identity, factory })
 }
 
@@ -251,19 +286,14 @@ fn mounted(settings: &Settings, source: &mut Source<'_>) -> Result<Box<dyn Facto
     if settings.mount.is_empty() {
         return source.factory(settings);
     }
-    let root = match (&settings.application, source.program()) {
-        (None, Program::Command | Program::Hosted) => None,
-        _ => Some(source.factory(settings)?),
+    let has_root = settings.application.is_some() || matches!(source, Source::Own(_));
+    let root = has_root.then(|| (String::new(), settings.clone()));
+    let of_mount = |(prefix, application): &(String, String)| {
+        (prefix.clone(), Settings { application: Some(application.clone()), mount: Vec::new(), ..settings.clone() })
     };
-    let mut mounts = Vec::new();
-    for (prefix, application) in &settings.mount {
-        let settings = Settings { application: Some(application.clone()), mount: Vec::new(), ..settings.clone() };
-        mounts.push((prefix.clone(), source.factory(&settings)?));
-    }
-    if let Some(factory) = root {
-        mounts.push((String::new(), factory));
-    }
-    Ok(Box::new(MountsFactory::new(mounts)))
+    let all = root.into_iter().chain(settings.mount.iter().map(of_mount));
+    let mounts = all.map(|(prefix, settings)| Ok((prefix, source.factory(&settings)?)));
+    Ok(Box::new(MountsFactory::new(mounts.collect::<Result<Vec<_>, Error>>()?)))
 }
 
 /// Makes a plan from the command line, the environment and the file as they are now. The working directory may be another
@@ -301,6 +331,14 @@ impl<F> Clone for Shared<F> {
 impl<F: Factory> Factory for Shared<F> {
     fn check(&mut self) -> Result<(), LoadError> {
         self.0.borrow_mut().check()
+    }
+
+    fn program(&self) -> Option<Result<Command, LoadError>> {
+        self.0.borrow().program()
+    }
+
+    fn host(&self) -> Option<&'static str> {
+        self.0.borrow().host()
     }
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {

@@ -140,7 +140,7 @@ pub(crate) fn is_child(pid: i32) -> bool {
     pid > 0 && unsafe { libc::waitid(libc::P_PID, id, &raw mut info, options) } == 0
 }
 
-/// Gives memory back that was freed, so that processes forked from now on do not share it.
+/// Gives memory back to the system that was freed.
 pub(crate) fn trim_memory() {
     // SAFETY: malloc_trim may be called at any time, by any thread.
     #[cfg(target_env = "gnu")]

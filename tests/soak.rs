@@ -10,9 +10,14 @@ fn soak() {
     let seconds = Duration::from_secs;
     let wanted = std::env::var("SOAK").unwrap_or_default();
     let scenarios: &[(&str, &dyn Fn() -> Outcome)] = &[
-        ("reloads", &|| faults::reloads(100, Duration::from_millis(600))),
+        ("reloads", &|| faults::reloads(100, Duration::from_millis(600), &[])),
+        ("preload", &|| faults::reloads(100, Duration::from_millis(600), &["--preload"])),
+        ("templates", &|| faults::templates(seconds(30))),
         ("nginx", &|| faults::reloads_behind_nginx(30, seconds(1), false)),
         ("nginx-unix", &|| faults::reloads_behind_nginx(30, seconds(1), true)),
+        ("uwsgi", &|| faults::reloads_behind_a_gateway("uwsgi", 100, Duration::from_millis(600))),
+        ("fastcgi", &|| faults::reloads_behind_a_gateway("fastcgi", 100, Duration::from_millis(600))),
+        ("scgi", &|| faults::reloads_behind_a_gateway("scgi", 100, Duration::from_millis(600))),
         ("stop-under-load", &|| faults::stop_under_load(10, false)),
         ("stop-under-load-unix", &|| faults::stop_under_load(10, true)),
         ("held-socket", &|| faults::restarts_of_a_held_socket(10)),

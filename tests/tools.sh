@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
 
 # Commands and the Debian packages that have them.
-needed='nginx=nginx supervisord=supervisor curl=curl wrk=wrk prlimit=util-linux'
+needed='nginx=nginx supervisord=supervisor curl=curl apache2=apache2 lighttpd=lighttpd haproxy=haproxy cgi-fcgi=libfcgi-bin spawn-fcgi=spawn-fcgi wrk=wrk prlimit=util-linux php-cgi=php-cgi'
 
 missing() {
     packages=
@@ -25,8 +25,11 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive $install || true
     case $packages in
-        # The package starts a server on port 80, which nobody asked for.
-        *nginx*) ! command -v systemctl >/dev/null 2>&1 || systemctl disable --now nginx >/dev/null 2>&1 || true ;;
+        # The packages start servers on port 80, which nobody asked for.
+        *nginx*|*apache2*|*lighttpd*|*haproxy*)
+            ! command -v systemctl >/dev/null 2>&1 ||
+                systemctl disable --now nginx apache2 lighttpd haproxy >/dev/null 2>&1 || true
+            ;;
     esac
 fi
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import processes
 import servers
 import wsgi
-from measures import Options
+from measures import Options, Syscalls
 from scenarios import CLOSE_VARIANTS, FLOOR_VARIANTS, SCENARIOS
 from servers import Stage, Wrong
 
@@ -36,14 +36,14 @@ def main() -> int:
     by_name = {scenario.name: scenario for scenario in SCENARIOS}
     if arguments.list:
         for scenario in SCENARIOS:
-            print(f"{scenario.name:12} {scenario.group:7} {scenario.title}{'' if scenario.by_default else ' (on request)'}")
+            print(f"{scenario.name:21} {scenario.group:7} {scenario.title}{'' if scenario.by_default else ' (on request)'}")
         return 0
     chosen = [by_name[name] for name in arguments.scenario]
     groups = arguments.group or ([] if chosen else ["native"])
     chosen += [s for s in SCENARIOS if s.group in groups and s.by_default and s not in chosen]
     python = any(scenario.group != "native" for scenario in chosen)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    install({"wrk", "nginx", *(["strace"] if "syscalls" in arguments.scenario else []), *(["ev.h"] if python else [])})
+    install({"wrk", "nginx", *(["strace"] if any(isinstance(s, Syscalls) for s in chosen) else []), *(["ev.h"] if python else [])})
     if not arguments.no_build:
         servers.build_peers()
         if python:

@@ -104,7 +104,7 @@ class Paired:
             for name in list(names):
                 try:
                     servers[name] = stage.start(name, self.role)
-                    lengths[name] = self._verify(servers[name], stage)
+                    lengths[name] = _verified(servers[name], stage, self.load, self.expected)
                 except Wrong as error:
                     # The others can be compared without it.
                     options.failures.append(told(name, error))
@@ -141,16 +141,6 @@ class Paired:
         finally:
             stage.stop()
 
-    def _verify(self, server: Server, stage: Stage) -> int:
-        expected, load_ = self.expected, self.load
-        if expected is None:
-            expected = GREETING if load_.path == "/" else (stage.work / "files" / load_.path.lstrip("/")).read_bytes()
-        if isinstance(server, Calls):
-            if server.said()["body"].encode("latin-1") != expected:
-                raise Wrong(f"{server.name}: the application answers something else")
-            return len(expected)
-        return verify(server, Question(expected, load_.path, load_.post, load_.close, load_.depth))
-
     def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
         columns = ["server", "x reference", "quartiles", "difference us", "CPU us", "requests/s", "busy", "delayed", "p50 us", "p99 us", "errors"]
         rows = []
@@ -172,6 +162,17 @@ class Paired:
                 ]
             )
         return columns, rows
+
+
+def _verified(server: Server, stage: Stage, load_: Load, expected: bytes | None) -> int:
+    """The length of an answer that is right."""
+    if expected is None:
+        expected = GREETING if load_.path == "/" else (stage.work / "files" / load_.path.lstrip("/")).read_bytes()
+    if isinstance(server, Calls):
+        if server.said()["body"].encode("latin-1") != expected:
+            raise Wrong(f"{server.name}: the application answers something else")
+        return len(expected)
+    return verify(server, Question(expected, load_.path, load_.post, load_.close, load_.depth))
 
 
 # Idle connections.
@@ -336,22 +337,33 @@ class Syscalls:
     name: str = "syscalls"
     title: str = "System calls for each request (strace -c)"
     servers: tuple[str, ...] = (OURS, "bare", "hyper", "actix", "may_minihttp", "nginx")
+    loads: tuple[Load, ...] = (Load(1), Load())
+    role: Role = Role()
+    expected: bytes | None = None
     targets: tuple[Target, ...] = ()
     by_default: bool = False
     group: str = "native"
 
+    @staticmethod
+    def of(scenario: Paired) -> Syscalls:
+        """Those of another scenario, without its floors."""
+        servers = tuple(name for names in scenario.comparisons for name in names if name not in ("bare", OURS, CALLS))
+        title = f"{scenario.title}: system calls for each request (strace -c)"
+        more = {"role": scenario.role, "expected": scenario.expected, "group": scenario.group}
+        return Syscalls(f"{scenario.name}-syscalls", title, servers, (scenario.load,), **more)
+
     def run(self, stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
         results = {}
         for name in self.servers + options.also:
-            if not wanted(name, stage, options):
+            if not wanted(name, stage, options, role=self.role):
                 continue
-            for connections in (1, 64):
-                say(f"{self.name}: {name}, {connections} connections")
+            for of in self.loads:
+                say(f"{self.name}: {name}, {of.connections} connections")
                 try:
-                    server = stage.start(name)
-                    length = verify(server, Question(GREETING))
-                    calls = self._count(server, Load(connections), options, length, stage)
-                    results[f"{name}, {connections}"] = calls
+                    server = stage.start(name, self.role)
+                    length = _verified(server, stage, of, self.expected)
+                    calls = self._count(server, of, options, length, stage)
+                    results[f"{name}, {of.connections}"] = calls
                 except (OSError, Wrong) as error:
                     options.failures.append(told(name, error))
                 finally:

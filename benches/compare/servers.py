@@ -95,6 +95,11 @@ FRONTS = {
             proxy_set_header Host $http_host;
         }
 """,
+    "uwsgi": "location / { include /etc/nginx/uwsgi_params; uwsgi_pass server; }",
+    "scgi": "location / { include /etc/nginx/scgi_params; scgi_pass server; }",
+    # A new connection for each request, as the two above have it in any case.
+    "fastcgi": "location / { include /etc/nginx/fastcgi_params; fastcgi_pass server; }",
+    "fastcgi-keep": "location / { include /etc/nginx/fastcgi_params; fastcgi_pass server; fastcgi_keep_conn on; }",
 }
 
 
@@ -174,6 +179,8 @@ class Stage:
         behind = f"{name} behind nginx" if role.front else name
         socket_path = self.work / f"{port}.sock"
         environment, argv = self._command(behind, port, socket_path, role.app)
+        # A command may say how nginx is to speak with it.
+        front = environment.pop("FRONT", role.front) if role.front else ""
         calls = name == CALLS
         process, log = self._spawn(behind, argv, port, environment | dict(role.environment), pipes=calls)
         server = (Calls if calls else Server)(name, port, process)
@@ -182,7 +189,7 @@ class Stage:
             return server
         if role.front:
             _wait(behind, process, log, (socket.AF_UNIX, str(socket_path)))
-            server.front, log = self._spawn("nginx", self._nginx("access_log off;", port, socket_path, role.front), port, {})
+            server.front, log = self._spawn("nginx", self._nginx("access_log off;", port, socket_path, front), port, {})
             process = server.front
         _wait(name, process, log, (socket.AF_INET, server.address))
         return server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from load import Load
-from measures import OURS, Paired, Target, over_best_peer, ratio
+from measures import OURS, Paired, Syscalls, Target, over_best_peer, ratio
 from servers import CALLS, Role
 
 OURS_WSGI = f"{OURS} wsgi"
@@ -36,6 +36,15 @@ COMMANDS = {
     "gunicorn sync behind nginx": f"{_GUNICORN} -b unix:{{socket}} {{app}}",
     "gunicorn gthread": f"{_GUNICORN} -k gthread --threads 1 -b 127.0.0.1:{{port}} {{app}}",
     "gunicorn gthread behind nginx": f"{_GUNICORN} -k gthread --threads 1 -b unix:{{socket}} {{app}}",
+    # By other protocols, each of them named as nginx speaks it.
+    **{
+        f"{OURS_WSGI} by {front} behind nginx": f"FRONT={front} {{venv}}/ferricorn"
+        f" -b {front.removesuffix('-keep')}://unix:{{socket}} -w 1 {{app}}"
+        for front in ("uwsgi", "fastcgi", "scgi", "fastcgi-keep", "http")
+    },
+    "uwsgi by uwsgi behind nginx": f"FRONT=uwsgi {_UWSGI} --socket {{socket}} --module {{app}}",
+    "uwsgi by fastcgi behind nginx": f"FRONT=fastcgi {_UWSGI} --fastcgi-socket {{socket}} --module {{app}}",
+    "uwsgi by scgi behind nginx": f"FRONT=scgi {_UWSGI} --scgi-socket {{socket}} --module {{app}}",
     CALLS: f"{_SERVE} calls {{app}}",
     "bare behind nginx": "{peers}/peer-bare unix:{socket}",
 }
@@ -84,6 +93,15 @@ def beside_the_peers(name: str, title: str, load: Load, app: str, expected: byte
     return paired(name, title, load, (OURS_WSGI, *peers), (below_every_peer(1.0),), app, expected=expected)
 
 
+def by_front(front: str, words: str, most: float) -> Target:
+    """By that protocol, against ours by uwsgi."""
+
+    def figure(results: dict) -> float:
+        return ratio(f"{OURS_WSGI} by {front}")(results) / ratio(f"{OURS_WSGI} by uwsgi")(results)
+
+    return Target(words, most, figure)
+
+
 def framework(name: str, title: str) -> Paired:
     """The difference to the calls alone is what the server costs."""
     overhead = Target(
@@ -93,7 +111,7 @@ def framework(name: str, title: str) -> Paired:
     return paired(name, title, Load(), (CALLS, OURS_WSGI, *PEERS), (overhead, below_every_peer(1.0)), role=role)
 
 
-SCENARIOS = (
+MEASURED = (
     beside_the_floor(
         "wsgi",
         "A WSGI hello over 64 keep-alive connections",
@@ -130,6 +148,27 @@ SCENARIOS = (
         (below_every_peer(),),
         role=Role("wsgi:hello", front="http"),
     ),
+    paired(
+        "wsgi-gateways",
+        "A WSGI hello behind nginx, over a unix socket by each protocol",
+        Load(),
+        (
+            "uwsgi by uwsgi",
+            "uwsgi by fastcgi",
+            "uwsgi by scgi",
+            *(f"{OURS_WSGI} by {front}" for front in ("uwsgi", "fastcgi", "scgi", "fastcgi-keep", "http")),
+        ),
+        (
+            Target("by uwsgi, CPU <= 0.6 x uWSGI", 0.6, ratio(f"{OURS_WSGI} by uwsgi"), "x uWSGI"),
+            by_front("fastcgi", "CPU of a connection by FastCGI <= 1.1 x by uwsgi", 1.1),
+            by_front("scgi", "CPU of a connection by SCGI <= 1.1 x by uwsgi", 1.1),
+            by_front("fastcgi-keep", "CPU by FastCGI over connections that are kept <= 0.6 x by uwsgi", 0.6),
+            by_front("http", "CPU by HTTP over connections that are kept <= 0.6 x by uwsgi", 0.6),
+        ),
+        role=Role("wsgi:hello", front="uwsgi"),
+    ),
     framework("flask", "Flask's hello, against calling it without a server"),
     framework("django", "Django's hello, against calling it without a server"),
 )
+
+SCENARIOS = MEASURED + tuple(Syscalls.of(scenario) for scenario in MEASURED)

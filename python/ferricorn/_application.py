@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import atexit
-import gc
 import importlib
 import os
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from . import _core, _log
+
+# Each worker would have these for itself; what only some need is imported where they do.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
 
 class ApplicationError(Exception):
@@ -66,6 +67,10 @@ def call_factory(factory: Any, positional: list[Any], named: dict[str, Any]) -> 
 
 def parse(text: str, name: str) -> tuple[list[str], tuple[list[Any], dict[str, Any]] | None]:
     """The attributes that lead to the application, and the arguments if it is to be called."""
+    if all(part.isidentifier() for part in text.split(".")):
+        return text.split("."), None
+    import ast
+
     try:
         expression = ast.parse(text, mode="eval").body
     except SyntaxError:
@@ -92,6 +97,8 @@ def parse(text: str, name: str) -> tuple[list[str], tuple[list[Any], dict[str, A
 
 def describe(error: BaseException) -> str:
     """An exception with its traceback, less our own part of it."""
+    import traceback
+
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
@@ -100,6 +107,8 @@ def describe(error: BaseException) -> str:
 
 def summarize(error: BaseException) -> str:
     """An exception in a line, with the file and line that it comes from."""
+    import traceback
+
     text = "".join(traceback.format_exception_only(type(error), error)).rstrip("\n").rpartition("\n")[2]
     if isinstance(error, SyntaxError) and error.filename:
         return f"{text} ({error.filename}:{error.lineno})"
@@ -111,49 +120,18 @@ def summarize(error: BaseException) -> str:
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
 
 
-def other_threads() -> str | None:
-    """The names of this process's threads besides this one: Python's by theirs, others by what the system calls them."""
-    try:
-        tasks = {int(task) for task in os.listdir("/proc/self/task")}
-    except OSError:
-        tasks = set()
-    names = []
-    for thread in threading.enumerate():
-        tasks.discard(thread.native_id or 0)
-        if thread is not threading.current_thread():
-            names.append(thread.name)
-    # The thread that runs this may be one that Python does not know by its number, as after a fork.
-    tasks.discard(threading.get_native_id())
-    for task in sorted(tasks):
-        try:
-            with open(f"/proc/self/task/{task}/comm") as file:
-                names.append(f"{file.read().strip()} (not Python's)")
-        except OSError:
-            pass
-    return ", ".join(names) or None
-
-
-def freeze() -> None:
-    """Makes what was loaded fit to be shared by processes that are forked from this one."""
-    # A connection that a request has opened is not to be used by several processes.
-    if (database := sys.modules.get("django.db")) is not None:
-        database.connections.close_all()
-    # What is still in a buffer would be written by each of them.
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    gc.collect()
-    # The collector leaves these objects alone from now on; to look at one is to write to it.
-    gc.freeze()
-
-
 def finish() -> None:
     """What Python does at its end, short of tearing itself down, which would only touch pages that are shared."""
-    for step in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):  # type: ignore
+    steps, _last[:] = list(_last), []
+    for step in steps:
         try:
             step()
         except BaseException as error:
             _core.log_error(f"While exiting: {describe(error)}")
+
+
+#: What is left to be done then: nothing is done twice.
+_last: list[Any] = [threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush]  # type: ignore
 
 
 class FileWrapper:

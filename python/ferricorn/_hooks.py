@@ -88,7 +88,11 @@ class Worker:
         self.aborted = False
         self.timeout = cfg.timeout
         self.max_requests = cfg.max_requests or sys.maxsize
-        self.wsgi: Any = None
+        self.app = App(cfg)
+
+    @property
+    def wsgi(self) -> Any:
+        return self.app.callable
 
     @property
     def nr(self) -> int:
@@ -100,6 +104,17 @@ class Worker:
 
     def __str__(self) -> str:
         return f"<Worker {self.pid}>"
+
+
+class App:
+    """The application, as hooks see it."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.callable: Any = None
+
+    def wsgi(self) -> Any:
+        return self.callable
 
 
 class Request:
@@ -175,6 +190,7 @@ class Hooks:
         self.log = _log.install(self.cfg.loglevel)
         self.booting: dict[int, Worker] = {}
         self.worker: Worker | None = None
+        self.application: Any = None
 
     def call(self, name: str, *arguments: Any) -> None:
         function = self.functions.get(name)
@@ -203,6 +219,8 @@ class Hooks:
 
     def workers_changed(self, new: int, old: int | None) -> None:
         server = self.follow()
+        # A daemon is another process than the one that has read the settings.
+        server.pid = os.getpid()
         server.num_workers = new
         self.call("nworkers_changed", server, new, old)
 
@@ -217,8 +235,6 @@ class Hooks:
 
     def pre_fork(self, age: int) -> None:
         server = self.follow()
-        # In a daemon it is another process that goes on.
-        server.pid = os.getpid()
         server.worker_age = age
         worker = self.booting[age] = Worker(age, server, self.cfg, self.log)
         self.call("pre_fork", server, worker)
@@ -246,19 +262,20 @@ class Hooks:
     def post_fork(self, age: int) -> None:
         worker = self.booting.pop(age, None) or Worker(age, self.server, self.cfg, self.log)
         worker.pid = os.getpid()
+        worker.app.callable = self.application
         self.worker = worker
         self.call("post_fork", self.server, worker)
 
-    def watch_abort(self) -> bool:
+    def watch_abort(self) -> None:
         """Has the hook for ABRT called in that case, if there is one. To be called before other handlers are set."""
-        if "worker_abort" not in self.functions:
-            return False
-        signal.signal(signal.SIGABRT, self.worker_abort)
-        return True
+        if "worker_abort" in self.functions:
+            signal.signal(signal.SIGABRT, self.worker_abort)
 
     def loaded(self, application: Any) -> None:
+        # In a template there is no worker yet.
+        self.application = application
         if self.worker is not None:
-            self.worker.wsgi = application
+            self.worker.app.callable = application
 
     def post_worker_init(self) -> None:
         if self.worker is not None:
@@ -286,11 +303,8 @@ class Hooks:
 
     # For each request, if there is such a hook.
 
-    def request_hooks(self) -> tuple[Worker, Any, Any] | None:
-        before, after = self.functions.get("pre_request"), self.functions.get("post_request")
-        if (before is None and after is None) or self.worker is None:
-            return None
-        return self.worker, before, after
+    def request_hooks(self) -> tuple[Any, Any]:
+        return self.functions.get("pre_request"), self.functions.get("post_request")
 
 
 class Variables:

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 
 use crate::errors;
-use crate::factory::{Loader, PythonFactory};
+use crate::factory::{HookedFactory, Loader, PythonFactory};
 use crate::ffi::{self, CalledByWorker};
 use crate::hooks::Hooks;
 
@@ -22,8 +22,10 @@ const SHOWN: usize = 200;
 pub(crate) struct PythonHost {
     /// A `ferricorn.Application`, if that runs the server.
     application: Option<Py<PyAny>>,
-    /// The hooks of the settings that were read last.
-    hooks: Option<Py<PyDict>>,
+    /// The functions of the settings that were read last.
+    functions: Option<Py<PyDict>>,
+    /// The same, once they are known to be wanted.
+    hooks: Option<Hooks>,
     /// What is to be said about them once there is a log.
     warnings: Vec<String>,
     /// Whether the log is there to say it.
@@ -34,7 +36,7 @@ impl CalledByWorker for PythonHost {}
 
 impl PythonHost {
     pub(crate) fn new(application: Option<Py<PyAny>>) -> Self {
-        Self { application, hooks: None, warnings: Vec::new(), started: false }
+        Self { application, functions: None, hooks: None, warnings: Vec::new(), started: false }
     }
 
     /// What `_config` has read: `None` if it is not for Python.
@@ -43,7 +45,7 @@ impl PythonHost {
             if file.is_none() {
                 return Ok(None);
             }
-            self.hooks = Some(file.getattr("hooks")?.cast_into::<PyDict>()?.unbind());
+            self.functions = Some(file.getattr("hooks")?.cast_into::<PyDict>()?.unbind());
             self.warnings = file.getattr("warnings")?.extract()?;
             let path: PathBuf = file.getattr("path")?.extract()?;
             Ok(Some(HostFile { path, assignments: assignments(&file.getattr("assignments")?)? }))
@@ -52,6 +54,15 @@ impl PythonHost {
             Ok(file) => file.map(Ok),
             Err(error) => Some(Err(self.wrong(py, &error))),
         }
+    }
+
+    /// The hooks, if there are any.
+    fn hooks(&mut self, py: Python<'_>, settings: &Settings) -> Result<Option<Hooks>, Error> {
+        if let Some(functions) = self.functions.take().filter(|functions| !functions.bind(py).is_empty()) {
+            let hooks = Hooks::new(py, settings, functions.bind(py)).map_err(|error| self.wrong(py, &error))?;
+            self.hooks = Some(hooks);
+        }
+        Ok(self.hooks.as_ref().map(|hooks| hooks.clone_ref(py)))
     }
 
     /// The error for the operator; where it comes from is shown beside it.
@@ -81,7 +92,7 @@ impl PythonHost {
 impl Host for PythonHost {
     fn own_settings(&mut self) -> Option<Result<Vec<Assignment>, Error>> {
         let py = ffi::attached(self);
-        self.hooks = None;
+        (self.functions, self.hooks) = (None, None);
         self.warnings.clear();
         // Variables that settings have set count no longer.
         if let Ok(true) = Hooks::were_made(py)
@@ -97,7 +108,7 @@ impl Host for PythonHost {
         };
         Some(match read() {
             Ok((assignments, hooks)) => {
-                self.hooks = Some(hooks);
+                self.functions = Some(hooks);
                 Ok(assignments)
             }
             Err(error) => Err(self.wrong(py, &error)),
@@ -120,8 +131,19 @@ impl Host for PythonHost {
         self.file(py, read)
     }
 
-    fn factory(&mut self, settings: &Settings, native: Option<Box<dyn Factory>>) -> Result<Box<dyn Factory>, Error> {
+    fn factory(&mut self, settings: &Settings) -> Result<Box<dyn Factory>, Error> {
         let py = ffi::attached(self);
+        let hooks = self.hooks(py, settings)?;
+        let loader = match &self.application {
+            Some(application) if !names_application(application.bind(py)) => Loader::Program(application.clone_ref(py)),
+            _ => Loader::Named(settings.application.clone().unwrap_or_default()),
+        };
+        Ok(Box::new(PythonFactory::new(settings, loader, hooks)))
+    }
+
+    fn hooked(&mut self, settings: &Settings, factory: Box<dyn Factory>) -> Result<Box<dyn Factory>, Error> {
+        let py = ffi::attached(self);
+        let hooks = self.hooks(py, settings)?;
         let checks = settings.check_config || settings.print_config;
         for warning in self.warnings.drain(..) {
             if checks {
@@ -132,20 +154,10 @@ impl Host for PythonHost {
             }
         }
         self.started = !checks;
-        let hooks = self.hooks.take().filter(|hooks| !hooks.bind(py).is_empty());
-        let hooks = match hooks.map(|hooks| Hooks::new(py, settings, hooks.bind(py))).transpose() {
-            Ok(hooks) => hooks,
-            Err(error) => return Err(self.wrong(py, &error)),
-        };
-        let loader = match (native, &self.application) {
-            (Some(native), _) if hooks.is_none() => return Ok(native),
-            (Some(native), _) => Loader::Native(native),
-            (None, Some(application)) if !names_application(application.bind(py)) => {
-                Loader::Program(application.clone_ref(py))
-            }
-            (None, _) => Loader::Named(settings.application.clone().unwrap_or_default()),
-        };
-        Ok(Box::new(PythonFactory::new(settings, loader, hooks)))
+        Ok(match hooks {
+            Some(hooks) => Box::new(HookedFactory::new(factory, hooks)),
+            None => factory,
+        })
     }
 }
 
@@ -154,7 +166,7 @@ fn names_application(program: &Bound<'_, PyAny>) -> bool {
     program.getattr("_named").is_ok_and(|named| named.is_truthy().unwrap_or(false))
 }
 
-fn assignments(given: &Bound<'_, PyAny>) -> PyResult<Vec<Assignment>> {
+pub(crate) fn assignments(given: &Bound<'_, PyAny>) -> PyResult<Vec<Assignment>> {
     let mut assignments = Vec::new();
     for item in given.try_iter()? {
         let (name, value, line): (String, Bound<'_, PyAny>, Option<usize>) = item?.extract()?;

@@ -205,6 +205,9 @@ impl Environs {
         if let Some(query) = request.query() {
             environ.set_item(&keys.query_string, text(py, query.as_bytes())?)?;
         }
+        if request.head().protocol().is_gateway() {
+            self.set_gateway(py, request, &environ)?;
+        }
         let script_name = self.forwarded_script_name(request).unwrap_or(self.script_name.as_bytes());
         let path = request.path().as_bytes();
         if !request.mount().is_empty() {
@@ -237,6 +240,18 @@ impl Environs {
             self.set_body(py, request, &environ)?;
         }
         Ok(environ)
+    }
+
+    /// What a web server has said beyond the request itself. It names the server, too: the listener is only its own way in.
+    fn set_gateway<'py>(&self, py: Python<'py>, request: &Request<'_>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
+        let head = request.head();
+        for (name, value) in head.params() {
+            environ.set_item(text(py, name.as_bytes())?, text(py, value)?)?;
+        }
+        let name = head.server_name().unwrap_or("localhost");
+        let port = head.server_port().unwrap_or(if request.peer().secure { "443" } else { "80" });
+        environ.set_item(intern!(py, "SERVER_NAME"), text(py, name.as_bytes())?)?;
+        environ.set_item(intern!(py, "SERVER_PORT"), text(py, port.as_bytes())?)
     }
 
     fn template<'py>(&mut self, py: Python<'py>, local: &Address, secure: bool) -> PyResult<Bound<'py, PyDict>> {
@@ -386,7 +401,11 @@ impl Environs {
                     environ.set_item(&keys.remote_addr, &known.host)?;
                     environ.set_item(&keys.remote_port, &known.port)?;
                 }
+                if let Some(destination) = request.peer().destination.as_deref() {
+                    set_proxied(py, *address, *destination, environ)?;
+                }
             }
+            Address::Unix(_) if request.head().protocol().is_gateway() => {}
             Address::Unix(_) => {
                 if let Some(host) = request.known(FieldId::Host).filter(|host| !host.is_empty()) {
                     let (name, port) = split_port(host);
@@ -420,6 +439,19 @@ impl Environs {
         }
         Ok(())
     }
+}
+
+/// What a PROXY header said, under Gunicorn's names.
+fn set_proxied(
+    py: Python<'_>,
+    source: SocketAddr,
+    destination: SocketAddr,
+    environ: &Bound<'_, PyDict>,
+) -> PyResult<()> {
+    let protocol = if source.is_ipv4() { intern!(py, "TCP4") } else { intern!(py, "TCP6") };
+    environ.set_item(intern!(py, "PROXY_PROTOCOL"), protocol)?;
+    environ.set_item(intern!(py, "PROXY_ADDR"), destination.ip().to_string())?;
+    environ.set_item(intern!(py, "PROXY_PORT"), destination.port().to_string())
 }
 
 /// Host and port of an authority.

@@ -1,5 +1,7 @@
 //! The life of a process that serves a Python application.
 
+use std::sync::Once;
+
 use ferricorn::Hook;
 use ferricorn::app::{Application, Factory, LoadError, ThreadLife};
 use ferricorn::settings::Settings;
@@ -10,6 +12,7 @@ use crate::environ::Surroundings;
 use crate::errors;
 use crate::ffi::{self, CalledByWorker};
 use crate::hooks::Hooks;
+use crate::reload::Reloader;
 use crate::stuck::Watch;
 
 /// Where the application comes from.
@@ -18,22 +21,24 @@ pub(crate) enum Loader {
     Named(String),
     /// A `ferricorn.Application` loads it.
     Program(Py<PyAny>),
-    /// It is none of Python's, but there are hooks.
-    Native(Box<dyn Factory>),
 }
 
-/// Loads the application, and calls the hooks.
+/// Loads the application.
 pub(crate) struct PythonFactory {
     loader: Loader,
+    /// Those for requests, and who is told of the application; [`HookedFactory`] calls the others.
     hooks: Option<Hooks>,
     pythonpath: Option<String>,
     variables: Vec<(String, String)>,
-    surroundings: Surroundings,
-    /// The application, once it is loaded. All threads call the same.
+    /// What was loaded, if there are hooks that are to be given it.
     callable: Option<Py<PyAny>>,
+    surroundings: Surroundings,
+    /// The same for all threads.
+    shared: Option<Py<PyAny>>,
+    /// With `--reload`.
+    reloader: Option<Reloader>,
     watch: Option<Watch>,
-    /// Threads that this process has and workers will not, as of the last warning.
-    threads: Option<String>,
+    forks: Forks,
 }
 
 impl CalledByWorker for PythonFactory {}
@@ -41,10 +46,11 @@ impl CalledByWorker for PythonFactory {}
 impl PythonFactory {
     pub(crate) fn new(settings: &Settings, loader: Loader, hooks: Option<Hooks>) -> Self {
         Self {
-            loader,
             hooks,
             pythonpath: settings.pythonpath.clone(),
             variables: settings.raw_env.clone(),
+            reloader: (settings.reload && !settings.check_config).then(|| Reloader::new(settings)),
+            loader,
             surroundings: Surroundings {
                 multiprocess: settings.workers > 1,
                 multithread: settings.threads > 1,
@@ -52,35 +58,52 @@ impl PythonFactory {
                 forwarder_headers: settings.forwarder_headers.clone(),
             },
             callable: None,
+            shared: None,
             watch: None,
-            threads: None,
+            forks: Forks::default(),
         }
     }
 
     fn load_in(&mut self, py: Python<'_>) -> PyResult<Wsgi> {
-        if let Some(callable) = &self.callable {
-            return self.make(py, callable.clone_ref(py));
+        if let Some(callable) = &self.shared {
+            // For another thread.
+            let hooks = self.hooks.as_ref().map(|hooks| hooks.for_requests(py)).transpose()?.flatten();
+            return Wsgi::new(py, callable.clone_ref(py), self.surroundings.clone(), hooks);
+        }
+        if let Some(reloader) = &self.reloader {
+            reloader.begin(py)?;
         }
         let module = py.import("ferricorn._application")?;
         module.call_method1("prepare", (&self.pythonpath, &self.variables, log::max_level().as_str()))?;
         let callable = match &self.loader {
             Loader::Program(program) => program.bind(py).call_method0("wsgi")?,
             Loader::Named(name) => module.call_method1("load", (name,))?,
-            Loader::Native(_) => py.None().into_bound(py),
         };
-        if let Some(all) = &self.hooks {
-            all.loaded(py, &callable);
-        }
-        self.callable = Some(callable.clone().unbind());
-        self.make(py, callable.unbind())
+        self.shared = Some(callable.clone().unbind());
+        self.callable = self.hooks.is_some().then(|| callable.clone().unbind());
+        self.hooked(py, callable.unbind())
     }
 
-    fn make(&self, py: Python<'_>, callable: Py<PyAny>) -> PyResult<Wsgi> {
-        let hooks = match &self.hooks {
-            Some(all) => all.for_requests(py)?,
-            None => None,
-        };
+    /// The application with the hooks for its requests.
+    fn hooked(&self, py: Python<'_>, callable: Py<PyAny>) -> PyResult<Wsgi> {
+        let mut hooks = None;
+        if let Some(all) = &self.hooks {
+            all.loaded(py, callable.bind(py));
+            hooks = all.for_requests(py)?;
+        }
         Wsgi::new(py, callable, self.surroundings.clone(), hooks)
+    }
+
+    /// What answers in place of an application that cannot be loaded, if anything does.
+    fn substitute(&self, py: Python<'_>, error: &PyErr) -> Option<Wsgi> {
+        let substitute = self.reloader.as_ref()?.failed(py, error);
+        let application = substitute.and_then(|callable| {
+            callable.map(|callable| Wsgi::new(py, callable, self.surroundings.clone(), None)).transpose()
+        });
+        application.unwrap_or_else(|error| {
+            errors::log(py, "Exception in the reloader", &error);
+            None
+        })
     }
 
     fn failed(&self, py: Python<'_>, error: &PyErr) -> LoadError {
@@ -94,30 +117,45 @@ impl PythonFactory {
     }
 }
 
+/// Makes the memory of this process fit to be shared.
+fn freeze(py: Python<'_>) {
+    let frozen = py.import("ferricorn._forks").and_then(|module| module.call_method0("freeze"));
+    if let Err(error) = frozen {
+        errors::log(py, "Exception before a fork", &error);
+    }
+    ffi::fill_gaps(py);
+}
+
 impl Factory for PythonFactory {
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         let py = ffi::attached(self);
-        if let Loader::Native(native) = &mut self.loader {
-            return native.load();
+        // Its handler must be there before the other.
+        if let Some(hooks) = &self.hooks {
+            hooks.watch_abort(py);
         }
-        if self.callable.is_none() {
-            let hooked = self.hooks.as_ref().is_some_and(|hooks| hooks.watch_abort(py));
-            self.watch = Watch::install(py, hooked)
+        if self.watch.is_none() {
+            self.watch = Watch::install(py)
                 .inspect_err(|error| log::warn!("Stacks cannot be logged: {}", errors::summarize(py, error)))
                 .ok();
         }
         match self.load_in(py) {
             Ok(application) => Ok(Box::new(application)),
-            Err(error) => Err(self.failed(py, &error)),
+            Err(error) => {
+                let failed = self.failed(py, &error);
+                match self.substitute(py, &error) {
+                    Some(application) => {
+                        log::error!("{failed}; waiting for a change");
+                        Ok(Box::new(application))
+                    }
+                    None => Err(failed),
+                }
+            }
         }
     }
 
     fn thread_life(&self) -> ThreadLife {
-        match &self.loader {
-            Loader::Native(native) => native.thread_life(),
-            // The thread's state is made once, and every call of this thread happens in it.
-            Loader::Named(_) | Loader::Program(_) => std::sync::Arc::new(|live| Python::attach(|_| live())),
-        }
+        // The thread's state is made once, and every call of this thread happens in it.
+        std::sync::Arc::new(|live| Python::attach(|_| live()))
     }
 
     fn idle(&mut self, wait: &mut dyn FnMut()) {
@@ -126,33 +164,38 @@ impl Factory for PythonFactory {
         errors::run_handlers(py);
     }
 
-    fn check(&mut self) -> Result<(), LoadError> {
-        match &mut self.loader {
-            Loader::Native(native) => native.check(),
-            Loader::Named(_) | Loader::Program(_) => Ok(()),
+    fn drain(&mut self) {
+        let py = ffi::attached(self);
+        if let Some(reloader) = &self.reloader {
+            reloader.tell(py, "drain");
         }
     }
 
     fn freeze(&mut self) {
+        freeze(ffi::attached(self));
+    }
+
+    fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
         let py = ffi::attached(self);
-        let frozen = py.import("ferricorn._application").and_then(|module| module.call_method0("freeze"));
-        if let Err(error) = frozen {
-            errors::log(py, "Exception after loading the application", &error);
+        // The hooks of the template's know nothing of this worker.
+        match self.callable.take() {
+            None => Ok(application),
+            Some(callable) => match self.hooked(py, callable) {
+                Ok(hooked) => Ok(Box::new(hooked)),
+                Err(error) => Err(self.failed(py, &error)),
+            },
         }
     }
 
     fn ready(&mut self) {
         let py = ffi::attached(self);
-        if let Some(hooks) = &self.hooks {
-            hooks.ready(py);
+        if let Some(reloader) = &self.reloader {
+            reloader.tell(py, "ready");
         }
     }
 
     fn reopened(&mut self) {
         let py = ffi::attached(self);
-        if self.watch.is_none() {
-            return;
-        }
         match Watch::renew(py) {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => log::warn!("Stacks go to the old log: {}", errors::summarize(py, &error)),
@@ -161,13 +204,7 @@ impl Factory for PythonFactory {
 
     fn exit(&mut self) {
         let py = ffi::attached(self);
-        if let Some(hooks) = &self.hooks {
-            hooks.exit(py);
-        }
-        let finished = py.import("ferricorn._application").and_then(|module| module.call_method0("finish"));
-        if let Err(error) = finished {
-            errors::log(py, "Exception while exiting", &error);
-        }
+        finish(py);
     }
 
     fn host(&self) -> Option<&'static str> {
@@ -180,7 +217,31 @@ impl Factory for PythonFactory {
 
     fn before_fork(&mut self) {
         let py = ffi::attached(self);
-        let names = py.import("ferricorn._application").and_then(|module| module.call_method0("other_threads"));
+        // The arbiter's interpreter, too, is shared by all that it forks.
+        static ARBITER: Once = Once::new();
+        ARBITER.call_once(|| freeze(py));
+        self.forks.before(py);
+    }
+
+    fn after_fork_parent(&mut self) {
+        ffi::after_fork_parent(ffi::attached(self));
+    }
+
+    fn after_fork_child(&mut self) {
+        ffi::after_fork_child(ffi::attached(self));
+    }
+}
+
+/// What is done before forks.
+#[derive(Default)]
+struct Forks {
+    /// Threads that this process has and workers will not, as of the last warning.
+    threads: Option<String>,
+}
+
+impl Forks {
+    fn before(&mut self, py: Python<'_>) {
+        let names = py.import("ferricorn._forks").and_then(|module| module.call_method0("other_threads"));
         if let Ok(names) = names.and_then(|names| names.extract::<Option<String>>())
             && names != self.threads
         {
@@ -190,6 +251,90 @@ impl Factory for PythonFactory {
             self.threads = names;
         }
         ffi::before_fork(py);
+    }
+}
+
+fn finish(py: Python<'_>) {
+    let finished = py.import("ferricorn._application").and_then(|module| module.call_method0("finish"));
+    if let Err(error) = finished {
+        errors::log(py, "Exception while exiting", &error);
+    }
+}
+
+/// Calls Gunicorn's hooks round the factory of whatever is served.
+pub(crate) struct HookedFactory {
+    inner: Box<dyn Factory>,
+    hooks: Hooks,
+    forks: Forks,
+}
+
+impl CalledByWorker for HookedFactory {}
+
+impl HookedFactory {
+    pub(crate) fn new(inner: Box<dyn Factory>, hooks: Hooks) -> Self {
+        Self { inner, hooks, forks: Forks::default() }
+    }
+}
+
+impl Factory for HookedFactory {
+    fn check(&mut self) -> Result<(), LoadError> {
+        self.inner.check()
+    }
+
+    fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
+        self.inner.load()
+    }
+
+    fn thread_life(&self) -> ThreadLife {
+        self.inner.thread_life()
+    }
+
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        self.inner.idle(wait);
+    }
+
+    fn freeze(&mut self) {
+        self.inner.freeze();
+    }
+
+    fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+        self.inner.adopt(application)
+    }
+
+    fn ready(&mut self) {
+        self.inner.ready();
+        let py = ffi::attached(self);
+        self.hooks.ready(py);
+    }
+
+    fn reopened(&mut self) {
+        self.inner.reopened();
+    }
+
+    fn drain(&mut self) {
+        self.inner.drain();
+    }
+
+    fn exit(&mut self) {
+        let py = ffi::attached(self);
+        self.hooks.exit(py);
+        self.inner.exit();
+        finish(py);
+    }
+
+    fn host(&self) -> Option<&'static str> {
+        Some("python")
+    }
+
+    fn has_threads(&self) -> bool {
+        true
+    }
+
+    // The interpreter's own hooks run here, and not once more for what is inside.
+
+    fn before_fork(&mut self) {
+        let py = ffi::attached(self);
+        self.forks.before(py);
     }
 
     fn after_fork_parent(&mut self) {
@@ -202,13 +347,11 @@ impl Factory for PythonFactory {
 
     fn hook(&mut self, hook: Hook) {
         let py = ffi::attached(self);
-        if let Some(hooks) = &self.hooks {
-            hooks.happened(py, hook);
-        }
+        self.hooks.happened(py, hook);
     }
 
     fn hooks_exec(&self) -> bool {
         // Called as the others are; it is not for want of a token that this one has no `&mut`.
-        Python::attach(|py| self.hooks.as_ref().is_some_and(|hooks| hooks.has(py, "pre_exec")))
+        Python::attach(|py| self.hooks.has(py, "pre_exec"))
     }
 }

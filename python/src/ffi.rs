@@ -283,6 +283,23 @@ impl LentReply {
     }
 }
 
+/// A server that may be taken from one thread to another.
+pub(crate) struct Parcel(ferricorn::Embedded);
+
+// SAFETY: nothing in it belongs to a thread: applications are this crate's, and hold objects of Python's and plain data. It
+// is opened by whoever has it for itself and is attached to the interpreter, which orders what different threads do.
+unsafe impl Send for Parcel {}
+
+impl Parcel {
+    pub(crate) fn new(server: ferricorn::Embedded) -> Self {
+        Self(server)
+    }
+
+    pub(crate) fn open(&mut self, _py: Python<'_>) -> &mut ferricorn::Embedded {
+        &mut self.0
+    }
+}
+
 /// Tells threads apart.
 #[inline]
 fn thread_mark() -> usize {
@@ -324,26 +341,21 @@ pub(crate) fn references(object: &Bound<'_, PyAny>) -> usize {
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }.max(0) as usize
 }
 
-/// Writes to a descriptor, as a signal handler may.
-pub(crate) fn write(fd: i32, bytes: &[u8]) {
-    // SAFETY: the descriptor is the log's, which is replaced before it is closed. If it is closed all the same, this fails.
-    let _ = nix::unistd::write(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }, bytes);
-}
-
-/// Has the request written to the log by the handlers of `SIGUSR2` and `SIGABRT`, of which the latter ends the process unless
-/// `hooked`: then one of Python's does, which was installed before and is called first.
-pub(crate) fn on_signals(hooked: bool) -> std::io::Result<()> {
-    use signal_hook::consts::{SIGABRT, SIGUSR2};
-    use signal_hook::low_level::{emulate_default_handler, register};
-    // SAFETY: the action reads atomics and calls write(2), which are async-signal-safe, and does not panic.
-    unsafe { register(SIGUSR2, crate::stuck::write_request) }?;
-    let abort = move || {
-        crate::stuck::write_request();
-        if !hooked {
-            let _ = emulate_default_handler(SIGABRT);
+/// Fills the gaps between the small objects of Python's, so that what forked processes allocate lies on pages of its own,
+/// not on shared ones that would have to be copied for it. What it takes is never given back.
+pub(crate) fn fill_gaps(_py: Python<'_>) {
+    /// CPython's allocator has pools of that size, with a header, for each size of block; a pool is filled before a fresh
+    /// one is begun. Should it be otherwise, no more is lost than the memory that is taken.
+    const POOL: usize = 16 * 1024;
+    const HEADER: usize = 48;
+    for size in (16..=512).step_by(16) {
+        // SAFETY: attached; any size may be asked for.
+        let allocate = || unsafe { ffi::PyObject_Malloc(size) as usize };
+        for _ in 0..3 * POOL / size {
+            let first = allocate();
+            if first % POOL == HEADER && allocate() == first + size && allocate() == first + 2 * size {
+                break;
+            }
         }
-    };
-    // SAFETY: as above; and emulating the default is made for signal handlers.
-    unsafe { register(SIGABRT, abort) }?;
-    Ok(())
+    }
 }

@@ -23,6 +23,10 @@ impl Hooks {
         Ok(Self(hooks.unbind()))
     }
 
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
+    }
+
     /// Whether there were any in this process.
     pub(crate) fn were_made(py: Python<'_>) -> PyResult<bool> {
         py.import("sys")?.getattr("modules")?.contains("ferricorn._hooks")
@@ -71,23 +75,21 @@ impl Hooks {
         self.call(py, "worker_exit", ());
     }
 
-    /// Whether the hook for ABRT is going to end the process.
-    pub(crate) fn watch_abort(&self, py: Python<'_>) -> bool {
-        let watched = self.0.bind(py).call_method0("watch_abort").and_then(|watched| watched.extract());
-        watched.unwrap_or_else(|error| {
-            errors::log(py, "worker_abort cannot be called", &error);
-            false
-        })
+    /// Has the hook for ABRT called, which ends the process.
+    pub(crate) fn watch_abort(&self, py: Python<'_>) {
+        self.call(py, "watch_abort", ());
     }
 
     /// What is to be called for each request.
     pub(crate) fn for_requests(&self, py: Python<'_>) -> PyResult<Option<RequestHooks>> {
-        let Some((worker, before, after)) = self.0.bind(py).call_method0("request_hooks")?.extract()? else {
+        let (before, after): (Option<Py<PyAny>>, Option<Py<PyAny>>) =
+            self.0.bind(py).call_method0("request_hooks")?.extract()?;
+        if before.is_none() && after.is_none() {
             return Ok(None);
-        };
+        }
         let module = py.import("ferricorn._hooks")?;
         Ok(Some(RequestHooks {
-            worker,
+            hooks: self.0.clone_ref(py),
             before,
             after,
             request: module.getattr("Request")?.unbind(),
@@ -114,7 +116,8 @@ impl Hooks {
 
 /// `pre_request` and `post_request`.
 pub(crate) struct RequestHooks {
-    worker: Py<PyAny>,
+    /// Knows the worker, which may come to be only after these.
+    hooks: Py<PyAny>,
     before: Option<Py<PyAny>>,
     after: Option<Py<PyAny>>,
     /// The classes of what they are given.
@@ -133,21 +136,27 @@ impl RequestHooks {
         request: &Request<'_>,
         environ: &Bound<'py, PyDict>,
     ) -> (Observed, PyResult<()>) {
-        let object = match self.object(py, request, environ) {
-            Ok(object) => object,
+        let given = self.hooks.bind(py).getattr("worker").and_then(|worker| match worker.is_none() {
+            // A template warms up.
+            true => Ok(None),
+            false => Ok(Some((worker, self.object(py, request, environ)?))),
+        });
+        let (worker, object) = match given {
+            Ok(Some(given)) => given,
+            Ok(None) => return (Observed::default(), Ok(())),
             Err(error) => return (Observed::default(), Err(error)),
         };
         let observed = Observed {
             after: self.after.as_ref().map(|after| After {
                 function: after.clone_ref(py),
                 response: self.response.clone_ref(py),
-                arguments: [self.worker.clone_ref(py), object.clone_ref(py), environ.clone().into_any().unbind()],
+                arguments: [worker.clone().unbind(), object.clone_ref(py), environ.clone().into_any().unbind()],
                 started: None,
                 sent: 0,
             }),
         };
         let called = match &self.before {
-            Some(before) => before.bind(py).call1((&self.worker, object)).map(drop),
+            Some(before) => before.bind(py).call1((&worker, object)).map(drop),
             None => Ok(()),
         };
         (observed, called)

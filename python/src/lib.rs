@@ -4,18 +4,23 @@
 //! in Python and [`factory`] for `module:callable`; [`hooks`] calls the functions of such settings. In a worker, [`application`] is called for each request: it makes an environ ([`environ`]), calls the
 //! application with a `start_response` ([`responder`]), and passes on what it returns ([`body`]).
 //!
-//! Architecture invariants: nothing here knows of sockets, protocols or signals. Unsafe code is in [`ffi`] only. What a
+//! Architecture invariants: nothing here knows of sockets, protocols or signals. Unsafe code is in [`ffi`] and
+//! [`ffi_signals`] only. What a
 //! callback reaches ([`responder`]) is never behind a `&mut` across a call into Python, nor is a lock held across one.
 
 mod abandoned;
 mod application;
 mod body;
 mod config;
+mod embedded;
 mod environ;
 mod errors;
 mod factory;
 mod ffi;
+mod ffi_signals;
 mod hooks;
+mod inotify;
+mod reload;
 mod responder;
 mod stuck;
 
@@ -31,6 +36,8 @@ mod _core {
     use pyo3::types::PyDict;
 
     use crate::config::{self, PythonHost};
+    #[pymodule_export]
+    use crate::embedded::Engine;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -87,6 +94,9 @@ mod _core {
         };
         log::log!(target: ferricorn::TRACEBACK, level, "{message}");
     }
+
+    #[pymodule_export]
+    use crate::inotify::Watches;
 
     /// Writes to the error log.
     #[pyfunction]

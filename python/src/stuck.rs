@@ -3,14 +3,17 @@
 //! `SIGUSR2` asks for it, and goes on; with `SIGABRT` the arbiter ends a call that takes too long. Python's `faulthandler`
 //! writes the stacks, even if the interpreter is stuck in a function written in C.
 
+use std::fmt::{self, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use ferricorn::Request;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use signal_hook::consts::{SIGABRT, SIGUSR2};
 
-use crate::ffi;
+use crate::ffi_signals::{self, Handler};
 
 /// Bytes of a request line that are shown.
 const SHOWN: usize = 512;
@@ -33,6 +36,8 @@ static ALL: [Place; PLACES] = [const {
 }; PLACES];
 static USED: AtomicUsize = AtomicUsize::new(0);
 static LOG: AtomicI32 = AtomicI32::new(2);
+/// Seconds that local time is ahead of UTC.
+static OFFSET: AtomicI32 = AtomicI32::new(0);
 
 /// How many requests there were.
 pub(crate) fn requests() -> u64 {
@@ -71,59 +76,111 @@ impl Place {
     }
 }
 
-/// Writes the requests to the log, from a signal handler: no memory is allocated, no lock taken.
-pub(crate) fn write_request() {
+/// Writes lines with the requests to the log, from a signal handler: no memory is allocated, no lock taken.
+fn write_request(signal: i32) {
     let places = || ALL.iter().take(USED.load(Ordering::Relaxed));
     let busy = |place: &&Place| place.length.load(Ordering::Acquire) > 0;
-    for place in places().filter(busy) {
-        write_line(b"In request ", place);
-    }
+    places().filter(busy).for_each(|place| write_line(signal, Some(place)));
     if !places().any(|place| busy(&place)) {
-        ffi::write(LOG.load(Ordering::Relaxed), b"In no request\n");
+        write_line(signal, None);
     }
 }
 
-fn write_line(intro: &[u8], place: &Place) {
-    let mut line = [0; SHOWN + 32];
-    let mut length = 0;
-    let mut put = |byte: u8| {
-        if let Some(place) = line.get_mut(length) {
-            *place = byte;
-            length += 1;
-        }
-    };
-    intro.iter().copied().for_each(&mut put);
-    for word in place.words.iter().take(place.length.load(Ordering::Acquire)) {
+fn write_line(signal: i32, place: Option<&Place>) {
+    let mut line = Line { bytes: [0; SHOWN + 128], length: 0 };
+    let level = if signal == SIGABRT { "ERROR" } else { "INFO" };
+    let what = if place.is_none() { "In no request" } else { "In request " };
+    // What is too long is cut off.
+    let _ = line.start(level).and_then(|()| line.write_str(what));
+    let words = place.map_or(0, |place| place.length.load(Ordering::Acquire));
+    for word in place.iter().flat_map(|place| &place.words).take(words) {
         // Zeros fill the last word of each part up.
-        word.load(Ordering::Relaxed).to_ne_bytes().into_iter().filter(|byte| *byte != 0).for_each(&mut put);
+        word.load(Ordering::Relaxed)
+            .to_ne_bytes()
+            .into_iter()
+            .filter(|byte| *byte != 0)
+            .for_each(|byte| line.put(byte));
     }
-    put(b'\n');
-    ffi::write(LOG.load(Ordering::Relaxed), line.get(..length).unwrap_or_default());
+    line.put(b'\n');
+    ffi_signals::write(LOG.load(Ordering::Relaxed), line.bytes.get(..line.length).unwrap_or_default());
+}
+
+/// A line of the log, made without any memory but its own.
+struct Line {
+    bytes: [u8; SHOWN + 128],
+    length: usize,
+}
+
+impl Line {
+    fn put(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+
+    /// What all lines of the error log begin with.
+    fn start(&mut self, level: &str) -> fmt::Result {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let offset = OFFSET.load(Ordering::Relaxed);
+        let local = since.saturating_add_signed(offset.into());
+        let (year, month, day) = date(local / 86_400);
+        let (hour, minute, second) = (local / 3600 % 24, local / 60 % 60, local % 60);
+        let (sign, offset) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
+        let (zone_hours, zone_minutes, pid) = (offset / 3600, offset / 60 % 60, std::process::id());
+        write!(
+            self,
+            "[{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} {sign}{zone_hours:02}{zone_minutes:02}] \
+             [{pid}] [{level}] "
+        )
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().for_each(|byte| self.put(byte));
+        Ok(())
+    }
+}
+
+/// Year, month and day of a day since 1970, in the Gregorian calendar: localtime(3) may take locks.
+fn date(days: u64) -> (u64, u64, u64) {
+    // Years that begin in March have the day that is not always there at their end; 400 of them are one cycle.
+    let days = days + 719_468;
+    let (cycle, day_of_cycle) = (days / 146_097, days % 146_097);
+    let year = (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
+    let day_of_year = day_of_cycle - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (cycle * 400 + year + u64::from(month <= 2), month, day)
 }
 
 /// Keeps the descriptor open that handlers write to.
 pub(crate) struct Watch(#[expect(dead_code, reason = "for its drop")] OwnedFd);
 
 impl Watch {
-    /// Has signals answered from now on, into the error log.
-    ///
-    /// If `hooked`, a handler of Python's ends the process that is sent `SIGABRT`.
-    pub(crate) fn install(py: Python<'_>, hooked: bool) -> PyResult<Self> {
-        ffi::on_signals(hooked)?;
-        Self::renew(py)
+    /// Has signals answered from now on, into the error log. Who handles `SIGABRT` already is called after that.
+    pub(crate) fn install(py: Python<'_>) -> PyResult<Self> {
+        let usr2 = Handler::of(SIGUSR2)?;
+        let watch = Self::renew(py)?;
+        ffi_signals::stand_before_usr2(write_request, usr2)?;
+        ffi_signals::stand_before_abrt(write_request)?;
+        Ok(watch)
     }
 
     /// The same, after the log was opened again.
     pub(crate) fn renew(py: Python<'_>) -> PyResult<Self> {
         let log = ferricorn::error_log_descriptor()?;
         LOG.store(log.as_raw_fd(), Ordering::Relaxed);
+        let now = py.import("time")?.call_method0("localtime")?;
+        OFFSET.store(now.getattr("tm_gmtoff")?.extract()?, Ordering::Relaxed);
         let handler = py.import("faulthandler")?;
         let named = PyDict::new(py);
         named.set_item("file", log.as_raw_fd())?;
         named.set_item("all_threads", true)?;
         handler.call_method("enable", (), Some(&named))?;
-        named.set_item("chain", true)?;
-        handler.call_method("register", (signal_hook::consts::SIGUSR2,), Some(&named))?;
+        handler.call_method("register", (SIGUSR2,), Some(&named))?;
         Ok(Self(log))
     }
 }

@@ -8,6 +8,8 @@ import sys
 import tempfile
 import threading
 import time
+import wsgiref.util
+import wsgiref.validate
 
 closed = []
 kept = []
@@ -23,6 +25,13 @@ def application(environ, start_response):
         closed.clear()
         return [names]
     return APPLICATIONS.get(name, APPLICATIONS["hello"])(environ, start_response)
+
+
+def validated(environ, start_response):
+    """Passes the rest of the path's application through PEP 3333's validator."""
+    wsgiref.util.shift_path_info(environ)
+    name = environ["PATH_INFO"].removeprefix("/")
+    return wsgiref.validate.validator(APPLICATIONS[name])(environ, start_response)
 
 
 def path(function):
@@ -52,6 +61,48 @@ class Closing:
             raise RuntimeError("close failed")
 
 
+path(validated)
+
+
+@path
+def valid_lazy(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "yes")])
+    yield b"one"
+    yield b"two"
+
+
+@path
+def valid_list(environ, start_response):
+    environ["wsgi.input"].read(10)
+    environ["wsgi.errors"].write("")
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "no")])
+    return [b"one", b"two"]
+
+
+@path
+def valid_empty(environ, start_response):
+    start_response("204 No Content", [("X-Lazy", "no")])
+    return []
+
+
+@path
+def valid_lazy_empty(environ, start_response):
+    start_response("304 Not Modified", [("X-Lazy", "yes")])
+    yield from ()
+
+
+@path
+def valid_written(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "no")])(b"one")
+    return [b"two"]
+
+
+@path
+def valid_file(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Lazy", "no")])
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"onetwo"), 3)
+
+
 @path
 def hello(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -60,7 +111,7 @@ def hello(environ, start_response):
 
 @path
 def environ(environ, start_response):
-    text = {key: value for key, value in environ.items() if isinstance(value, (str, int, bool, tuple))}
+    text = {key: value for key, value in environ.items() if isinstance(value, (str, int, float, bool, tuple))}
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(text).encode()]
 
@@ -392,6 +443,13 @@ def endless(environ, start_response):
 
 
 @path
+def endless_small(environ, start_response):
+    start_response("200 OK", [])
+    while True:
+        yield b"x" * 1000
+
+
+@path
 def too_long(environ, start_response):
     start_response("200 OK", [("Content-Length", "5")])
     return [b"Hello, World!"]
@@ -630,3 +688,20 @@ def sees_context(environ, start_response):
 def pid(environ, start_response):
     start_response("200 OK", [])
     return [str(os.getpid()).encode()]
+
+
+@wsgiref.validate.validator
+def validated(environ, start_response):
+    """Reads the body, tells its length, and answers as the first part of the path says."""
+    what = environ["PATH_INFO"].split("/")[1]
+    stream, length = environ["wsgi.input"], 0
+    while piece := stream.read(65536):
+        length += len(piece)
+    assert environ["CONTENT_LENGTH"] == str(length) if length else environ.get("CONTENT_LENGTH", "0") == "0"
+    assert environ["PATH_INFO"] == f"/{what}/x y" and environ["QUERY_STRING"] == "q"
+    text = b"%d bytes" % length
+    if what in ("204", "304"):
+        start_response(f"{what} Whatever", [])
+        return [b""]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return iter([text[:1], text[1:]]) if what == "streamed" else [text]

@@ -213,6 +213,20 @@ class Server:
         wait_until(f"the server answers; {self.log}", answers)
         return self
 
+    def wait_until_connected(self):
+        """Waits until somebody listens, whatever is spoken there."""
+
+        def listens():
+            assert self.process.poll() is None, self.log
+            try:
+                self.client().close()
+                return True
+            except OSError:
+                return False
+
+        wait_until(f"the server listens; {self.log}", listens)
+        return self
+
     def client(self):
         return Client(self.address, self.family)
 
@@ -220,9 +234,24 @@ class Server:
         with self.client() as client:
             return client.request(*arguments, **named)
 
-    def workers(self):
+    def children(self):
+        """Its processes and what they are called."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        named = {}
+        for pid in children.read_text().split():
+            try:
+                named[int(pid)] = Path(f"/proc/{pid}/cmdline").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        return named
+
+    def workers(self):
+        return [pid for pid, name in self.children().items() if ": template" not in name]
+
+    def template(self):
+        """With `--preload`; None while there is none, or more than one."""
+        pids = [pid for pid, name in self.children().items() if ": template" in name]
+        return pids[0] if len(pids) == 1 else None
 
     def signal(self, number):
         self.process.send_signal(number)
@@ -246,8 +275,8 @@ def serve(tmp_path):
     """Starts servers that are stopped after the test."""
     servers = []
 
-    def start(application, *arguments, ready=True, **named):
-        directory = tmp_path / f"server{len(servers)}" if servers else tmp_path
+    def start(application, *arguments, ready=True, directory=None, **named):
+        directory = directory or (tmp_path / f"server{len(servers)}" if servers else tmp_path)
         directory.mkdir(exist_ok=True)
         server = Server(directory, application, *arguments, **named)
         servers.append(server)

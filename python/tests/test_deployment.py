@@ -116,26 +116,31 @@ def test_django_behind_nginx_under_supervisord(supervised, project):
     assert "Shutting down: Master" in supervisord.log()
 
 
-# Django imports its models when it starts, and the views with the first request.
-MODELS = "books/models.py"
+MODELS, VIEWS = "books/models.py", "books/views.py"
 BROKEN = [
-    ("a syntax error", "import models\n", "import models models\n", "SyntaxError"),
-    ("a missing import", "import models models\n", "import models\nimport not_installed\n", "No module named 'not_installed'"),
-    ("an error while it is imported", "import not_installed\n", "print(RELEASE)\n", "name 'RELEASE' is not defined"),
+    ("a syntax error", MODELS, "import models\n", "import models models\n", "SyntaxError"),
+    ("a missing import", MODELS, "import models models\n", "import models\nimport not_installed\n", "No module named 'not_installed'"),
+    ("an error while it is imported", MODELS, "import not_installed\n", "print(RELEASE)\n", "name 'RELEASE' is not defined"),
+    # In the same deploy the one that was there is repaired.
+    ("a repair", MODELS, "print(RELEASE)\n", "", None),
+    ("a view that is broken", VIEWS, "import json\n", "import jason\n", "No module named 'jason'"),
 ]
 
 
-def test_a_deploy_that_is_broken_takes_nothing_down(project, serve):
-    server = serve(sites.module("django"), "--workers", "2", env=environment(project))
+@pytest.mark.parametrize("options", [[], ["--preload", "--warmup", "/"]], ids=["", "preload"])
+def test_a_deploy_that_is_broken_takes_nothing_down(project, serve, options):
+    server = serve(sites.module("django"), "--workers", "2", *options, env=environment(project))
     workers = set(server.workers())
     with Load(server.client, {"/": is_hello, "/release": is_release("first", "second")}) as load:
-        for what, old, new, said in BROKEN:
-            release(project, old, new, MODELS)
+        for what, module, old, new, said in BROKEN:
+            release(project, old, new, module)
+            if not said:
+                continue
             server.signal(signal.SIGHUP)
             wait_until(f"{what} in the log:\n{server.log}", lambda: said in server.log)
             load.more()
             assert workers <= set(server.workers()), what
-        release(project, "print(RELEASE)\n", "", MODELS)
+        release(project, "import jason\n", "import json\n")
         release(project, 'RELEASE = "first"', 'RELEASE = "second"')
         server.signal(signal.SIGHUP)
         wait_until("the repaired release", lambda: not workers & set(server.workers()))
@@ -145,13 +150,14 @@ def test_a_deploy_that_is_broken_takes_nothing_down(project, serve):
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--preload"], ["--preload", "--warmup", "/"]], ids=["", "preload", "warmup"])
 @pytest.mark.parametrize("times", [3, pytest.param(100, marks=pytest.mark.soak)])
-def test_reloads_under_load_lose_nothing(project, serve, times):
-    server = serve(sites.module("django"), "--workers", "2", env=environment(project))
+def test_reloads_under_load_lose_nothing(project, serve, times, options):
+    server = serve(sites.module("django"), "--workers", "2", *options, env=environment(project))
     with Load(server.client, {"/": is_hello, "/stream?x=y": lambda r: r.body == b"0 y\n1 y\n2 y\n"}) as load:
         for _ in range(times):
             workers = set(server.workers())
             server.signal(signal.SIGHUP)
             wait_until("other workers", lambda: not workers & set(server.workers()) and len(server.workers()) == 2)
     assert load.lost == []
-    print(f"{times} reloads, {load.done} requests, none lost")
+    print(f"{times} reloads {' '.join(options)}: {load.done} requests, none lost")

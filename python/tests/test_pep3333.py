@@ -449,6 +449,30 @@ def test_head_has_the_head_and_no_body(pep3333, name, length):
         assert client.request().body == b"Hello, World!"
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "name, status, body",
+    [
+        ("valid_lazy", 200, b"onetwo"),
+        ("valid_list", 200, b"onetwo"),
+        ("valid_written", 200, b"onetwo"),
+        ("valid_file", 200, b"onetwo"),
+        ("valid_empty", 204, b""),
+        ("valid_lazy_empty", 304, b""),
+    ],
+)
+def test_the_validator_has_no_objections(pep3333, name, status, body, method):
+    with pep3333.client() as client:
+        for _ in range(3):
+            response = client.request(method, f"/validated/{name}")
+            assert (response.status, response.body) == (status, body if method == "GET" else b"")
+            # Also where it is only said when the first piece is asked for.
+            assert response.value("X-Lazy") == (b"yes" if "lazy" in name else b"no")
+    # Whatever the validator says while objects are let go.
+    pep3333.request(target="/errors")
+    assert "garbage collected" not in pep3333.log and f"validated/{name}" not in pep3333.log
+
+
 def test_headers_are_what_they_were_at_the_call(pep3333):
     response = pep3333.request(target="/odd_headers")
     assert response.value("X-List") == b"a list instead of a tuple"
@@ -511,6 +535,63 @@ def test_on_a_unix_socket_the_host_names_the_server(serve):
     assert "REMOTE_PORT" not in environ
     environ = json.loads(server.request(target="/environ", headers=[("X-Forwarded-Proto", "https")]).body)
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("example.org", "443")
+
+
+@pytest.mark.parametrize(
+    "header, expected",
+    [
+        (b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n", ("TCP4", "192.0.2.1", "56324", "198.51.100.7", "443")),
+        (b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n", ("TCP6", "2001:db8::1", "1", "2001:db8::2", "2")),
+        (b"PROXY UNKNOWN\r\n", (None, "127.0.0.1", None, None, None)),
+    ],
+)
+def test_what_a_proxy_header_says_is_in_the_environ(serve, header, expected):
+    server = serve("applications:application", "--proxy-protocol=auto", ready=False)
+    server.wait_for_log("Booting worker")
+    with server.client() as client:
+        client.send(header)
+        for _ in range(2):
+            environ = json.loads(client.request(target="/environ").body)
+            keys = ("PROXY_PROTOCOL", "REMOTE_ADDR", "REMOTE_PORT", "PROXY_ADDR", "PROXY_PORT")
+            found = tuple(environ.get(key) for key in keys)
+            assert found == (*expected[:2], expected[2] or str(client.socket.getsockname()[1]), *expected[3:])
+
+
+@pytest.mark.parametrize("how", ["application", "generator"])
+def test_memory_is_flat_with_a_hundred_slow_readers(serve, how):
+    """Each has an endless response of its own in the same worker, and reads none of it."""
+    server = serve("applications:application")
+    worker = server.workers()[0]
+
+    def resident():
+        status = Path(f"/proc/{worker}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])
+
+    before = resident()
+    clients = [server.client() for _ in range(100)]
+    for client in clients:
+        client.send(f"GET /{'endless' if how == 'application' else 'endless_small'} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    for client in clients:
+        client.take(100)
+    # All are blocked: the worker has nothing to do.
+    def used():
+        fields = Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    def rests():
+        start = used()
+        time.sleep(0.3)
+        return used() - start <= 2
+
+    wait_until("a worker at rest", rests)
+    assert resident() - before < 100 * 160
+    assert server.request().body == b"Hello, World!"
+    for client in clients:
+        client.take(200_000)
+    wait_until("a worker at rest", rests)
+    assert resident() - before < 100 * 160
+    for client in clients:
+        client.close()
 
 
 def test_several_workers_are_multiprocess(serve):

@@ -1,6 +1,7 @@
 """What happens to the processes: forks, signals, the end."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -127,38 +128,74 @@ def test_nobody_is_lost_when_a_worker_is_killed(project, serve):
 
 
 STUCK = """
-import threading, time
+import hashlib, os, threading, time
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/stuck":
         get_stuck()
     start_response("200 OK", [])
-    return [b"well"]
+    return [str(os.getpid()).encode() if environ["PATH_INFO"] == "/pid" else b"well"]
 def get_stuck():
     open("stuck", "w").close()
-    time.sleep(60)
+    HOW
 def somewhere_else():
     time.sleep(600)
 threading.Thread(target=somewhere_else, daemon=True).start()
 """
 
 
-@pytest.mark.parametrize("to_file", [False, True])
-def test_a_call_that_takes_too_long_is_logged_with_its_request_and_stacks(project, serve, to_file):
-    (project / "sticky.py").write_text(STUCK)
+#: Ways to hang, for some seconds: in a call that has let go of the interpreter's lock, or holds it, written in C or not.
+WAYS = {
+    "sleeping": "time.sleep({seconds})",
+    "in Python": "end = time.monotonic() + {seconds}\n    while time.monotonic() < end: pass",
+    "in C": "hashlib.pbkdf2_hmac('sha256', b'', b'', {seconds} * 2_000_000)",
+    "in C with the lock": "sum(range({seconds} * 50_000_000))",
+}
+LINE = r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[%d\] \[%s\] "
+
+
+@pytest.mark.parametrize(
+    "way, to_file, preload", [(way, False, []) for way in WAYS] + [("sleeping", True, []), ("in C", False, ["--preload"])]
+)
+def test_a_call_that_takes_too_long_is_logged_with_its_request_and_stacks(project, serve, way, to_file, preload):
+    (project / "sticky.py").write_text(STUCK.replace("HOW", WAYS[way].format(seconds=60)))
     log = project / "error.log"
-    server = serve("sticky", "--timeout", "1", *(["--error-logfile", str(log)] if to_file else []))
+    server = serve("sticky", "--timeout", "1", *preload, *(["--error-logfile", str(log)] if to_file else []))
+    worker = worker_of(server)
     with server.client() as client:
         client.send(b"POST /stuck?in=here HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         assert client.is_closed()
     wait_until("another worker", lambda: server.request().body == b"well")
     text = log.read_text() if to_file else server.log
     assert "WORKER TIMEOUT" in text
-    assert "In request POST /stuck?in=here\n" in text
-    assert " in get_stuck\n" in text and " in somewhere_else\n" in text and "in application\n" in text
+    assert re.search(LINE % (worker, "ERROR") + r"In request POST /stuck\?in=here\n(Fatal|Thread|Current)", text, re.M), text
+    assert " in get_stuck\n" in text and "in application\n" in text
+    # A thread that the application has started while it was preloaded is not in the worker.
+    assert bool(preload) != (" in somewhere_else\n" in text)
+
+
+def worker_of(server):
+    """The process that answers."""
+    return int(server.request(target="/pid").body)
+
+
+@pytest.mark.parametrize("way, preload", [(way, []) for way in WAYS] + [("in C", ["--preload"])])
+def test_usr2_to_a_worker_shows_where_it_hangs(project, serve, way, preload):
+    (project / "sticky.py").write_text(STUCK.replace("HOW", WAYS[way].format(seconds=4)))
+    server = serve("sticky", *preload)
+    worker = worker_of(server)
+    with server.client() as client:
+        client.send(b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until("the call", (project / "stuck").exists)
+        for number in range(1, 3):
+            os.kill(worker, signal.SIGUSR2)
+            server.wait_for_log(r"in get_stuck\n", number)
+        assert client.response().body == b"well"
+    assert len(re.findall(LINE % (worker, "INFO") + r"In request GET /stuck\n(Thread|Current)", server.log, re.M)) == 2
+    assert worker_of(server) == worker
 
 
 def test_usr2_to_a_worker_logs_its_stacks_without_harm(project, serve):
-    (project / "sticky.py").write_text(STUCK.replace("60)", "3)"))
+    (project / "sticky.py").write_text(STUCK.replace("HOW", "time.sleep(3)"))
     log = project / "error.log"
     server = serve("sticky", "--error-logfile", str(log))
     worker = server.workers()[0]

@@ -9,6 +9,8 @@
 
 pub mod body;
 pub mod cgi;
+pub mod exec;
+pub mod fastcgi;
 pub mod files;
 pub mod mounts;
 mod percent;
@@ -19,6 +21,9 @@ pub mod response;
 
 use std::fmt;
 use std::sync::Arc;
+
+pub(crate) use cgi::lines::Lines;
+pub use exec::Command;
 
 pub use body::{Body, BodySender, Disconnected, FileRange, Pull, Segment, Source};
 pub use reply::{Later, Parts, Reply};
@@ -41,6 +46,12 @@ pub trait Application: Send {
     /// round that.
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         wait();
+    }
+
+    /// The applications that this one consists of, if it is several; nothing is asked of it any more.
+    #[doc(hidden)]
+    fn take_apart(&mut self) -> Vec<Box<dyn Application>> {
+        Vec::new()
     }
 }
 
@@ -97,6 +108,11 @@ pub trait Factory {
 
     /// The worker's process is about to end.
     fn exit(&mut self) {}
+
+    /// The program that serves the listening socket, if a worker is to keep one alive in place of serving an application.
+    fn program(&self) -> Option<Result<Command, LoadError>> {
+        None
+    }
 
     /// What applications of this kind share in a process, such as an interpreter. Where several are mounted in one server,
     /// the hooks of the first of them are called for all, and so is its application's [`idle`](Application::idle).

@@ -6,12 +6,18 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::{Application, Factory, LoadError, Reply, Request, Response, ThreadLife, percent};
+use super::{Application, Factory, Hook, LoadError, Reply, Request, Response, ThreadLife, percent};
 
 /// Makes [`Mounts`].
 pub struct MountsFactory {
-    /// The decoded segments of a prefix, and what answers below it.
-    mounts: Vec<(Vec<Vec<u8>>, Box<dyn Factory>)>,
+    mounts: Vec<Mounted>,
+}
+
+/// What is mounted somewhere.
+struct Mounted {
+    /// The decoded segments of the prefix.
+    segments: Vec<Vec<u8>>,
+    factory: Box<dyn Factory>,
 }
 
 impl MountsFactory {
@@ -20,15 +26,35 @@ impl MountsFactory {
         let segments = |prefix: &str| -> Vec<Vec<u8>> {
             prefix.split('/').filter(|segment| !segment.is_empty()).map(|segment| segment.as_bytes().to_vec()).collect()
         };
-        let mut mounts: Vec<_> = mounts.into_iter().map(|(prefix, factory)| (segments(&prefix), factory)).collect();
-        mounts.sort_by_key(|(segments, _)| Reverse(segments.len()));
+        let mut mounts: Vec<_> =
+            mounts.into_iter().map(|(prefix, factory)| Mounted { segments: segments(&prefix), factory }).collect();
+        mounts.sort_by_key(|mounted| Reverse(mounted.segments.len()));
         Self { mounts }
+    }
+
+    /// Mounts what `make` has of each factory.
+    fn mount(
+        &mut self,
+        mut make: impl FnMut(&mut dyn Factory) -> Result<Box<dyn Application>, LoadError>,
+    ) -> Result<Box<dyn Application>, LoadError> {
+        let mut known = Vec::new();
+        let mount = |Mounted { segments, factory }: &mut Mounted| {
+            Ok(Mount {
+                segments: segments.clone(),
+                idles: is_first(factory.host(), &mut known),
+                application: make(factory.as_mut())?,
+            })
+        };
+        Ok(Box::new(Mounts { mounts: self.mounts.iter_mut().map(mount).collect::<Result<_, LoadError>>()? }))
     }
 
     /// The factories whose hooks count: the first of those that share a [host](Factory::host), and all that have none.
     fn hosts(&mut self) -> impl Iterator<Item = &mut Box<dyn Factory>> {
         let mut known = Vec::new();
-        self.mounts.iter_mut().map(|(_, factory)| factory).filter(move |factory| is_first(factory.host(), &mut known))
+        self.mounts
+            .iter_mut()
+            .map(|mounted| &mut mounted.factory)
+            .filter(move |factory| is_first(factory.host(), &mut known))
     }
 }
 
@@ -46,24 +72,28 @@ fn is_first(host: Option<&'static str>, known: &mut Vec<&'static str>) -> bool {
 
 impl Factory for MountsFactory {
     fn check(&mut self) -> Result<(), LoadError> {
-        self.mounts.iter_mut().try_for_each(|(_, factory)| factory.check())
+        self.mounts.iter_mut().try_for_each(|mounted| mounted.factory.check())
     }
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
-        let mut known = Vec::new();
-        let load = |(segments, factory): &mut (Vec<Vec<u8>>, Box<dyn Factory>)| {
-            Ok(Mount {
-                segments: segments.clone(),
-                idles: is_first(factory.host(), &mut known),
-                application: factory.load()?,
-            })
-        };
-        Ok(Box::new(Mounts { mounts: self.mounts.iter_mut().map(load).collect::<Result<_, LoadError>>()? }))
+        self.mount(|factory| factory.load())
+    }
+
+    fn freeze(&mut self) {
+        self.hosts().for_each(|factory| factory.freeze());
+    }
+
+    fn adopt(&mut self, mut application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+        let mut loaded = application.take_apart().into_iter();
+        self.mount(|factory| match loaded.next() {
+            Some(application) => factory.adopt(application),
+            None => factory.load(),
+        })
     }
 
     fn thread_life(&self) -> ThreadLife {
         let mut known = Vec::new();
-        let factories = self.mounts.iter().map(|(_, factory)| factory);
+        let factories = self.mounts.iter().map(|mounted| &mounted.factory);
         let lives: Vec<_> = factories
             .filter(|factory| is_first(factory.host(), &mut known))
             .map(|factory| factory.thread_life())
@@ -77,7 +107,7 @@ impl Factory for MountsFactory {
     }
 
     fn ready(&mut self) {
-        self.mounts.iter_mut().for_each(|(_, factory)| factory.ready());
+        self.mounts.iter_mut().for_each(|mounted| mounted.factory.ready());
     }
 
     fn reopened(&mut self) {
@@ -85,7 +115,7 @@ impl Factory for MountsFactory {
     }
 
     fn drain(&mut self) {
-        self.mounts.iter_mut().for_each(|(_, factory)| factory.drain());
+        self.mounts.iter_mut().for_each(|mounted| mounted.factory.drain());
     }
 
     fn exit(&mut self) {
@@ -93,7 +123,7 @@ impl Factory for MountsFactory {
     }
 
     fn has_threads(&self) -> bool {
-        self.mounts.iter().any(|(_, factory)| factory.has_threads())
+        self.mounts.iter().any(|mounted| mounted.factory.has_threads())
     }
 
     fn before_fork(&mut self) {
@@ -107,11 +137,19 @@ impl Factory for MountsFactory {
     fn after_fork_child(&mut self) {
         self.hosts().for_each(|factory| factory.after_fork_child());
     }
+
+    fn hook(&mut self, hook: Hook) {
+        self.mounts.iter_mut().for_each(|mounted| mounted.factory.hook(hook));
+    }
+
+    fn hooks_exec(&self) -> bool {
+        self.mounts.iter().any(|mounted| mounted.factory.hooks_exec())
+    }
 }
 
 impl std::fmt::Debug for MountsFactory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.mounts.iter().map(|(segments, _)| segments)).finish()
+        f.debug_list().entries(self.mounts.iter().map(|mounted| &mounted.segments)).finish()
     }
 }
 
@@ -157,6 +195,10 @@ impl Application for Mounts {
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         idle(&mut self.mounts, wait);
     }
+
+    fn take_apart(&mut self) -> Vec<Box<dyn Application>> {
+        std::mem::take(&mut self.mounts).into_iter().map(|mount| mount.application).collect()
+    }
 }
 
 impl std::fmt::Debug for Mounts {
@@ -192,8 +234,38 @@ fn length(segments: &[Vec<u8>], path: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use super::length;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::{MountsFactory, length};
+    use crate::app::{Application, Factory, Handler, LoadError, Request, Response};
+
+    struct Noting(&'static str, Rc<RefCell<Vec<&'static str>>>);
+
+    impl Factory for Noting {
+        fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
+            Handler(|_: &Request<'_>| Response::default()).load()
+        }
+
+        fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+            self.1.borrow_mut().push(self.0);
+            Ok(application)
+        }
+    }
+
+    #[test]
+    fn each_application_is_adopted_by_its_own_factory() {
+        let notes = Rc::new(RefCell::new(Vec::new()));
+        let mount =
+            |name: &'static str| (name.to_owned(), Box::new(Noting(name, Rc::clone(&notes))) as Box<dyn Factory>);
+        let mut factory = MountsFactory::new([mount("/a"), mount("/a/b"), mount("")]);
+        let loaded = factory.load().unwrap();
+        let mut adopted = factory.adopt(loaded).unwrap();
+        assert_eq!(*notes.borrow(), ["/a/b", "/a", ""]);
+        assert_eq!(adopted.take_apart().len(), 3);
+    }
 
     #[test]
     fn a_prefix_takes_whole_segments() {

@@ -10,7 +10,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -153,6 +154,76 @@ impl<O: Send + 'static> Orders<O> {
             }
             until = guarded(|| duty.tend(Instant::now(), &self.watch)).flatten();
         }
+    }
+}
+
+/// What a pump and the source of a body that it has begun know of each other.
+#[derive(Debug)]
+pub(super) struct Flow {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    waker: Option<Waker>,
+    /// Whether the output is to be taken for complete, once that can be said.
+    complete: Option<bool>,
+    /// Since when the source has waited for the program; `None` while the program waits for the client.
+    waiting: Option<Instant>,
+}
+
+impl Flow {
+    pub(super) fn new(complete: Option<bool>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(State { waker: None, complete, waiting: None }) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There may be something to read.
+    pub(super) fn wake(&self) {
+        let waker = self.state().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// What has been written is, or is not, all that the program meant to write.
+    pub(super) fn conclude(&self, complete: bool) {
+        self.state().complete.get_or_insert(complete);
+        self.wake();
+    }
+
+    /// The source has nothing, and waits to be woken.
+    pub(super) fn wait(&self, waker: &Waker) {
+        let mut state = self.state();
+        state.waker = Some(waker.clone());
+        state.waiting.get_or_insert_with(Instant::now);
+    }
+
+    /// The source has got something.
+    pub(super) fn go_on(&self) {
+        self.state().waiting = None;
+    }
+
+    /// What was concluded.
+    pub(super) fn concluded(&self) -> Option<bool> {
+        self.state().complete
+    }
+
+    /// What was concluded; if nothing has been, the source is woken when it is.
+    pub(super) fn concluded_or_wait(&self, waker: &Waker) -> Option<bool> {
+        let mut state = self.state();
+        if state.complete.is_none() {
+            state.waker = Some(waker.clone());
+        }
+        state.complete
+    }
+
+    /// Since when nothing has come, if the client is not the one that is waited for.
+    pub(super) fn waiting(&self) -> Option<Instant> {
+        self.state().waiting
     }
 }
 

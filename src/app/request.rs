@@ -34,6 +34,8 @@ impl fmt::Display for Address {
 pub struct Peer {
     /// Its address: that of the socket, or the one that a trusted peer's PROXY header named.
     pub address: Address,
+    /// The address that the client had connected to, where a trusted peer's PROXY header named it.
+    pub destination: Option<Box<SocketAddr>>,
     /// Whether its forwarded fields are believed (`forwarded_allow_ips`; unix peers always are).
     pub trusted: bool,
     /// Whether the client's own connection is known to be `https`.
@@ -128,7 +130,7 @@ impl<'a> Request<'a> {
     /// Puts a request together (a worker does this; so may a test).
     #[inline]
     pub fn new(head: &'a Head, body: &'a RequestBody, peer: &'a Peer, local: &'a Address) -> Self {
-        Self { head, body, peer, local, mount: 0, waited: Duration::ZERO }
+        Self { head, body, peer, local, mount: head.script_name().len(), waited: Duration::ZERO }
     }
 
     /// The same after it has waited in the server.
@@ -165,7 +167,8 @@ impl<'a> Request<'a> {
         self.head.path()
     }
 
-    /// The beginning of the path, still percent-encoded, that has led to the application: empty if that answers for all.
+    /// The beginning of the path, still percent-encoded, that has led to the application: what a web server in front has
+    /// said (`SCRIPT_NAME`), and the place of the application in this one. Empty if it answers for all.
     pub fn mount(&self) -> &'a str {
         self.path().get(..self.mount).unwrap_or_default()
     }

@@ -378,7 +378,9 @@ impl<'a> Arbiter<'a> {
         match action {
             Action::Fork { nr, generation } => return Done::Answer(self.fork(nr, generation)),
             Action::ForkTemplate { generation } => return Done::Answer(self.fork_template(generation)),
-            Action::Ask { template, nr, .. } => return self.ask(template, nr).map_or(Done::Silently, Done::Answer),
+            Action::Ask { template, nr, generation } => {
+                return self.ask(template, nr, generation).map_or(Done::Silently, Done::Answer);
+            }
             Action::Send { pid, signal } => send(pid, signal.number()),
             Action::Drain { pid, queue } => {
                 self.say(

@@ -81,6 +81,7 @@ impl Arbiter<'_> {
         let life = AssertUnwindSafe(|| {
             plan.factory.after_fork_child();
             self.forget();
+            log::info!("Booting worker with pid: {}", process::pid());
             plan.factory.hook(Hook::PostFork { age: self.age });
             let listeners = std::mem::take(&mut self.sockets).into_listeners(generation, &plan.settings);
             match self.settle(generation, plan, "worker") {

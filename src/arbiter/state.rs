@@ -149,7 +149,7 @@ const KILLED_BOOTS: u32 = 8;
 /// How long a worker that was told to stop at once may take.
 const QUICK: Duration = Duration::from_secs(2);
 /// How long an overdue worker has to say where it is.
-const ABORT: Duration = Duration::from_millis(400);
+const ABORT: Duration = Duration::from_secs(2);
 /// The time between two reloads at least; one that comes earlier waits.
 const RELOAD_GAP: Duration = Duration::from_millis(500);
 /// A wake-up that late means that the machine or this process stood still, and workers perhaps with it.

@@ -28,7 +28,7 @@ use super::children::Generation;
 use super::decision::Event;
 use super::spawn::{BOOT_FAILED, fork_from};
 use super::{Arbiter, Plan};
-use crate::app::{Application, LoadError};
+use crate::app::{Application, Hook, LoadError};
 use crate::channel::{Birth, Channel, Message, Order, Received};
 use crate::listener::Listener;
 use crate::logging;
@@ -50,6 +50,8 @@ pub(super) struct Nursery {
 #[derive(Debug)]
 struct Expected {
     nr: usize,
+    generation: Generation,
+    age: u64,
     template: i32,
     channel: Channel,
 }
@@ -123,18 +125,38 @@ impl Arbiter<'_> {
     }
 
     /// Has a template fork a worker. `None` if the answer is yet to come.
-    pub(super) fn ask(&mut self, template: i32, nr: usize) -> Option<Event> {
+    pub(super) fn ask(&mut self, template: i32, nr: usize, generation: Generation) -> Option<Event> {
+        self.age += 1;
+        let age = self.age;
+        self.hook_of(generation, Hook::PreFork { age });
         match self.try_ask(template, nr) {
             Ok(channel) => {
-                self.nursery.expected.push(Expected { nr, template, channel });
+                self.nursery.expected.push(Expected { nr, generation, age, template, channel });
                 None
             }
-            Err(error) => Some(Event::ForkFailed { nr, errno: error.raw_os_error().unwrap_or_default() }),
+            Err(error) => {
+                self.hook_of(generation, Hook::Forked { age, pid: None });
+                Some(Event::ForkFailed { nr, errno: error.raw_os_error().unwrap_or_default() })
+            }
         }
     }
 
+    /// Tells the factory of a generation, while there is one.
+    fn hook_of(&self, generation: Generation, hook: Hook) {
+        if let Some(plan) = self.plans.get(&generation) {
+            plan.borrow_mut().factory.hook(hook);
+        }
+    }
+
+    /// Takes a worker out of those that are waited for: it has come to be, or it never will.
+    fn settle_expected(&mut self, nr: usize, pid: Option<i32>) -> Option<Expected> {
+        let expected = self.nursery.take(nr)?;
+        self.hook_of(expected.generation, Hook::Forked { age: expected.age, pid });
+        Some(expected)
+    }
+
     fn try_ask(&mut self, template: i32, nr: usize) -> io::Result<Channel> {
-        let (Some(slot), Ok(number)) = (self.scoreboard.get(nr), u32::try_from(nr)) else {
+        let Some(slot) = self.scoreboard.get(nr) else {
             debug_assert!(false, "no slot {nr}");
             return Err(io::ErrorKind::InvalidInput.into());
         };
@@ -142,7 +164,7 @@ impl Arbiter<'_> {
         let (ours, theirs) = Channel::pair()?;
         ours.ask_credentials()?;
         slot.clear();
-        channel.order(number, &theirs)?;
+        channel.order(nr as u64, self.age, &theirs)?;
         Ok(ours)
     }
 
@@ -157,7 +179,7 @@ impl Arbiter<'_> {
                 Received::Message(Message::Failed) => {
                     let expected = self.nursery.expected.iter().find(|expected| expected.template == pid);
                     let nr = expected.map(|expected| expected.nr);
-                    if let Some(Expected { nr, .. }) = nr.and_then(|nr| self.nursery.take(nr)) {
+                    if let Some(Expected { nr, .. }) = nr.and_then(|nr| self.settle_expected(nr, None)) {
                         // The template has logged which error it was.
                         let code = self.handle(Event::ForkFailed { nr, errno: libc::EAGAIN });
                         if code.is_some() {
@@ -183,17 +205,17 @@ impl Arbiter<'_> {
         if birth == Birth::Awaited {
             return None;
         }
-        let Expected { channel, .. } = self.nursery.take(nr)?;
         let known = |pid: &i32| self.workers.contains_key(pid) || self.nursery.templates.contains_key(pid);
-        match birth {
-            Birth::Of(pid) if !known(&pid) && (Some(pid) == reaped || sys::is_child(pid)) => {
-                // If it cannot be told, it is about to be reaped.
-                let _ = channel.send(Message::Begin);
-                self.workers.insert(pid, Some(channel));
-                self.handle(Event::Forked { nr, pid })
-            }
-            _ => self.handle(Event::Unborn { nr }),
-        }
+        let pid = match birth {
+            Birth::Of(pid) if !known(&pid) && (Some(pid) == reaped || sys::is_child(pid)) => Some(pid),
+            _ => None,
+        };
+        let Expected { channel, .. } = self.settle_expected(nr, pid)?;
+        let Some(pid) = pid else { return self.handle(Event::Unborn { nr }) };
+        // If it cannot be told, it is about to be reaped.
+        let _ = channel.send(Message::Begin);
+        self.workers.insert(pid, Some(channel));
+        self.handle(Event::Forked { nr, pid })
     }
 
     /// Takes note of the end of a process that may be a template's, or a worker of which nothing has been heard.
@@ -218,7 +240,7 @@ impl Arbiter<'_> {
             if code.is_some() {
                 return code;
             }
-            if self.nursery.take(nr).is_some() {
+            if self.settle_expected(nr, None).is_some() {
                 let code = self.handle(Event::Unborn { nr });
                 if code.is_some() {
                     return code;
@@ -260,12 +282,13 @@ impl<'a> Template<'a> {
             Signals::install(&LISTENED).map_err(|error| LoadError::boot(format!("signal handlers: {error}")))?;
         let application = worker::load_and_warm_up(plan.factory.as_mut(), &plan.settings)?;
         plan.factory.freeze();
+        // What was needed for loading only would be copied whenever a worker uses it again.
+        sys::trim_memory();
         if !plan.factory.has_threads() && sys::has_other_threads() {
             return Err(LoadError::boot(
                 "the application has started threads, which its workers would not have: it cannot be preloaded",
             ));
         }
-        sys::trim_memory();
         // A channel that cannot be written to belongs to an arbiter that is gone.
         let _ = channel.send(Message::Ready);
         Ok(Self { plan, application, listeners, scoreboard, handover, arbiter, channel, signals })
@@ -289,9 +312,9 @@ impl<'a> Template<'a> {
             match self.channel.receive_order() {
                 Order::Nothing => {}
                 Order::Stop => return 0,
-                Order::Fork(nr, channel) => {
+                Order::Fork { nr, age, channel } => {
                     if self.fork() {
-                        return self.be_worker(nr as usize, channel);
+                        return self.be_worker(nr as usize, age, channel);
                     }
                 }
             }
@@ -344,6 +367,7 @@ impl Template<'_> {
             Ok(Fork::Parent(_)) => sys::exit_now(0),
             Err(error) => sys::exit_now(error.raw_os_error().unwrap_or(libc::EAGAIN)),
             Ok(Fork::Child) => {
+                self.plan.set_title("worker");
                 while getppid() == between {
                     sleep(LOOK);
                 }
@@ -352,7 +376,7 @@ impl Template<'_> {
     }
 
     /// Goes on as a worker.
-    fn be_worker(self, nr: usize, channel: Channel) -> i32 {
+    fn be_worker(self, nr: usize, age: u64, channel: Channel) -> i32 {
         let Self { plan, application, listeners, scoreboard, handover, arbiter, channel: template, signals } = self;
         drop(template);
         signals.forget();
@@ -371,6 +395,8 @@ impl Template<'_> {
             Ok(false) | Err(_) => return 0,
         }
         plan.factory.after_fork_child();
+        log::info!("Booting worker with pid: {}", process::pid());
+        plan.factory.hook(Hook::PostFork { age });
         plan.set_title("worker");
         let Some(slot) = scoreboard.get(nr) else { return BOOT_FAILED };
         let surroundings =

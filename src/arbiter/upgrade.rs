@@ -66,6 +66,13 @@ impl Launch {
         Ok(Self { program, executed, arguments, directory, environment: env::vars_os().collect() })
     }
 
+    /// Adds arguments to the command line, for whoever reads it again: a reload, a successor.
+    pub(crate) fn add(&mut self, arguments: &[&str]) {
+        for list in [&mut self.executed, &mut self.arguments] {
+            list.extend(arguments.iter().map(OsString::from));
+        }
+    }
+
     /// Starts the successor.
     ///
     /// # Errors

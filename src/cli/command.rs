@@ -81,8 +81,8 @@ pub(super) fn command(name: &str, program: Program) -> Command {
         .term_width(if cfg!(test) { COLUMNS } else { 0 })
         .max_term_width(COLUMNS)
         .after_help(
-            "Settings are read from the environment, ferricorn.toml, FERRICORN_CMD_ARGS and the command line; what comes \
-             later counts.",
+            "Settings are read from the environment, a settings file, GUNICORN_CMD_ARGS, FERRICORN_CMD_ARGS and the \
+             command line; what comes later counts.",
         );
     if program != Program::OwnApplication {
         let help = match program {

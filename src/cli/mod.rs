@@ -82,6 +82,20 @@ pub(crate) fn parse(
     settle(given, path, directory, program)
 }
 
+/// The settings of a program that runs no command, from what it says and nothing else.
+///
+/// # Errors
+/// As for the command's.
+pub fn program_settings(assignments: Vec<host::Assignment>) -> Result<Settings, Error> {
+    let given = file::assigned(assignments, None, Program::Hosted)?;
+    let directory =
+        std::env::current_dir().map_err(|error| Error::configuration(format!("working directory: {error}")))?;
+    match settle(given, None, &directory, Program::Hosted)? {
+        Invocation::Serve(settings) => Ok(*settings),
+        Invocation::Print(text) => Err(Error::configuration(text)),
+    }
+}
+
 /// Makes settings of all that was given, what comes later counts, and checks them.
 fn settle(given: Vec<Given>, config: Option<PathBuf>, directory: &Path, program: Program) -> Result<Invocation, Error> {
     let mut settings = Settings { config, ..Settings::default() };

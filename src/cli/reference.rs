@@ -8,19 +8,20 @@ use std::path::Path;
 
 use super::Program;
 use super::command::command;
-use crate::settings::{Gunicorn, Section, Setting, Settings, TABLE, Takes, Unsupported, hook_named};
+use crate::settings::{Gunicorn, HOOKS, Section, Setting, Settings, TABLE, Takes, Unsupported, hook_named};
 
 const BEGINNING: &str = "\
 # Settings
 
 <!-- Made from the tables in src/settings by `UPDATE=1 cargo test`; changes made here are lost. -->
 
-A setting comes from one of five places; what comes later counts.
+A setting comes from one of these places; what comes later counts.
 
 1. Its default.
 2. A variable of the environment that other tools set: `PORT`, `WEB_CONCURRENCY`, `FORWARDED_ALLOW_IPS`, `SENDFILE`.
 3. The settings file: the one that `--config` names, or else `ferricorn.toml` in the directory where the server is started.
-4. The variable `FERRICORN_CMD_ARGS`, which holds options as the command line does.
+   With the Python package, `ferricorn.conf.py` or `gunicorn.conf.py` if there is no such file.
+4. The variables `GUNICORN_CMD_ARGS` and `FERRICORN_CMD_ARGS`, which hold options as the command line does; the latter counts.
 5. The command line.
 
 A list replaces the one that came before. In the file, settings have the names below; on the command line, they are the
@@ -132,6 +133,56 @@ fn agree(path: &str, text: &str) {
     let path = path.display();
     let differing = present.lines().zip(text.lines()).position(|(one, other)| one != other);
     assert!(present == text, "{path} is out of date from line {differing:?}: run `UPDATE=1 cargo test`");
+}
+
+const COMPARISON: &str = "\
+# Gunicorn's settings
+
+<!-- Made from the tables in src/settings by `UPDATE=1 cargo test`; changes made here are lost. -->
+
+What becomes of each setting of Gunicorn 27.0.1, in the order of its documentation. None is ignored: what is refused is an
+error that says why, unless the value asks for nothing but what is done anyway. Values and defaults are in
+[Settings](settings.md), and [From Gunicorn](../guide/gunicorn.md) has the way over.
+
+| setting | here | what is different, or why not |
+|---|---|---|
+";
+
+const HOOKS_BEGIN: &str = "
+## Hooks
+
+Functions in `gunicorn.conf.py`, which the Python package calls with the arguments that Gunicorn has for them. The arbiter's
+are called in the arbiter's process, where the application is not loaded.
+
+| hook | process | when |
+|---|---|---|
+";
+
+fn comparison() -> String {
+    let mut text = COMPARISON.to_owned();
+    for name in GUNICORN.split_ascii_whitespace() {
+        let (here, difference) = match (Setting::named(name), hook_named(name), Unsupported::named(name)) {
+            (Some(Setting { gunicorn: Gunicorn::Differs(difference), name: own, .. }), ..) => {
+                (if *own == name { "differs".to_owned() } else { format!("is `{own}`") }, *difference)
+            }
+            (Some(_), ..) => ("the same".to_owned(), ""),
+            (_, Some(_), _) => ("the same".to_owned(), "see below"),
+            (.., Some(unsupported)) => ("refused".to_owned(), unsupported.because),
+            _ => ("unknown".to_owned(), ""),
+        };
+        writeln!(text, "| `{name}` | {here} | {difference} |").unwrap();
+    }
+    text.push_str(HOOKS_BEGIN);
+    for hook in HOOKS {
+        writeln!(text, "| `{}({})` | {} | {} |", hook.name, hook.arguments.join(", "), hook.process, hook.when)
+            .unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_table_of_gunicorns_settings_is_up_to_date() {
+    agree("docs/reference/gunicorn.md", &comparison());
 }
 
 #[test]

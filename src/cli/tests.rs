@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::app::Factory;
+use crate::host::{Assignment, HostFile};
 use crate::settings::{Bind, BindAddress, TrustedPeers};
 
 /// A directory of its own for a test's files, removed afterwards.
@@ -149,6 +151,67 @@ fn what_comes_later_counts() {
     assert_eq!(parsed(&other, &["app"], &environment).application.as_deref(), Some("app"));
     assert_eq!(parsed(&other, &[], &environment).application.as_deref(), Some("files"));
     assert_eq!(parsed(&other, &[], &environment).workers, 8);
+}
+
+#[test]
+fn gunicorns_arguments_come_before_our_own() {
+    let directory = Directory::with("workers = 3\nkeepalive = 3\nbacklog = 3\n");
+    let environment = [("GUNICORN_CMD_ARGS", "--keep-alive 4 --backlog 4"), ("FERRICORN_CMD_ARGS", "--backlog 5")];
+    let settings = parsed(&directory, &["app"], &environment);
+    assert_eq!((settings.workers, settings.keepalive.as_secs(), settings.backlog), (3, 4, 5));
+
+    let arguments = argv(&[]);
+    let variable = |name: &str| (name == "GUNICORN_CMD_ARGS").then(|| "--no-such-thing".to_owned());
+    let own = parse(&arguments, &variable, &Directory::new().0, Program::OwnApplication, None);
+    assert!(matches!(own, Ok(Invocation::Serve(_))), "a program that was never under Gunicorn has no such variable");
+}
+
+/// A host whose files have one setting.
+struct Fake(&'static str, Raw);
+
+impl host::Host for Fake {
+    fn present_file(&mut self, _: &Path) -> Option<Result<HostFile, Error>> {
+        let assignment = Assignment { name: self.0.to_owned(), value: self.1.clone(), line: Some(7) };
+        Some(Ok(HostFile { path: "conf.py".into(), assignments: vec![assignment] }))
+    }
+
+    fn factory(&mut self, _: &Settings) -> Result<Box<dyn Factory>, Error> {
+        unreachable!("nothing is served")
+    }
+}
+
+#[test]
+fn a_hosts_file_is_read_if_there_is_none_in_toml() {
+    let read = |directory: &Directory, name, value| {
+        parse(&argv(&["app"]), &|_| None, &directory.0, Program::Hosted, Some(&mut Fake(name, value)))
+    };
+    let settings = |directory: &Directory, name, value| match read(directory, name, value) {
+        Ok(Invocation::Serve(settings)) => *settings,
+        other => panic!("{other:?}"),
+    };
+    let empty = Directory::new();
+    assert_eq!(settings(&empty, "workers", Raw::Number(3)).workers, 3);
+    assert_eq!(settings(&empty, "umask", Raw::Number(0o22)).umask, Some(0o22));
+    assert_eq!(settings(&empty, "user", Raw::Number(0)).user.as_deref(), Some("0"));
+    assert_eq!(settings(&empty, "workers", Raw::Number(3)).config, Some("conf.py".into()));
+    assert_eq!(settings(&Directory::with("workers = 2"), "workers", Raw::Number(3)).workers, 2);
+
+    let wrong: [(&str, Raw, &[&str]); 6] = [
+        ("workers", Raw::Number(-1), &["workers = \"-1\" (conf.py:7)", "1 to 4096"]),
+        ("umask", Raw::Number(0o1000), &["umask = 512 (conf.py:7)", "octal"]),
+        ("pidfile", Raw::Number(7), &["pidfile = 7", "a path"]),
+        ("timeout", Raw::Other("<object>".to_owned()), &["timeout = <object> (conf.py:7)", "seconds"]),
+        ("certfile", Raw::Text("x".to_owned()), &["conf.py:7", "certfile", "not supported"]),
+        ("config", Raw::Text("x".to_owned()), &["conf.py:7", "cannot name another"]),
+    ];
+    for (name, value, parts) in wrong {
+        let error = read(&empty, name, value).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 1, "{text}");
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is missing in: {text}");
+        }
+    }
 }
 
 #[test]

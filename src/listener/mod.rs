@@ -288,6 +288,11 @@ fn local_address(socket: &Socket) -> io::Result<Address> {
     Ok(Address::Unix(address.as_pathname().map(PathBuf::from)))
 }
 
+/// Whether standard input is a listening socket, as a FastCGI program has it (FastCGI 1.0 §2.2).
+pub(crate) fn stdin_listens() -> bool {
+    socket2::SockRef::from(&io::stdin()).is_listener().unwrap_or(false)
+}
+
 fn check_inherited(socket: &Socket) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
     let flags = fcntl(socket, FcntlArg::F_GETFD).map_err(|error| error.to_string())?;

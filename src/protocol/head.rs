@@ -196,6 +196,7 @@ impl Head {
         self.protocol
     }
 
+    #[inline]
     fn gateway(&self) -> Option<&Gateway> {
         self.protocol.is_gateway().then_some(&self.gateway)
     }
@@ -212,6 +213,7 @@ impl Head {
 
     /// The part of the path that names the application, still percent-encoded: `SCRIPT_NAME`, as a web server said it;
     /// nothing if the request came by HTTP.
+    #[inline]
     pub fn script_name(&self) -> &str {
         let length = self.gateway().map_or(0, |gateway| gateway.script as usize);
         self.path().get(..length).unwrap_or_default()
@@ -230,6 +232,17 @@ impl Head {
     /// The port of the server, in digits, as a web server said it.
     pub fn server_port(&self) -> Option<&str> {
         Some(self.str_of(self.gateway()?.server_port?))
+    }
+
+    /// Adds a variable to what a web server said.
+    pub(crate) fn add_param(&mut self, name: &[u8], value: &[u8]) {
+        let mut add = |text: &[u8]| {
+            let start = self.bytes.len() as u32;
+            self.bytes.extend_from_slice(text);
+            Span { start, end: self.bytes.len() as u32 }
+        };
+        let param = (add(name), add(value));
+        self.gateway.params.push(param);
     }
 
     /// What else a web server said: `REMOTE_USER`, `SSL_CLIENT_S_DN`, and whatever its configuration adds. The names are
@@ -262,6 +275,9 @@ impl Head {
         }
         head.target = head.append(target)?;
         let Span { start, end } = head.target;
+        let script = self.script_name().as_bytes();
+        let below = target.strip_prefix(script).is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b'?')));
+        head.gateway.script = if below { self.gateway.script } else { 0 };
         let mark = memchr::memchr(b'?', target).and_then(|mark| u32::try_from(mark).ok()).map(|mark| start + mark);
         head.path = Span { start, end: mark.unwrap_or(end) };
         head.query = mark.map(|mark| Span { start: mark + 1, end });

@@ -7,13 +7,19 @@ use super::scgi::Scgi;
 use super::uwsgi::Uwsgi;
 use super::{Error, Head, Length, Limits, Progress, Protocol, ResponseError, Reuse};
 
-/// One connection's protocol machine: a closed set, so that each call is a jump and none of them is virtual.
+/// One connection's protocol machine: a closed set, so that no call is virtual.
 #[derive(Debug)]
 pub struct Machine(Speaker);
 
+/// HTTP is told from the others by one comparison, and what is done for it stands where it is called.
 #[derive(Debug)]
 enum Speaker {
     Http(Http1),
+    Gateway(Gateway),
+}
+
+#[derive(Debug)]
+enum Gateway {
     Uwsgi(Uwsgi),
     FastCgi(FastCgi),
     Scgi(Scgi),
@@ -21,26 +27,14 @@ enum Speaker {
 
 const _: () = assert!(size_of::<Machine>() <= 96);
 
-/// `$call` of the machine that there is.
-macro_rules! each {
-    ($self:expr, $machine:ident => $call:expr) => {
-        match $self {
-            Speaker::Http($machine) => $call,
-            Speaker::Uwsgi($machine) => $call,
-            Speaker::FastCgi($machine) => $call,
-            Speaker::Scgi($machine) => $call,
-        }
-    };
-}
-
 impl Machine {
     /// A machine at the start of a connection.
     pub fn new(protocol: Protocol) -> Self {
         Self(match protocol {
             Protocol::Http => Speaker::Http(Http1::new()),
-            Protocol::Uwsgi => Speaker::Uwsgi(Uwsgi::default()),
-            Protocol::FastCgi => Speaker::FastCgi(FastCgi::default()),
-            Protocol::Scgi => Speaker::Scgi(Scgi::default()),
+            Protocol::Uwsgi => Speaker::Gateway(Gateway::Uwsgi(Uwsgi::default())),
+            Protocol::FastCgi => Speaker::Gateway(Gateway::FastCgi(FastCgi::default())),
+            Protocol::Scgi => Speaker::Gateway(Gateway::Scgi(Scgi::default())),
         })
     }
 
@@ -48,21 +42,21 @@ impl Machine {
     pub fn protocol(&self) -> Protocol {
         match self.0 {
             Speaker::Http(_) => Protocol::Http,
-            Speaker::Uwsgi(_) => Protocol::Uwsgi,
-            Speaker::FastCgi(_) => Protocol::FastCgi,
-            Speaker::Scgi(_) => Protocol::Scgi,
+            Speaker::Gateway(Gateway::Uwsgi(_)) => Protocol::Uwsgi,
+            Speaker::Gateway(Gateway::FastCgi(_)) => Protocol::FastCgi,
+            Speaker::Gateway(Gateway::Scgi(_)) => Protocol::Scgi,
         }
     }
 
     /// Whether it uses nothing up of a head before all of it is there, so that another machine could begin it again.
     pub fn keeps_heads_whole(&self) -> bool {
-        !matches!(self.0, Speaker::FastCgi(_))
+        !matches!(self.0, Speaker::Gateway(Gateway::FastCgi(_)))
     }
 
     /// Whether its peers are web servers, which speak for clients of their own.
     #[inline]
     pub fn is_gateway(&self) -> bool {
-        !matches!(self.0, Speaker::Http(_))
+        matches!(self.0, Speaker::Gateway(_))
     }
 
     /// What stands at the front of `input`. On [`Event::Request`](super::Event::Request), `head` has been filled.
@@ -71,7 +65,10 @@ impl Machine {
     /// Any breach of the policy; nothing more may be parsed afterwards.
     #[inline]
     pub fn next_event(&mut self, input: &[u8], limits: &Limits, head: &mut Head) -> Result<Progress, Error> {
-        each!(&mut self.0, machine => machine.next_event(input, limits, head))
+        match &mut self.0 {
+            Speaker::Http(machine) => machine.next_event(input, limits, head),
+            Speaker::Gateway(gateway) => gateway.next_event(input, limits, head),
+        }
     }
 
     /// Takes [`Event::End`](super::Event::End) of a request that has no body at once, where that can be told. Whether there
@@ -80,15 +77,18 @@ impl Machine {
     pub fn end_without_body(&mut self) -> bool {
         match &mut self.0 {
             Speaker::Http(machine) => machine.end_without_body(),
-            Speaker::Uwsgi(machine) => machine.end_without_body(),
-            Speaker::FastCgi(machine) => machine.end_without_body(),
-            Speaker::Scgi(machine) => machine.end_without_body(),
+            Speaker::Gateway(gateway) => gateway.end_without_body(),
         }
     }
 
     /// Whether neither a request is in progress nor a part of one has been seen.
     pub fn is_idle(&self) -> bool {
-        each!(&self.0, machine => machine.is_idle())
+        match &self.0 {
+            Speaker::Http(machine) => machine.is_idle(),
+            Speaker::Gateway(Gateway::Uwsgi(machine)) => machine.is_idle(),
+            Speaker::Gateway(Gateway::FastCgi(machine)) => machine.is_idle(),
+            Speaker::Gateway(Gateway::Scgi(machine)) => machine.is_idle(),
+        }
     }
 
     /// Appends the answer to something that is no request: after [`Event::Reply`](super::Event::Reply) and
@@ -96,18 +96,9 @@ impl Machine {
     pub fn reply(&mut self, connections: usize, out: &mut Vec<u8>) -> Reuse {
         match &mut self.0 {
             Speaker::Http(_) => Reuse::KeepAlive,
-            Speaker::Uwsgi(machine) => machine.reply(out),
-            Speaker::FastCgi(machine) => machine.reply(connections, out),
-            Speaker::Scgi(machine) => machine.reply(out),
-        }
-    }
-
-    fn answer(&self) -> Option<&Answer> {
-        match &self.0 {
-            Speaker::Http(_) => None,
-            Speaker::Uwsgi(machine) => Some(machine.answer()),
-            Speaker::FastCgi(machine) => Some(machine.answer()),
-            Speaker::Scgi(machine) => Some(machine.answer()),
+            Speaker::Gateway(Gateway::Uwsgi(machine)) => machine.reply(out),
+            Speaker::Gateway(Gateway::FastCgi(machine)) => machine.reply(connections, out),
+            Speaker::Gateway(Gateway::Scgi(machine)) => machine.reply(out),
         }
     }
 
@@ -115,7 +106,7 @@ impl Machine {
     pub fn has_responded(&self) -> bool {
         match &self.0 {
             Speaker::Http(machine) => machine.has_responded(),
-            _ => self.answer().is_some_and(Answer::has_responded),
+            Speaker::Gateway(gateway) => gateway.answer().has_responded(),
         }
     }
 
@@ -123,7 +114,7 @@ impl Machine {
     pub fn sends_body(&self) -> bool {
         match &self.0 {
             Speaker::Http(machine) => machine.sends_body(),
-            _ => self.answer().is_some_and(Answer::sends_body),
+            Speaker::Gateway(gateway) => gateway.answer().sends_body(),
         }
     }
 
@@ -131,7 +122,7 @@ impl Machine {
     /// into records they have to go through [`body`](Self::body).
     #[inline]
     pub fn frames_in_place(&self) -> bool {
-        !matches!(self.0, Speaker::FastCgi(_))
+        !matches!(self.0, Speaker::Gateway(Gateway::FastCgi(_)))
     }
 
     /// Body bytes of the current response, or of the one that ended last, that were appended or framed so far.
@@ -139,7 +130,7 @@ impl Machine {
     pub fn sent(&self) -> u64 {
         match &self.0 {
             Speaker::Http(machine) => machine.sent(),
-            _ => self.answer().map_or(0, Answer::sent),
+            Speaker::Gateway(gateway) => gateway.answer().sent(),
         }
     }
 
@@ -162,9 +153,7 @@ impl Machine {
     ) -> Result<(), ResponseError> {
         match &mut self.0 {
             Speaker::Http(machine) => machine.interim(status, fields, out),
-            Speaker::Uwsgi(machine) => machine.answer().interim(status, fields, out),
-            Speaker::FastCgi(machine) => machine.answer().interim(status, fields, out),
-            Speaker::Scgi(machine) => machine.answer().interim(status, fields, out),
+            Speaker::Gateway(gateway) => gateway.answer().interim(status, fields, out),
         }
     }
 
@@ -173,8 +162,8 @@ impl Machine {
     pub fn close_after_response(&mut self) {
         match &mut self.0 {
             Speaker::Http(machine) => machine.close_after_response(),
-            Speaker::FastCgi(machine) => machine.close_after_response(),
-            Speaker::Uwsgi(_) | Speaker::Scgi(_) => {}
+            Speaker::Gateway(Gateway::FastCgi(machine)) => machine.close_after_response(),
+            Speaker::Gateway(Gateway::Uwsgi(_) | Gateway::Scgi(_)) => {}
         }
     }
 
@@ -194,22 +183,17 @@ impl Machine {
     ) -> Result<(), ResponseError> {
         match &mut self.0 {
             Speaker::Http(machine) => machine.respond(status, reason, fields, length, date, out),
-            Speaker::Uwsgi(machine) => machine.respond(status, reason, fields, length, out),
-            Speaker::FastCgi(machine) => machine.respond(status, reason, fields, length, out),
-            Speaker::Scgi(machine) => machine.respond(status, reason, fields, length, out),
+            Speaker::Gateway(gateway) => gateway.respond(status, reason, fields, length, out),
         }
     }
 
     /// Appends body bytes with their framing; what must not be sent (HEAD, 204, over the length) is dropped.
     #[inline]
     pub fn body(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let length = match &mut self.0 {
-            Speaker::Http(machine) => return machine.body(bytes, out),
-            Speaker::FastCgi(machine) => return machine.body(bytes, out),
-            Speaker::Uwsgi(machine) => machine.frame(bytes.len() as u64),
-            Speaker::Scgi(machine) => machine.frame(bytes.len() as u64),
-        };
-        out.extend_from_slice(bytes.get(..length as usize).unwrap_or(bytes));
+        match &mut self.0 {
+            Speaker::Http(machine) => machine.body(bytes, out),
+            Speaker::Gateway(gateway) => gateway.body(bytes, out),
+        }
     }
 
     /// For bytes that the caller sends itself from where they lie, where [`frames_in_place`](Self::frames_in_place):
@@ -218,9 +202,7 @@ impl Machine {
     pub fn frame(&mut self, length: u64, out: &mut Vec<u8>) -> u64 {
         match &mut self.0 {
             Speaker::Http(machine) => machine.frame(length, out),
-            Speaker::Uwsgi(machine) => machine.frame(length),
-            Speaker::Scgi(machine) => machine.frame(length),
-            Speaker::FastCgi(_) => 0,
+            Speaker::Gateway(gateway) => gateway.frame(length),
         }
     }
 
@@ -229,9 +211,7 @@ impl Machine {
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Reuse {
         match &mut self.0 {
             Speaker::Http(machine) => machine.finish(out),
-            Speaker::Uwsgi(machine) => machine.finish(),
-            Speaker::FastCgi(machine) => machine.finish(out),
-            Speaker::Scgi(machine) => machine.finish(),
+            Speaker::Gateway(gateway) => gateway.finish(out),
         }
     }
 
@@ -240,9 +220,74 @@ impl Machine {
     pub fn refuse_with(&mut self, status: u16, text: &str, date: Option<&[u8; 29]>, out: &mut Vec<u8>) {
         match &mut self.0 {
             Speaker::Http(machine) => machine.refuse_with(status, text, date, out),
-            Speaker::Uwsgi(machine) => machine.refuse_with(status, text, out),
-            Speaker::FastCgi(machine) => machine.refuse_with(status, text, out),
-            Speaker::Scgi(machine) => machine.refuse_with(status, text, out),
+            Speaker::Gateway(Gateway::Uwsgi(machine)) => machine.refuse_with(status, text, out),
+            Speaker::Gateway(Gateway::FastCgi(machine)) => machine.refuse_with(status, text, out),
+            Speaker::Gateway(Gateway::Scgi(machine)) => machine.refuse_with(status, text, out),
+        }
+    }
+}
+
+impl Gateway {
+    fn answer(&self) -> &Answer {
+        match self {
+            Self::Uwsgi(machine) => machine.answer(),
+            Self::FastCgi(machine) => machine.answer(),
+            Self::Scgi(machine) => machine.answer(),
+        }
+    }
+
+    fn next_event(&mut self, input: &[u8], limits: &Limits, head: &mut Head) -> Result<Progress, Error> {
+        match self {
+            Self::Uwsgi(machine) => machine.next_event(input, limits, head),
+            Self::FastCgi(machine) => machine.next_event(input, limits, head),
+            Self::Scgi(machine) => machine.next_event(input, limits, head),
+        }
+    }
+
+    fn end_without_body(&mut self) -> bool {
+        match self {
+            Self::Uwsgi(machine) => machine.end_without_body(),
+            Self::FastCgi(machine) => machine.end_without_body(),
+            Self::Scgi(machine) => machine.end_without_body(),
+        }
+    }
+
+    fn respond<'f>(
+        &mut self,
+        status: u16,
+        reason: Option<&[u8]>,
+        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        length: Length,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ResponseError> {
+        match self {
+            Self::Uwsgi(machine) => machine.respond(status, reason, fields, length, out),
+            Self::FastCgi(machine) => machine.respond(status, reason, fields, length, out),
+            Self::Scgi(machine) => machine.respond(status, reason, fields, length, out),
+        }
+    }
+
+    fn body(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if let Self::FastCgi(machine) = self {
+            return machine.body(bytes, out);
+        }
+        let length = self.frame(bytes.len() as u64);
+        out.extend_from_slice(bytes.get(..length as usize).unwrap_or(bytes));
+    }
+
+    fn frame(&mut self, length: u64) -> u64 {
+        match self {
+            Self::Uwsgi(machine) => machine.frame(length),
+            Self::Scgi(machine) => machine.frame(length),
+            Self::FastCgi(_) => 0,
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Reuse {
+        match self {
+            Self::Uwsgi(machine) => machine.finish(),
+            Self::FastCgi(machine) => machine.finish(out),
+            Self::Scgi(machine) => machine.finish(),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::value::{Host, Invalid, Kind, Raw, Shape, Takes, quoted};
 use super::{Bind, HeaderMap, ProxyProtocol, TrustedPeers};
 use crate::protocol::Protocol;
 
-fn array(texts: impl IntoIterator<Item = String>) -> String {
+pub(super) fn array(texts: impl IntoIterator<Item = String>) -> String {
     let texts: Vec<_> = texts.into_iter().map(|text| quoted(&text)).collect();
     format!("[{}]", texts.join(", "))
 }
@@ -22,7 +22,7 @@ fn text(raw: &Raw, expected: impl Fn() -> Invalid) -> Result<&str, Invalid> {
 }
 
 /// Several texts, or one with commas in it.
-fn texts(raw: &Raw, expected: impl Fn() -> Invalid) -> Result<Vec<&str>, Invalid> {
+pub(super) fn texts(raw: &Raw, expected: impl Fn() -> Invalid) -> Result<Vec<&str>, Invalid> {
     match raw {
         Raw::List(texts) if texts.iter().all(|text| !text.contains('\0')) => {
             Ok(texts.iter().map(|text| text.trim()).collect())

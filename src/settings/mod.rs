@@ -5,6 +5,7 @@
 mod address;
 mod hooks;
 mod kinds;
+mod reload;
 mod shown;
 mod table;
 mod trust;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use address::{Bind, BindAddress, DEFAULT_PORT};
 pub(crate) use hooks::hook_named;
 pub use hooks::{HOOKS, HookName};
+pub use reload::ReloadEngine;
 pub use shown::{Value, names};
 #[cfg(test)]
 pub(crate) use table::Gunicorn;
@@ -185,6 +187,12 @@ pub struct Settings {
 
     /// Directories that are put in front of Python's module path, with commas between them.
     pub pythonpath: Option<String>,
+    /// Reload when the application's source changes.
+    pub reload: bool,
+    /// How that is noticed.
+    pub reload_engine: ReloadEngine,
+    /// Further files, directories and patterns of files that are watched.
+    pub reload_extra_files: Vec<String>,
     /// What becomes of header fields with an underscore in their name.
     pub header_map: HeaderMap,
     /// Names of those that a believed proxy may send all the same, in capitals; `*` is all.
@@ -211,6 +219,25 @@ pub struct Settings {
     pub cgi_timeout: Duration,
     /// Pass `Authorization` to programs.
     pub cgi_authorization: bool,
+
+    /// Where scripts and files are.
+    pub document_root: Option<PathBuf>,
+    /// How the names of scripts end.
+    pub script_extension: String,
+    /// The script that answers for its directory.
+    pub script_index: String,
+    /// The script that answers for what there is no file for.
+    pub script_fallback: Option<String>,
+    /// FastCGI programs of each worker's own.
+    pub fastcgi_programs: usize,
+    /// Requests that an address answers at a time.
+    pub fastcgi_connections: usize,
+    /// How long an idle connection is kept.
+    pub fastcgi_keepalive: Duration,
+    /// Requests that wait for a program.
+    pub fastcgi_backlog: usize,
+    /// How long a program may send nothing.
+    pub fastcgi_timeout: Duration,
 }
 
 /// Gunicorn's default access log format.
@@ -289,6 +316,9 @@ impl Default for Settings {
             loglevel: log::LevelFilter::Info,
             capture_output: false,
             pythonpath: None,
+            reload: false,
+            reload_engine: ReloadEngine::Auto,
+            reload_extra_files: Vec::new(),
             header_map: HeaderMap::Drop,
             forwarder_headers: vec!["SCRIPT_NAME".to_owned(), "PATH_INFO".to_owned()],
             files_index: vec!["index.html".to_owned()],
@@ -301,6 +331,15 @@ impl Default for Settings {
             cgi_backlog: 128,
             cgi_timeout: Duration::from_secs(60),
             cgi_authorization: false,
+            document_root: None,
+            script_extension: ".php".to_owned(),
+            script_index: "index.php".to_owned(),
+            script_fallback: None,
+            fastcgi_programs: 4,
+            fastcgi_connections: 16,
+            fastcgi_keepalive: Duration::ZERO,
+            fastcgi_backlog: 128,
+            fastcgi_timeout: Duration::from_secs(60),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::kinds::{
     OptionalPath, OptionalText, Peers, ProxyMode, Seconds, SomeSeconds, Speech, Switch, Target, Text, Variables,
     Workers,
 };
+use super::reload::{Engine, Patterns};
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
 use crate::scoreboard::MAX_THREADS;
 
@@ -160,7 +161,8 @@ pub(crate) static TABLE: &[Setting] = &[
         [],
         Differs("Gunicorn's name for it, `wsgi_app`, is read as well."),
         "The application, if the command line does not name one. `files://DIR` serves the files in a directory, \
-         `cgi://PATH` runs a program for each request."
+         `cgi://PATH` runs a program for each request, `fastcgi-exec://php-cgi` runs PHP, and \
+         `fastcgi://ADDRESS` and `exec://COMMAND` are for other FastCGI programs."
     )
     .alias("wsgi_app"),
     setting!(
@@ -176,9 +178,10 @@ pub(crate) static TABLE: &[Setting] = &[
         config: OptionalPath,
         Config,
         ["-c", "--config"],
-        Differs("The file is TOML instead of Python, and a name in it that is no setting is an error."),
-        "The settings file, in TOML. `ferricorn.toml` in the current directory is read if there is one and no other is \
-         named. It is read again on HUP."
+        Differs("TOML is new, and in it a name that is no setting is an error. The file may have any other name."),
+        "The settings file. One whose name ends in `.toml` is TOML; `FILE`, `file:FILE` and `python:MODULE` are Python, as \
+         Gunicorn has it, for which the Python package is needed. If none is named, the first of `ferricorn.toml`, \
+         `ferricorn.conf.py` and `gunicorn.conf.py` is read that is in the current directory. It is read again on HUP."
     )
     .metavar("FILE"),
     setting!(
@@ -634,6 +637,31 @@ pub(crate) static TABLE: &[Setting] = &[
     )
     .metavar("DIRS"),
     setting!(
+        reload: Switch,
+        Python,
+        ["--reload"],
+        Differs("The last code that could be loaded serves on until the new one is ready."),
+        "Reload when the application's source changes; for development. Watched are the files of all modules that are not \
+         installed ones, new files beside them, directories called `templates` beside them and in the working directory, \
+         and the settings file. What happens is what HUP does: code that cannot be loaded is shown in the log, and the \
+         last good one serves on. If there is none, every request is answered with the traceback until the next save."
+    ),
+    setting!(
+        reload_engine: Engine,
+        Python,
+        ["--reload-engine"],
+        Same,
+        "How changes are noticed: `inotify`, `poll`, which looks once a second and works on every file system, or `auto`, \
+         which is the first of them that can be had."
+    ),
+    setting!(
+        reload_extra_files: Patterns,
+        Python,
+        ["--reload-extra-file"],
+        Differs("A directory may be named, too, and stands for all that is in it."),
+        "A file to watch besides; may be given several times. It may be a directory or a pattern such as `data/*.json`."
+    ),
+    setting!(
         header_map: Mapping,
         Python,
         ["--header-map"],
@@ -724,5 +752,76 @@ pub(crate) static TABLE: &[Setting] = &[
         ["--cgi-authorization"],
         Lacks,
         "Pass the field `Authorization` to CGI programs. Other users may be able to see the environment of a program."
+    ),
+    setting!(
+        document_root: OptionalPath,
+        Programs,
+        ["--document-root"],
+        Lacks,
+        "Where the scripts of a FastCGI application are, and files that are served as they are. Without it the application \
+         answers for every path by itself. For one of several, `?root=DIR` behind the application's name does the same."
+    )
+    .metavar("DIR"),
+    setting!(
+        script_extension: Text,
+        Programs,
+        ["--script-extension"],
+        Lacks,
+        "How the names of scripts below the document root end."
+    )
+    .metavar(".EXT"),
+    setting!(
+        script_index: Text,
+        Programs,
+        ["--script-index"],
+        Lacks,
+        "The script that answers for its directory."
+    )
+    .metavar("NAME"),
+    setting!(
+        script_fallback: OptionalText,
+        Programs,
+        ["--script-fallback"],
+        Lacks,
+        "The script that answers for what there is no file for: a front controller such as `/index.php`."
+    )
+    .metavar("PATH"),
+    setting!(
+        fastcgi_programs: Count<1, 65535>,
+        Programs,
+        ["--fastcgi-programs"],
+        Lacks,
+        "How many programs each worker keeps running for `fastcgi-exec://COMMAND`. Each answers one request at a time."
+    ),
+    setting!(
+        fastcgi_connections: Count<1, 65535>,
+        Programs,
+        ["--fastcgi-connections"],
+        Lacks,
+        "How many requests a worker has one address of `fastcgi://ADDRESS` answer at a time."
+    ),
+    setting!(
+        fastcgi_keepalive: Seconds,
+        Programs,
+        ["--fastcgi-keepalive"],
+        Lacks,
+        "How many seconds an idle connection to an address is kept. A program that answers one connection at a time, as \
+         those of php-fpm do, answers nobody else meanwhile: only set it where there are more of them than connections \
+         from all workers. With 0 every request has a connection of its own."
+    ),
+    setting!(
+        fastcgi_backlog: Count<0, 65535>,
+        Programs,
+        ["--fastcgi-backlog"],
+        Lacks,
+        "How many requests wait in a worker for a program that is free. Others are answered with 503."
+    ),
+    setting!(
+        fastcgi_timeout: SomeSeconds,
+        Programs,
+        ["--fastcgi-timeout"],
+        Lacks,
+        "How many seconds a FastCGI program may send nothing before its request is answered with 504. One of the worker's \
+         own is killed then, and another takes its place. As long a request waits for its turn."
     ),
 ];

@@ -40,6 +40,8 @@ const TLS: &str = "TLS is not served; put nginx or another proxy in front";
 const HTTP2: &str = "HTTP/2 is not served; put nginx or another proxy in front";
 const DIRTY: &str = "there are no dirty workers; run such work as a service of its own";
 const SYSLOG: &str = "logs go to files and standard streams; pipe them into logger(1), or have systemd pass them on";
+const LOGGING: &str = "the server writes its logs itself, so that no request waits for them: use `errorlog`, `loglevel`, `accesslog` and `access_log_format`; the application's own loggers are its own to configure";
+const PASTE: &str = "PasteDeploy files are not read; name a factory that does, as in `module:create(\"site.ini\")`";
 const STATSD: &str = "there is no StatsD client yet; count the lines of the access log instead";
 const STRICT: &str = "requests are read strictly, as every leniency is a way to smuggle one; correct the client";
 const CONTROL: &str = "there is no control socket; use signals";
@@ -83,10 +85,13 @@ const ALL: &[Unsupported] = &[
     refused("asgi_disconnect_grace_period", &["--asgi-disconnect-grace-period"], Value, &[], PYTHON),
     refused("websocket_max_message_size", &["--websocket-max-message-size"], Value, &[], PYTHON),
     refused("http_parser", &["--http-parser"], Value, &["auto", "fast"], "there is one parser"),
-    refused("reload", &["--reload"], Nothing, &["false"], PYTHON),
-    refused("reload_engine", &["--reload-engine"], Value, &["auto"], PYTHON),
-    refused("reload_extra_files", &["--reload-extra-file"], Values, &[], PYTHON),
-    refused("spew", &["--spew"], Nothing, &["false"], PYTHON),
+    refused(
+        "spew",
+        &["--spew"],
+        Nothing,
+        &["false"],
+        "a trace of every line helps nobody in a server; `kill -USR2` to a worker logs its stacks",
+    ),
     refused(
         "reuse_port",
         &["--reuse-port"],
@@ -101,8 +106,8 @@ const ALL: &[Unsupported] = &[
         &[],
         "Gunicorn has no use for it either; `worker_tmp_dir` is where large request bodies go",
     ),
-    refused("paste", &["--paste", "--paster"], Value, &[], PYTHON),
-    refused("raw_paste_global_conf", &["--paste-global"], Values, &[], PYTHON),
+    refused("paste", &["--paste", "--paster"], Value, &[], PASTE),
+    refused("raw_paste_global_conf", &["--paste-global"], Values, &[], PASTE),
     refused("permit_obsolete_folding", &["--permit-obsolete-folding"], Nothing, &["false"], STRICT),
     refused("strip_header_spaces", &["--strip-header-spaces"], Nothing, &["false"], STRICT),
     refused("permit_unconventional_http_method", &["--permit-unconventional-http-method"], Nothing, &["false"], STRICT),
@@ -122,10 +127,10 @@ const ALL: &[Unsupported] = &[
         &["false", "true"],
         SYSLOG,
     ),
-    refused("logger_class", &["--logger-class"], Value, &[], PYTHON),
-    refused("logconfig", &["--log-config"], Value, &[], PYTHON),
-    refused("logconfig_json", &["--log-config-json"], Value, &[], PYTHON),
-    refused("logconfig_dict", &[], Value, &[], PYTHON),
+    refused("logger_class", &["--logger-class"], Value, &["gunicorn.glogging.Logger"], LOGGING),
+    refused("logconfig", &["--log-config"], Value, &[], LOGGING),
+    refused("logconfig_json", &["--log-config-json"], Value, &[], LOGGING),
+    refused("logconfig_dict", &[], Value, &[], LOGGING),
     refused("syslog", &["--log-syslog"], Nothing, &["false"], SYSLOG),
     refused("syslog_addr", &["--log-syslog-to"], Value, &[], SYSLOG),
     refused("syslog_prefix", &["--log-syslog-prefix"], Value, &[], SYSLOG),

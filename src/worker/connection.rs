@@ -167,7 +167,7 @@ impl Connection {
         Self {
             socket,
             machine: Machine::new(protocol),
-            peer: Peer { address, trusted, secure: false },
+            peer: Peer { address, destination: None, trusted, secure: false },
             local,
             stage,
             readable: true,
@@ -212,6 +212,7 @@ impl Connection {
         if !parcel.unproxied {
             connection.stage = Stage::Idle;
         }
+        connection.peer.destination = parcel.destination.map(Box::new);
         connection.requests = parcel.requests;
         if !parcel.unread.is_empty() {
             let mut input = world.buffers.lend();
@@ -234,6 +235,7 @@ impl Connection {
             protocol: self.machine.protocol(),
             unproxied: self.stage == Stage::Proxy,
             peer: self.peer.address.clone(),
+            destination: self.peer.destination.as_deref().copied(),
             local: (*self.local).clone(),
             unread: unread.to_vec(),
         })
@@ -442,8 +444,9 @@ impl Connection {
         match proxy_protocol::parse(input.unread(), versions) {
             Ok(Some(header)) if believed => {
                 input.consume(header.consumed);
-                if let Some((source, _)) = header.addresses {
+                if let Some((source, destination)) = header.addresses {
                     self.peer.address = Address::Ip(source);
+                    self.peer.destination = Some(Box::new(destination));
                     self.peer.trusted = world.policy.forwarders.contains(source.ip());
                 }
                 self.stage = Stage::Idle;

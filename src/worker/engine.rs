@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::alarm::Alarm;
@@ -94,6 +95,8 @@ impl Engine {
         let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), Token(LETTERS as usize))?));
         let epoll = Epoll(crate::sys::duplicate(poll.as_raw_fd())?);
         let entrance = |listener: &Listener| -> io::Result<Entrance> {
+            // Programs that had the socket before a reload may have made it wait.
+            fcntl(listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
             Ok(Entrance { fd: listener.as_fd().try_clone_to_owned()?, shared: listener.is_inherited() })
         };
         let entrances = listeners.iter().map(entrance).collect::<io::Result<Vec<_>>>()?;

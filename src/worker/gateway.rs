@@ -34,7 +34,7 @@ pub(super) fn client(head: &Head, gateway: impl FnOnce() -> Address, policy: &Po
         Address::Ip(address) => policy.forwarders.contains(address.ip()),
         Address::Unix(_) => true,
     };
-    Peer { address, trusted, secure: head.is_secure() }
+    Peer { address, destination: None, trusted, secure: head.is_secure() }
 }
 
 /// Segments whose bytes have to be copied, as they are cut into records.

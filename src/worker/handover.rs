@@ -74,6 +74,8 @@ pub(crate) struct Parcel {
     /// A PROXY header must come first.
     pub(crate) unproxied: bool,
     pub(crate) peer: Address,
+    /// Where a PROXY header said that the client went.
+    pub(crate) destination: Option<SocketAddr>,
     pub(crate) local: Address,
     /// Bytes that were received and not used.
     pub(crate) unread: Vec<u8>,
@@ -86,6 +88,7 @@ impl Parcel {
         out.extend_from_slice(&self.since.as_nanos().to_le_bytes());
         out.extend_from_slice(&self.requests.to_le_bytes());
         encode_address(&self.peer, &mut out);
+        encode_address(&self.destination.map_or(Address::Unix(None), Address::Ip), &mut out);
         encode_address(&self.local, &mut out);
         out.extend_from_slice(&self.unread);
         out
@@ -101,6 +104,10 @@ impl Parcel {
             since: Moment::from_nanos(u64::from_le_bytes(reader.take()?)),
             requests: u32::from_le_bytes(reader.take()?),
             peer: reader.address()?,
+            destination: match reader.address()? {
+                Address::Ip(address) => Some(address),
+                Address::Unix(_) => None,
+            },
             local: reader.address()?,
             unread: reader.0.to_vec(),
         })
@@ -373,6 +380,7 @@ mod tests {
                 protocol: Protocol::Scgi,
                 unproxied: *peer == Address::Unix(None),
                 peer: peer.clone(),
+                destination: if let Address::Ip(address) = local { Some(*address) } else { None },
                 local: local.clone(),
                 unread: b"GET / HTTP/1.1\r\n".to_vec(),
             };
@@ -397,6 +405,7 @@ mod tests {
             protocol: Protocol::Http,
             unproxied: false,
             peer: Address::Unix(None),
+            destination: None,
             local: Address::Unix(None),
             unread: vec![b'x'; UNREAD],
         };

@@ -273,6 +273,7 @@ mod model {
             lead.come_back(0);
             assert!(wait(&lead, &waiting, 0), "it takes the lead back");
             relief.join().unwrap();
+            lead.come_back(0);
             assert!(!lead.relief_leads(), "relief leads beside a thread that is back");
         });
     }

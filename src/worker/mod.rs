@@ -5,12 +5,14 @@ mod buffers;
 mod connection;
 mod core;
 mod date;
+mod embedded;
 mod engine;
 mod exchange;
 mod flusher;
 mod gateway;
 pub(crate) mod handover;
 mod intake;
+mod keeper;
 mod lead;
 mod mailbox;
 mod output;
@@ -36,6 +38,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use self::core::Drain;
+pub use embedded::{Embedded, Waker};
 use engine::Engine;
 use handover::{Ends, Handover};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -95,15 +98,18 @@ pub(crate) fn run(
     preloaded: Option<Box<dyn Application>>,
 ) -> i32 {
     let pid = std::process::id();
-    log::info!("Booting worker with pid: {pid}");
-    let code = match boot(surroundings, factory, preloaded) {
-        Ok((mut worker, worlds)) => {
+    let lived = match factory.program() {
+        Some(command) => command.and_then(|command| keeper::run(&surroundings, &command)),
+        None => boot(surroundings, factory, preloaded).map(|(mut worker, worlds)| {
             let code = worker.live(worlds, factory);
             if let Some(access) = &worker.access {
                 access.lock().finish();
             }
             code
-        }
+        }),
+    };
+    let code = match lived {
+        Ok(code) => code,
         Err(error) => {
             log::error!("Worker (pid:{pid}) failed to boot: {error}");
             error.exit_code()

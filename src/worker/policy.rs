@@ -57,7 +57,9 @@ impl Policy {
     pub(crate) fn is_proxy(&self, peer: Option<SocketAddr>) -> bool {
         let listed = |peers: &TrustedPeers, address| peers.contains(address);
         peer.is_none_or(|peer| {
-            listed(&self.forwarders, peer.ip()) || (self.proxy_protocol.is_some() && listed(&self.proxies, peer.ip()))
+            listed(&self.forwarders, peer.ip())
+                || (self.proxy_protocol.is_some() && listed(&self.proxies, peer.ip()))
+                || (self.protocols.iter().any(|protocol| protocol.is_gateway()) && listed(&self.gateways, peer.ip()))
         })
     }
 

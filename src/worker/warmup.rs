@@ -30,7 +30,7 @@ pub(super) fn warm_up(application: &mut dyn Application, target: &str, settings:
 fn answer(application: &mut dyn Application, target: &str, settings: &Settings) -> Result<u16, &'static str> {
     let head = head(target, settings).ok_or("it cannot be a request")?;
     let loopback = |port| Address::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    let peer = Peer { address: loopback(0), trusted: true, secure: false };
+    let peer = Peer { address: loopback(0), destination: None, trusted: true, secure: false };
     let local = loopback(port(settings));
     let mut answered = Answered::default();
     let request = Request::new(&head, &RequestBody::Empty, &peer, &local);

@@ -17,7 +17,9 @@ use crate::crash::with_failing_forks;
 use crate::support::address::free_port;
 use crate::support::ledger::{Cause, Ledger, Plan};
 use crate::support::server::{example, link_program};
-use crate::support::{Address, Client, Directory, SOON, Server, client, poll_until, process, programs, sockets};
+use crate::support::{
+    Address, Client, Directory, SOON, Server, client, gateways, poll_until, process, programs, sockets,
+};
 use crate::upgrade::{upgradable, upgrade};
 
 /// Two hundred clients at work on a server.
@@ -46,9 +48,9 @@ fn settle(server: &Server, count: usize) -> Duration {
 }
 
 /// SIGHUP again and again.
-pub(crate) fn reloads(times: u32, every: Duration) -> Outcome {
+pub(crate) fn reloads(times: u32, every: Duration, options: &[&str]) -> Outcome {
     let mut outcome = Outcome::default();
-    let server = Server::probe().ledger().args(&["-w", "2"]).start();
+    let server = Server::probe().ledger().args(&["-w", "2"]).args(options).start();
     let mut pids = server.wait_workers(2);
     let ledger = crowd(&server);
     let (mut descriptors, mut resident) = (0, 0);
@@ -64,7 +66,7 @@ pub(crate) fn reloads(times: u32, every: Duration) -> Outcome {
     settle(&server, 2);
     pids.retain(|pid| process::is_alive(*pid));
     outcome.figure("reloads: workers of the first generation left", pids.len().to_string(), "0", pids.is_empty());
-    outcome.nothing_lost(&format!("{times} reloads"), ledger, &server);
+    outcome.nothing_lost(&format!("{times} reloads {}", options.join(" ")), ledger, &server);
     let grown = process::descriptors(server.pid).len().saturating_sub(descriptors);
     outcome.at_most("reloads: descriptors leaked by the arbiter", grown, 0, "");
     let grown = process::resident(server.pid) as f64 / resident.max(1) as f64 - 1.0;
@@ -95,6 +97,23 @@ pub(crate) fn reloads_behind_nginx(times: u32, every: Duration, unix: bool) -> O
     settle(&server, 2);
     let name = if unix { "a unix socket" } else { "TCP" };
     outcome.nothing_lost(&format!("{times} reloads behind nginx over {name}"), ledger, &server);
+    outcome
+}
+
+/// The same with nginx in between that speaks another protocol.
+pub(crate) fn reloads_behind_a_gateway(protocol: &str, times: u32, every: Duration) -> Outcome {
+    let mut outcome = Outcome::default();
+    let builder = Server::probe().ledger().speaking(protocol).args(&["-w", "2"]);
+    let path = builder.directory().join("socket");
+    let server = builder.bind(Address::unix(&path)).start();
+    let (_nginx, address) = gateways::nginx(protocol, &server.address);
+    let ledger = crowd_at(&address);
+    for _ in 0..times {
+        server.signal(Signal::SIGHUP);
+        std::thread::sleep(every);
+    }
+    settle(&server, 2);
+    outcome.nothing_lost(&format!("{times} reloads behind nginx over {protocol}"), ledger, &server);
     outcome
 }
 
@@ -199,6 +218,35 @@ pub(crate) fn chaos(duration: Duration, unix: bool) -> Outcome {
     settle(&server, 3);
     let kind = if unix { "a unix socket" } else { "TCP" };
     outcome.nothing_lost(&format!("signals of all kinds, {kind}"), ledger, &server);
+    outcome
+}
+
+/// Templates are killed, and workers, and all is reloaded and scaled: whoever is not held by a killed worker is served.
+pub(crate) fn templates(duration: Duration) -> Outcome {
+    let mut outcome = Outcome::default();
+    let server = Server::probe().ledger().args(&["-w", "3", "--preload", "--warmup", "/"]).start();
+    let ledger = crowd(&server);
+    let began = Instant::now();
+    let mut killed = 0;
+    for number in 0.. {
+        if began.elapsed() > duration {
+            break;
+        }
+        match number % 5 {
+            0 | 2 => {
+                killed += server.templates().len();
+                server.templates().into_iter().for_each(|pid| process::signal(pid, Signal::SIGKILL));
+            }
+            1 => server.signal(Signal::SIGHUP),
+            3 => server.workers().first().into_iter().for_each(|pid| process::signal(*pid, Signal::SIGTERM)),
+            _ => server.signal(if number % 2 == 0 { Signal::SIGTTIN } else { Signal::SIGTTOU }),
+        }
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    server.signal(Signal::SIGHUP);
+    settle(&server, 3);
+    server.wait_template(&[]);
+    outcome.nothing_lost(&format!("{killed} templates killed"), ledger, &server);
     outcome
 }
 
@@ -564,7 +612,17 @@ fn client_of(server: &Server, pid: i32) -> Option<u16> {
 
 #[test]
 fn nothing_is_lost_in_reloads() {
-    reloads(12, Duration::from_millis(500)).check();
+    reloads(12, Duration::from_millis(500), &[]).check();
+}
+
+#[test]
+fn nothing_is_lost_in_reloads_of_a_preloaded_application() {
+    reloads(12, Duration::from_millis(500), &["--preload"]).check();
+}
+
+#[test]
+fn nothing_is_lost_when_templates_are_killed() {
+    templates(Duration::from_secs(5)).check();
 }
 
 #[test]

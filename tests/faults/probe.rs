@@ -22,7 +22,7 @@ fn variable(name: &str) -> Option<String> {
 
 impl Factory for Probe {
     /// Notes the boot in the file that `BOOT_LOG` names, sleeps for `BOOT_SLEEP` milliseconds, and fails as `BOOT_FAIL`
-    /// says: `exitN`, `panic`, `hang`, `error`, `application`, or `WHAT:PATH` for as long as PATH exists.
+    /// says: `exitN`, `panic`, `hang`, `error`, `application`, `threads`, or `WHAT:PATH` for as long as PATH exists.
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         if let Some(path) = variable("BOOT_LOG") {
             append(&path, &format!("{}\n", std::process::id()));
@@ -49,14 +49,26 @@ impl Factory for Probe {
             "hang" => loop {
                 std::thread::park();
             },
+            "threads" => {
+                std::thread::spawn(|| std::thread::sleep(Duration::from_secs(600)));
+                Ok(Box::new(Self))
+            }
             _ => std::process::exit(what.trim_start_matches("exit").parse().unwrap_or(1)),
         }
+    }
+
+    /// Notes the workers that go on with what a template has loaded in the file that `ADOPT_LOG` names.
+    fn adopt(&mut self, application: Box<dyn Application>) -> Result<Box<dyn Application>, LoadError> {
+        if let Some(path) = variable("ADOPT_LOG") {
+            append(&path, &format!("{}\n", std::process::id()));
+        }
+        Ok(application)
     }
 }
 
 impl Application for Probe {
     fn call(&mut self, request: &Request<'_>, mut reply: Reply<'_>) {
-        let path = request.path().trim_start_matches('/');
+        let path = request.head().path_info().trim_start_matches('/');
         let (route, argument) = path.split_once('/').unwrap_or((path, ""));
         match route {
             "early-hints" => {
@@ -129,6 +141,11 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
             eprintln!("printed to standard error");
             Response::text("printed")
         }
+        // Leaves a process behind whose parent is gone.
+        "orphan" => {
+            let done = std::process::Command::new("sh").args(["-c", "sleep 0.2 & sleep 0.1 & exit 0"]).status();
+            Response::text(format!("{done:?}"))
+        }
         "threads" => Response::text(std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count).to_string()),
         "directory" => Response::text(std::env::current_dir().unwrap_or_default().display().to_string()),
         "environment" => Response::text(variable(argument).unwrap_or_default()),
@@ -138,6 +155,7 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
             };
             Response::text(request.fields().map(line).collect::<String>())
         }
+        "view" => Response::text(view(request)),
         "peer" => {
             let peer = request.peer();
             Response::text(format!("{} trusted={} secure={}", peer.address, peer.trusted, peer.secure))
@@ -145,6 +163,34 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
         "bad" => broken(argument),
         _ => Response::text("no such route").with_status(404),
     }
+}
+
+/// What an application sees of a request, one thing a line.
+fn view(request: &Request<'_>) -> String {
+    let head = request.head();
+    let mut lines = vec![
+        format!("method {}", request.method()),
+        format!("target {}", request.target()),
+        format!("path {}", request.path()),
+        format!("query {:?}", request.query()),
+        format!("script name {:?}", head.script_name()),
+        format!("path info {:?}", head.path_info()),
+        format!("protocol {}", head.protocol().name()),
+        format!("server {:?} {:?}", head.server_name(), head.server_port()),
+        format!("peer {} trusted={} secure={}", request.peer().address, request.peer().trusted, request.peer().secure),
+        format!("body {} {}", request.body().len(), checksum(&body(request))),
+    ];
+    lines.extend(head.params().map(|(name, value)| format!("param {name}={}", String::from_utf8_lossy(value))));
+    let mut fields = std::collections::BTreeMap::<String, String>::new();
+    for field in request.fields() {
+        let (name, value) = (field.name.to_lowercase(), String::from_utf8_lossy(field.value));
+        match fields.get_mut(&name) {
+            Some(values) => *values += &format!("{} {value}", if name == "cookie" { ";" } else { "," }),
+            None => drop(fields.insert(name, value.into_owned())),
+        }
+    }
+    lines.extend(fields.iter().map(|(name, value)| format!("field {name}: {value}")));
+    lines.join("\n") + "\n"
 }
 
 /// Responses that must not reach the wire as they are.

@@ -195,6 +195,14 @@ impl Client {
         self.ask("GET", target, "").unwrap_or_else(|error| panic!("GET {target}: {error}"))
     }
 
+    /// Reads until what has come ends in `end`.
+    pub(crate) fn rest_until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+        while !self.ended && !self.buffer.ends_with(end) {
+            self.fill()?;
+        }
+        Ok(std::mem::take(&mut self.buffer))
+    }
+
     /// Waits for the server to close, and returns what came before it did.
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         while !self.ended {

@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod client;
+pub(crate) mod gateways;
 pub(crate) mod ledger;
 pub(crate) mod process;
 pub(crate) mod programs;

@@ -39,8 +39,12 @@ pub(crate) fn cpu_ticks(pid: i32) -> u64 {
 
 /// Its children that run, oldest first.
 pub(crate) fn children(pid: i32) -> Vec<i32> {
-    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    list.split_ascii_whitespace().filter_map(|word| word.parse().ok()).filter(|pid| is_alive(*pid)).collect()
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let mut pids: Vec<i32> =
+        lists.flat_map(|list| list.split_ascii_whitespace().map(str::parse).collect::<Vec<_>>()).flatten().collect();
+    pids.retain(|pid| is_alive(*pid));
+    pids
 }
 
 /// Its zombies.
@@ -72,9 +76,9 @@ pub(crate) fn is_waiting(pid: i32) -> bool {
     };
     // Any of its threads may be the one.
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    threads.map(|thread| fs::read_to_string(thread.path().join("syscall")).unwrap_or_default()).any(|syscall| {
-        syscall.split(' ').next().and_then(|word| word.parse().ok()).is_some_and(waits)
-    })
+    threads
+        .map(|thread| fs::read_to_string(thread.path().join("syscall")).unwrap_or_default())
+        .any(|syscall| syscall.split(' ').next().and_then(|word| word.parse().ok()).is_some_and(waits))
 }
 
 /// A line of /proc/PID/status.

@@ -1,4 +1,4 @@
-//! The real programs around a server: nginx, supervisord, curl, wrk.
+//! The real programs around a server: nginx, supervisord, php-fpm, curl, wrk.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -13,13 +13,18 @@ use super::{Address, Directory, SOON, client, poll_until, process};
 /// Finds a program, or says how to get it.
 #[track_caller]
 pub(crate) fn require(name: &str) -> PathBuf {
+    find(name).unwrap_or_else(|| {
+        panic!("{name} is missing. `make test` installs what the tests need; by hand: apt-get install {name}")
+    })
+}
+
+/// Finds a program.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
     let mut places = std::env::split_paths(&path).chain(usual).chain([venv]).map(|place| place.join(name));
-    places.find(|path| path.is_file()).unwrap_or_else(|| {
-        panic!("{name} is missing. `make test` installs what the tests need; by hand: apt-get install {name}")
-    })
+    places.find(|path| path.is_file())
 }
 
 /// Runs a program to its end; returns whether it succeeded, and what it wrote to both outputs.
@@ -53,7 +58,7 @@ pub(crate) struct Program {
 
 impl Program {
     #[track_caller]
-    fn start(program: &Path, args: &[&str], directory: Directory) -> Self {
+    pub(crate) fn start(program: &Path, args: &[&str], directory: Directory) -> Self {
         let log = File::create(directory.join("output")).expect("a file for the output");
         let child = Command::new(program)
             .args(args)
@@ -74,7 +79,7 @@ impl Program {
     }
 
     #[track_caller]
-    fn wait_for(&mut self, address: &Address) {
+    pub(super) fn wait_for(&mut self, address: &Address) {
         poll_until("the program to answer", SOON, || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("it has ended with {status}:\n{}", self.output());

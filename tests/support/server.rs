@@ -49,6 +49,7 @@ pub(crate) struct Builder {
     application: Option<OsString>,
     env: Vec<(OsString, OsString)>,
     address: Option<Address>,
+    protocol: Option<String>,
     directory: Directory,
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
@@ -70,6 +71,7 @@ impl Builder {
             stdout: None,
             stderr: None,
             binds: true,
+            protocol: None,
         }
     }
 
@@ -98,6 +100,12 @@ impl Builder {
     pub(crate) fn bound_to(mut self, address: Address) -> Self {
         self.binds = false;
         self.bind(address)
+    }
+
+    /// With that protocol in front of the address.
+    pub(crate) fn speaking(mut self, protocol: &str) -> Self {
+        self.protocol = Some(protocol.to_owned());
+        self
     }
 
     pub(crate) fn program(mut self, program: PathBuf) -> Self {
@@ -159,7 +167,8 @@ impl Builder {
         let mut words =
             self.wrapper.iter().chain([self.program.as_os_str().to_owned()].iter()).cloned().collect::<Vec<_>>();
         if self.binds {
-            words.extend(["-b".into(), address.bind().into()]);
+            let scheme = self.protocol.map(|protocol| format!("{protocol}://")).unwrap_or_default();
+            words.extend(["-b".into(), format!("{scheme}{}", address.bind()).into()]);
         }
         words.extend(self.args.iter().cloned());
         words.extend(self.application.iter().cloned());
@@ -311,7 +320,24 @@ impl Server {
 
     /// Its workers that run, oldest first.
     pub(crate) fn workers(&self) -> Vec<i32> {
-        process::children(self.pid)
+        let mut pids = process::children(self.pid);
+        pids.retain(|pid| !process::title(*pid).contains(": template"));
+        pids
+    }
+
+    /// Its templates that run, oldest first.
+    pub(crate) fn templates(&self) -> Vec<i32> {
+        let mut pids = process::children(self.pid);
+        pids.retain(|pid| process::title(*pid).contains(": template"));
+        pids
+    }
+
+    /// Waits until there is one template, which is none of `old`.
+    #[track_caller]
+    pub(crate) fn wait_template(&self, old: &[i32]) -> i32 {
+        poll_until(&format!("a template in place of {old:?}"), SOON, || {
+            Some(self.templates()).filter(|pids| pids.len() == 1 && !old.contains(&pids[0])).map(|pids| pids[0])
+        })
     }
 
     /// Waits until there are that many workers.

@@ -11,7 +11,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// The standard error of one program.
 #[derive(Debug)]
-pub(in crate::app) struct Lines {
+pub(crate) struct Lines {
     /// Who writes them.
     name: String,
     /// The line that has not ended yet.
@@ -22,12 +22,17 @@ pub(in crate::app) struct Lines {
 }
 
 impl Lines {
-    pub(in crate::app) fn new(name: String, now: Instant) -> Self {
+    pub(crate) fn new(name: String, now: Instant) -> Self {
         Self { name, line: Vec::new(), window: now, written: 0, dropped: 0 }
     }
 
+    /// Who writes them.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Logs the lines that end in `bytes`.
-    pub(in crate::app) fn push(&mut self, bytes: &[u8], now: Instant) {
+    pub(crate) fn push(&mut self, bytes: &[u8], now: Instant) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let room = LINE.saturating_sub(self.line.len());
             self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
@@ -38,7 +43,7 @@ impl Lines {
     }
 
     /// Nothing more comes.
-    pub(in crate::app) fn finish(&mut self, now: Instant) {
+    pub(crate) fn finish(&mut self, now: Instant) {
         self.end_line(now);
         self.report();
     }

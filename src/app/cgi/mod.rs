@@ -13,7 +13,7 @@
 pub mod head;
 pub(super) mod lines;
 pub(super) mod locate;
-mod output;
+pub(super) mod output;
 mod run;
 pub(super) mod variables;
 
@@ -76,7 +76,14 @@ pub struct CgiFactory {
 }
 
 /// The pump of a worker, once there is one.
-type Pump = Arc<Mutex<Option<Arc<Orders<Order>>>>>;
+type Pump = Arc<Mutex<Option<Owned>>>;
+
+/// A pump, and the process whose it is: a fork leaves it behind.
+#[derive(Debug)]
+struct Owned {
+    process: u32,
+    orders: Arc<Orders<Order>>,
+}
 
 impl CgiFactory {
     /// Runs what `target` names: a program that answers every request, a directory of programs, or `.EXT=INTERPRETER` for
@@ -134,12 +141,12 @@ impl Factory for CgiFactory {
     }
 
     fn exit(&mut self) {
-        let orders = self.pump.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(orders) = orders {
-            let (done, told) = mpsc::channel();
-            orders.send(Order::Stop(done));
-            // Their parent's end is told to them by the kernel, too; this reaches their children.
-            let _ = told.recv_timeout(Duration::from_millis(500));
+        let owned = self.pump.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Owned { orders, .. }) = owned.filter(|owned| owned.process == std::process::id()) {
+            let (gone, all_gone) = mpsc::channel();
+            orders.send(Order::Stop(gone));
+            // The kernel tells them of their parent's end, too; this reaches their children.
+            let _ = all_gone.recv_timeout(Duration::from_millis(500));
         }
     }
 }
@@ -190,13 +197,15 @@ impl Application for Cgi {
 impl Cgi {
     /// The worker's pump, which begins here.
     fn orders(&self) -> io::Result<Arc<Orders<Order>>> {
+        let process = std::process::id();
         let mut pump = self.pump.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(orders) = &*pump {
-            return Ok(Arc::clone(orders));
+        if let Some(owned) = pump.as_ref().filter(|owned| owned.process == process) {
+            return Ok(Arc::clone(&owned.orders));
         }
         let Options { programs, backlog, timeout, .. } = self.setup.options;
         let limits = Limits { programs, backlog, timeout };
-        Ok(Arc::clone(pump.insert(Orders::start("programs", |orders| Runs::new(orders, limits))?)))
+        let orders = Orders::start("programs", |orders| Runs::new(orders, limits))?;
+        Ok(Arc::clone(&pump.insert(Owned { process, orders }).orders))
     }
 }
 

@@ -29,9 +29,9 @@ use slab::Slab;
 
 use super::head::{Answer, HeadBuffer};
 use super::lines::Lines;
-use super::output::{Flow, Output, Unsent};
+use super::output::{Output, Unsent};
 use super::variables::Variables;
-use crate::app::pump::{self, Duty, Orders, Wants, Watch};
+use crate::app::pump::{self, Duty, Flow, Orders, Wants, Watch};
 use crate::app::{Body, Later, Response};
 use crate::sys;
 
@@ -72,7 +72,7 @@ pub(super) enum Order {
     Ended(RunId),
     /// Nobody reads the output any more; `finished` if that is because it has been read.
     Dropped { run: RunId, finished: bool },
-    /// End all programs, and say when they have been told.
+    /// End all programs; the sender is dropped when they have gone.
     Stop(Sender<()>),
 }
 
@@ -121,6 +121,8 @@ pub(super) struct Runs {
     buffer: Vec<u8>,
     /// Nothing is due before.
     earliest: Option<Instant>,
+    /// Dropped when all programs have gone.
+    stopping: Option<Sender<()>>,
 }
 
 struct Run {
@@ -179,6 +181,7 @@ impl Runs {
             nothing: None,
             buffer: vec![0; STEP],
             earliest: None,
+            stopping: None,
         }
     }
 
@@ -458,6 +461,9 @@ impl Runs {
         self.read_stdout(key);
         self.conclude(key);
         self.settle(key);
+        if self.running == 0 {
+            self.stopping = None;
+        }
         self.advance();
     }
 
@@ -573,13 +579,14 @@ impl Duty for Runs {
                 }
                 self.settle(id.key);
             }
-            Order::Stop(done) => {
+            Order::Stop(gone) => {
                 let keys: Vec<usize> = self.runs.iter().map(|(key, _)| key).collect();
                 for key in keys {
                     self.signal(key, Signal::SIGKILL);
                 }
-                // Nobody waits for the answer any more if this fails.
-                let _ = done.send(());
+                if self.running > 0 {
+                    self.stopping = Some(gone);
+                }
             }
         }
     }

@@ -127,8 +127,16 @@ fn describe_server(request: &Request<'_>, variables: &mut Variables) {
         Address::Unix(_) => ("localhost".to_owned(), port.unwrap_or(if secure { "443" } else { "80" }).to_owned()),
     };
     let name = if name.is_empty() { &local_name } else { name };
-    variables.set(b"SERVER_NAME", name.as_bytes());
-    variables.set(b"SERVER_PORT", local_port.as_bytes());
+    let head = request.head();
+    variables.set(b"SERVER_NAME", head.server_name().unwrap_or(name).as_bytes());
+    variables.set(b"SERVER_PORT", head.server_port().unwrap_or(&local_port).as_bytes());
+    // Only what is about the client: with LD_PRELOAD or PATH, whoever reaches the port would have programs do anything.
+    let about_client = |name: &str| {
+        name.starts_with("SSL_") || matches!(name, "AUTH_TYPE" | "REMOTE_HOST" | "REMOTE_IDENT" | "REMOTE_USER")
+    };
+    for (name, value) in head.params().filter(|(name, _)| about_client(name)) {
+        variables.set(name.as_bytes(), value);
+    }
     if let Address::Ip(address) = request.local() {
         variables.set(b"SERVER_ADDR", address.ip().to_string().as_bytes());
     }

@@ -89,6 +89,11 @@ impl FilesFactory {
         Self { root, options }
     }
 
+    /// The application, for one that has it serve what it does not.
+    pub(super) fn make(&self) -> Result<Files, LoadError> {
+        Ok(Files::new(self.open()?, self.options.clone()))
+    }
+
     fn open(&self) -> Result<Root, LoadError> {
         Root::open(&self.root).map_err(|error| {
             let message = format!("cannot serve the directory {}: {error}", self.root.display());
@@ -116,7 +121,7 @@ impl Factory for FilesFactory {
     }
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
-        Ok(Box::new(Files::new(self.open()?, self.options.clone())))
+        Ok(Box::new(self.make()?))
     }
 }
 

@@ -35,7 +35,7 @@ impl World {
                         process.aborted = true;
                         process.cancelled = false;
                         process.leaving = true;
-                        process.limit(now + Duration::from_millis(500));
+                        process.limit(now + Duration::from_millis(2100));
                         if hears {
                             self.later(50 * MILLISECOND, Happening::Dies(pid, Death::Signal(6)));
                         }

@@ -61,7 +61,7 @@ impl World {
                     }
                     Sent::Abort => {
                         template.leaving = true;
-                        template.limit(now + Duration::from_millis(500));
+                        template.limit(now + Duration::from_millis(2100));
                         if hears {
                             self.later(50 * MILLISECOND, Happening::TemplateDies(pid, Death::Signal(6)));
                         }

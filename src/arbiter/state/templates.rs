@@ -189,6 +189,7 @@ impl State {
         if self.stopping.is_some() || place.template != self.ready_template(place.generation) {
             return;
         }
+        self.retried(now, &place);
         let child = Child {
             nr,
             pid: 0,

@@ -1,6 +1,8 @@
 //! What is promised of the arbiter, one promise a test.
 #![allow(clippy::unwrap_used)]
 
+mod templates;
+
 use std::collections::VecDeque;
 
 use super::*;
@@ -33,6 +35,10 @@ struct Rig {
     settings: VecDeque<Option<Policy>>,
     policy: Policy,
     in_call_since: Option<Moment>,
+    /// Living templates: pid and generation.
+    templates: Vec<(i32, Generation)>,
+    /// Workers that templates were asked for.
+    orders: Vec<(usize, Generation)>,
 }
 
 impl Rig {
@@ -47,6 +53,8 @@ impl Rig {
             settings: VecDeque::new(),
             policy,
             in_call_since: None,
+            templates: Vec::new(),
+            orders: Vec::new(),
         }
     }
 
@@ -83,6 +91,21 @@ impl Rig {
                 self.workers.push((pid, generation));
                 self.boots.push(self.now);
                 Some(Event::Forked { nr, pid })
+            }
+            Action::ForkTemplate { .. } if self.failing_forks > 0 => {
+                self.failing_forks -= 1;
+                Some(Event::TemplateForkFailed { errno: libc::EAGAIN })
+            }
+            Action::ForkTemplate { generation } => {
+                let pid = self.next_pid;
+                self.next_pid += 1;
+                self.templates.push((pid, generation));
+                self.boots.push(self.now);
+                Some(Event::TemplateForked { generation, pid })
+            }
+            Action::Ask { nr, generation, .. } => {
+                self.orders.push((nr, generation));
+                None
             }
             Action::Inspect { pid, .. } => Some(Event::Inspected { pid, in_call_since: self.in_call_since }),
             Action::LoadSettings { generation } => match self.settings.pop_front().unwrap_or(Some(self.policy)) {
@@ -199,7 +222,7 @@ fn a_generation_that_cannot_become_ready_is_given_up_and_the_old_one_serves_on()
             }
         }
         if exits.is_empty() {
-            actions.extend(rig.pass(61 * SECOND));
+            actions.extend(rig.pass(63 * SECOND));
             let pid = rig.of(2)[0];
             assert!(killed(&actions, pid, Sent::Abort) && killed(&actions, pid, Sent::Kill), "{case}");
             actions.extend(rig.exit(pid, Status::Signal(9)));
@@ -434,7 +457,7 @@ fn a_worker_that_is_in_one_call_for_too_long_is_aborted_then_killed_and_replaced
     assert!(killed(&actions, 1, Sent::Abort));
     assert!(actions.contains(&Action::Log(Notice::Overdue { pid: 1 })));
     assert_eq!(forks(&actions), [1]);
-    assert!(killed(&rig.pass(SECOND / 2), 1, Sent::Kill));
+    assert!(killed(&rig.pass(2 * SECOND), 1, Sent::Kill));
 }
 
 #[test]
@@ -445,7 +468,7 @@ fn a_worker_that_is_stopped_by_job_control_is_overdue_after_the_timeout() {
     rig.event(Event::Continued { pid: 1 });
     assert!(!killed(&rig.pass(20 * SECOND), 1, Sent::Abort));
     rig.event(Event::Halted { pid: 1 });
-    assert!(killed(&rig.pass(31 * SECOND), 1, Sent::Kill));
+    assert!(killed(&rig.pass(33 * SECOND), 1, Sent::Kill));
 }
 
 #[test]

@@ -15,12 +15,7 @@ impl State {
             return;
         };
         self.forks_recovered(out);
-        if place.failures > 0 {
-            self.limiter.note(now);
-            if let Some(served) = self.earliest_retry(place.generation) {
-                self.retries.remove(served);
-            }
-        }
+        self.retried(now, &place);
         let policy = self.cohort(place.generation).unwrap_or(&self.current).policy;
         let mut child = Child {
             nr,
@@ -45,6 +40,16 @@ impl State {
             None => {}
         }
         self.children.insert(child);
+    }
+
+    /// A worker that had to wait for its place has been tried.
+    pub(super) fn retried(&mut self, now: Moment, place: &Place) {
+        if place.failures > 0 {
+            self.limiter.note(now);
+            if let Some(served) = self.earliest_retry(place.generation) {
+                self.retries.remove(served);
+            }
+        }
     }
 
     pub(super) fn take_place(&mut self, nr: usize) -> Option<Place> {

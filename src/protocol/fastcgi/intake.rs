@@ -161,6 +161,7 @@ impl Intake {
                         variables::read(Protocol::FastCgi, false, limits, head)?;
                         if begun.authorizer {
                             head.content_length = None;
+                            head.add_param(b"FCGI_ROLE", b"AUTHORIZER");
                             *self = Self::Ended;
                             return Ok((consumed, Found::Request(begun)));
                         }

@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_raw_path_is_found_to_be_the_decoded_parts_and_is_divided_where_they_are() {
-        let cases: &[(&str, &[u8], &[u8], Option<usize>)] = &[
+        type Case<'a> = (&'a str, &'a [u8], &'a [u8], Option<usize>);
+        let cases: &[Case<'_>] = &[
             ("/a/b", b"", b"/a/b", Some(0)),
             ("/a/b", b"/a", b"/b", Some(2)),
             ("/a", b"/a", b"", Some(2)),

@@ -349,7 +349,7 @@ fn a_refusal_is_answered_so_that_its_reader_understands_it() {
         let answer = answers(protocol, b"GET / HTTP/1.1\r\n\r\n");
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n"), "{text}");
-        assert!(text.contains(&format!("bind http://")) && text.to_lowercase().contains(protocol.name()), "{text}");
+        assert!(text.contains("bind http://") && text.to_lowercase().contains(protocol.name()), "{text}");
     }
     let bad = |protocol| request(protocol, &[("REQUEST_URI", "/"), ("HTTP_HOST", "a b")], b"");
     assert!(answers(Protocol::Uwsgi, &bad(Protocol::Uwsgi)).starts_with(b"HTTP/1.1 400 Bad Request\r\n"));

@@ -52,6 +52,8 @@ struct Known {
     server_port: Span,
     host: Option<Span>,
     secure: bool,
+    /// The client itself has sent `Content-Length`.
+    client_length: bool,
     first: bool,
     scgi: bool,
 }
@@ -143,6 +145,8 @@ impl Known {
             b"SCGI" => self.scgi = head.bytes_of(value) == b"1",
             b"DOCUMENT_ROOT" | b"GATEWAY_INTERFACE" | b"PATH_TRANSLATED" | b"RAW_URI" | b"REDIRECT_STATUS"
             | b"REDIRECT_URL" | b"SCRIPT_FILENAME" | b"SERVER_SOFTWARE" => {}
+            // nginx's stock parameters have it even if there is none.
+            b"AUTH_TYPE" | b"REMOTE_HOST" | b"REMOTE_IDENT" | b"REMOTE_USER" if pair.value.is_empty() => {}
             name if name.starts_with(b"UWSGI_") || !is_variable(name) => {}
             _ => {
                 if head.bytes_of(value).contains(&0) {
@@ -173,6 +177,7 @@ impl Known {
         match field.id {
             FieldId::Host if self.host.replace(field.value).is_some() => return Err(Error::HostRepeated),
             FieldId::ContentLength | FieldId::ContentType | FieldId::TransferEncoding | FieldId::Proxy => {
+                self.client_length |= field.id == FieldId::ContentLength;
                 head.fields.pop();
             }
             _ => {}
@@ -296,6 +301,11 @@ impl Known {
                 return Err(Error::BodyTooLarge);
             }
             head.content_length = Some(length);
+            // SCGI always has it, and lighttpd in any protocol: the client has not said it.
+            if length == 0 && !self.client_length {
+                head.content_length = None;
+                head.fields.retain(|field| field.id != FieldId::ContentLength);
+            }
         }
         Ok(())
     }

@@ -132,7 +132,7 @@ fn call(files: &mut Files, method: &str, target: &str, fields: &[(&str, &str)]) 
 /// One more request of the same batch.
 fn call_again(files: &mut Files, method: &str, target: &str, fields: &[(&str, &str)]) -> Response {
     let head = head(method, target, fields);
-    let peer = Peer { address: Address::Unix(None), trusted: true, secure: false };
+    let peer = Peer { address: Address::Unix(None), destination: None, trusted: true, secure: false };
     let mut caught = Caught::default();
     files.call(&Request::new(&head, &RequestBody::Empty, &peer, &peer.address), Reply::new(&mut caught));
     caught.0.expect("an answer")

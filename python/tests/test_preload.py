@@ -1,0 +1,237 @@
+"""`--preload`: what Python needs to be forked well, and new code for old."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+
+# Notes what happens in which process, and answers with what the module `state` says.
+RECORDING = """
+import atexit, gc, logging, os, random, sys, threading
+
+def note(what):
+    with open("notes", "a") as file:
+        print(what, os.getpid(), file=file)
+
+def born():
+    note("child")
+    note(f"random {random.random()}")
+    note(f"main {threading.current_thread() is threading.main_thread()}")
+    note(f"threads {[thread.name for thread in threading.enumerate()]}")
+
+os.register_at_fork(before=lambda: note("before"), after_in_parent=lambda: note("parent"), after_in_child=born)
+atexit.register(note, "atexit")
+note("loaded")
+print("printed while loading")
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    note("request " + path)
+    answers = {
+        "/pid": lambda: os.getpid(),
+        "/gc": lambda: (gc.isenabled(), gc.get_freeze_count() > 1000),
+        "/threads": lambda: [thread.name for thread in threading.enumerate()],
+    }
+    start_response("200 OK", [])
+    return [str(answers.get(path, str)()).encode()]
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "recording.py").write_text(RECORDING)
+    return tmp_path
+
+
+def notes(project, what):
+    path = project / "notes"
+    lines = [line.rsplit(" ", 1) for line in path.read_text().splitlines()] if path.exists() else []
+    return [int(pid) for found, pid in lines if found == what]
+
+
+def all_workers(server, count):
+    wait_until("all workers", lambda: len(server.workers()) == count)
+    return server.workers()
+
+
+def test_the_application_is_loaded_in_the_template_only(project, serve):
+    server = serve("recording", "--workers", "3", "--preload")
+    all_workers(server, 3)
+    assert notes(project, "loaded") == [server.template()]
+    assert server.template() not in server.workers()
+
+
+def test_fork_hooks_run_at_every_fork_of_the_template(project, serve):
+    server = serve("recording", "--workers", "2", "--preload")
+    wait_until("all workers", lambda: len(notes(project, "parent")) == 2)
+    assert notes(project, "before") == notes(project, "parent") == [server.template()] * 2
+    assert sorted(notes(project, "child")) == sorted(server.workers())
+
+
+def test_a_worker_of_a_template_is_as_good_as_any(project, serve):
+    server = serve("recording", "--workers", "3", "--preload")
+    all_workers(server, 3)
+    assert server.request(target="/gc").body == b"(True, True)"
+    assert len(notes(project, "main True")) == len(notes(project, "threads ['MainThread']")) == 3
+    lines = (project / "notes").read_text().splitlines()
+    assert len({line.split()[1] for line in lines if line.startswith("random ")}) == 3, "random numbers are the same"
+    workers, template = server.workers(), server.template()
+    for pid in [*workers, template]:
+        assert "SigBlk:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text()
+    assert server.stop() == 0
+    assert sorted(notes(project, "atexit")) == sorted(workers)
+    assert server.out.count("printed while loading") == 1
+
+
+def test_new_code_is_loaded_and_broken_code_leaves_the_old_in_service(project, serve):
+    server = serve("recording", "--workers", "2", "--preload")
+    old, template = set(all_workers(server, 2)), server.template()
+    for broken, said in [
+        ("import nothing_of_that_name\n", "recording.py:1"),
+        ("def application(\n", "SyntaxError"),
+        ("applikation = None\n", "Failed to find attribute 'application' in 'recording'."),
+        ("raise SystemExit(7)\n", "Reload failed"),
+    ]:
+        failed = server.log.count("Reload failed")
+        (project / "recording.py").write_text(broken)
+        server.signal(signal.SIGHUP)
+        wait_until(f"{said} in the log", lambda: said in server.log and server.log.count("Reload failed") > failed)
+        assert int(server.request(target="/pid").body) in old
+        assert set(server.workers()) == old and server.template() == template
+    (project / "recording.py").write_text(RECORDING)
+    server.signal(signal.SIGHUP)
+    wait_until("new workers", lambda: len(server.workers()) == 2 and not old & set(server.workers()))
+    wait_until("a new template", lambda: server.template() not in (None, template))
+    assert int(server.request(target="/pid").body) not in old
+
+
+@pytest.mark.parametrize(
+    "code, text, said",
+    [(3, "import nothing_of_that_name\n", "nothing_of_that_name"), (4, "applikation = None\n", "Failed to find attribute")],
+)
+def test_a_server_whose_first_template_cannot_load_ends(tmp_path, serve, code, text, said):
+    (tmp_path / "broken.py").write_text(text)
+    server = serve("broken", "--preload", ready=False)
+    assert server.wait() == code
+    assert said in server.log and "Reason: " in server.log
+
+
+def test_killed_workers_and_templates_are_replaced(project, serve):
+    server = serve("recording", "--workers", "2", "--preload")
+    workers, template = set(all_workers(server, 2)), server.template()
+    os.kill(min(workers), signal.SIGKILL)
+    wait_until("another worker", lambda: len(set(server.workers()) - workers) == 1 and len(server.workers()) == 2)
+    assert notes(project, "loaded") == [template]
+    workers = set(server.workers())
+    os.kill(template, signal.SIGKILL)
+    wait_until("another template", lambda: server.template() not in (None, template))
+    assert set(server.workers()) == workers
+    assert int(server.request(target="/pid").body) in workers
+
+
+THREADS = """
+import _thread, logging, threading, time
+from recording import application
+handler = logging.FileHandler("log")
+logging.getLogger().addHandler(handler)
+def busy():
+    while True:
+        with handler.lock:
+            time.sleep(0.001)
+threading.Thread(target=busy, name="busy", daemon=True).start()
+_thread.start_new_thread(time.sleep, (600,))
+answer = application
+def application(environ, start_response):
+    logging.warning("a line")
+    return answer(environ, start_response)
+"""
+
+
+def test_threads_of_the_application_are_named_and_locks_that_they_hold_do_no_harm(project, serve):
+    (project / "threads.py").write_text(THREADS)
+    server = serve("threads", "--workers", "1", "--preload", "--timeout", "5")
+    found = [line for line in server.log.splitlines() if "Workers will not have the threads" in line]
+    assert len(found) == 1 and ": busy, thread " in found[0] and f"[{server.template()}] [WARNING]" in found[0]
+    for _ in range(20):
+        before = server.workers()
+        os.kill(before[0], signal.SIGKILL)
+        wait_until("another worker", lambda: server.workers() and server.workers() != before)
+        assert server.request(target="/threads").body == b"['MainThread']"
+    assert "TIMEOUT" not in server.log
+
+
+def test_the_warm_up_request_runs_in_the_template_and_leaves_no_connection(project, serve):
+    # As Django's: who asks for a connection has one for the thread.
+    (project / "django").mkdir()
+    (project / "django" / "__init__.py").write_text("")
+    (project / "django" / "db.py").write_text(
+        "from recording import note\nclass connections:\n    close_all = staticmethod(lambda: note('closed'))\n"
+    )
+    (project / "warm.py").write_text("import django.db\nfrom recording import application\n")
+    server = serve("warm", "--workers", "2", "--preload", "--warmup", "/warm?up")
+    template = server.template()
+    assert notes(project, "request /warm") == notes(project, "closed") == [template]
+    assert "Warm-up request /warm?up was answered with 200" in server.log
+    assert "GET /warm" not in server.log
+
+
+def test_without_a_template_each_worker_warms_itself_up(project, serve):
+    server = serve("recording", "--workers", "2", "--warmup", "/warm")
+    wait_until("both", lambda: len(notes(project, "request /warm")) == 2)
+    assert sorted(notes(project, "request /warm")) == sorted(server.workers())
+
+
+HOOKS = """
+import os
+def note(what, *pids):
+    with open("notes", "a") as file:
+        print(what, os.getpid(), file=file)
+preload_app = True
+workers = 2
+def pre_fork(server, worker):
+    note("pre_fork")
+def post_fork(server, worker):
+    assert worker.pid == os.getpid() and worker.ppid == os.getppid() == server.pid
+    note(f"post_fork of {worker.age}")
+def post_worker_init(worker):
+    assert callable(worker.wsgi)
+    note("post_worker_init")
+def pre_request(worker, req):
+    assert worker.pid == os.getpid()
+    note("pre_request")
+def child_exit(server, worker):
+    note(f"exit of {worker.pid}")
+"""
+
+
+def test_hooks_run_in_the_processes_that_they_are_meant_for(project, serve):
+    (project / "gunicorn.conf.py").write_text(HOOKS)
+    server = serve("recording")
+    wait_until("both workers", lambda: len(notes(project, "post_worker_init")) == 2)
+    workers, arbiter = server.workers(), server.process.pid
+    assert notes(project, "pre_fork") == [arbiter] * 2
+    assert {*notes(project, "post_fork of 1"), *notes(project, "post_fork of 2")} == set(workers)
+    assert sorted(notes(project, "post_worker_init")) == sorted(workers)
+    assert server.request(target="/pid").status == 200
+    assert set(notes(project, "pre_request")) <= set(workers)
+    os.kill(workers[0], signal.SIGKILL)
+    wait_until("its successor", lambda: notes(project, "post_fork of 3"))
+    assert notes(project, f"exit of {workers[0]}") == [arbiter]
+    assert "Traceback" not in server.log
+
+
+def is_alive(pid):
+    """Whether it runs, that is; it may not have been reaped yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_everything_goes_when_the_arbiter_is_killed(project, serve):
+    server = serve("recording", "--workers", "2", "--preload")
+    pids = [*all_workers(server, 2), server.template()]
+    server.signal(signal.SIGKILL)
+    wait_until("all to go", lambda: not any(map(is_alive, pids)), 2)

@@ -1,0 +1,367 @@
+//! PHP by FastCGI: programs of the workers' own (`fastcgi-exec://php-cgi`), and php-fpm (`fastcgi://ADDRESS`).
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use nix::sys::signal::Signal;
+
+use crate::support::address::free_port;
+use crate::support::programs::{Program, require};
+use crate::support::server::Builder;
+use crate::support::{Address, Answer, Client, Directory, SOON, Server, poll_until, process};
+
+fn site() -> Directory {
+    let site = Directory::new();
+    site.write("index.php", "<?php echo 'home of ', $_SERVER['REQUEST_URI'];");
+    site.write("pid.php", "<?php echo getmypid();");
+    site.write("echo.php", "<?php readfile('php://input');");
+    site.write("md5.php", "<?php echo strlen($body = file_get_contents('php://input')), ' ', md5($body);");
+    site.write(
+        "show.php",
+        "<?php header('Content-Type: text/plain'); foreach ($_SERVER as $name => $value)
+            if (is_string($value)) echo \"$name=$value\\n\";",
+    );
+    site.write("form.php", "<?php echo $_POST['name'], '|', $_GET['q'];");
+    site.write(
+        "upload.php",
+        "<?php $file = $_FILES['file']; echo $file['name'], ' ', $file['size'], ' ', md5_file($file['tmp_name']);",
+    );
+    site.write(
+        "session.php",
+        "<?php session_save_path(__DIR__); session_start(); echo $_SESSION['n'] = ($_SESSION['n'] ?? 0) + 1;",
+    );
+    site.write(
+        "slow.php",
+        "<?php while (ob_get_level()) ob_end_flush(); echo 'first '; flush();
+            while (!file_exists(__DIR__ . '/' . $_GET['gate'])) { usleep(20000); clearstatcache(); }
+            if (isset($_GET['crash'])) posix_kill(getmypid(), 9); echo 'second';",
+    );
+    site.write("crash.php", "<?php posix_kill(getmypid(), 9);");
+    site.write("error.php", "<?php error_log('a line for the log'); echo 'done';");
+    site.write("away.php", "<?php header('Location: /pid.php');");
+    site.write("hang.php", "<?php sleep(1000);");
+    site.write("large.php", "<?php for ($i = 0; $i < 3000; $i++) echo str_repeat(chr(65 + $i % 26), 1000);");
+    site.write("style.css", "body {}");
+    site.write("photo.jpg", "<?php echo 'executed';");
+    site.write("sub/index.html", "plain");
+    site.write("deep/index.php", "<?php echo 'deep';");
+    site
+}
+
+fn php(root: &Path) -> Builder {
+    let builder = Server::serving(format!("fastcgi-exec://{}", require("php-cgi").display()));
+    builder.args(&["--document-root", &root.display().to_string()])
+}
+
+fn post(client: &mut Client, target: &str, content_type: &str, body: &[u8]) -> Answer {
+    let length = body.len();
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    client.send(head).expect("the server reads");
+    client.send(body).expect("the server reads");
+    client.answer().expect("an answer")
+}
+
+fn variable<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// What any site of PHP's does, whoever runs PHP.
+fn check_site(server: &Server, site: &Directory) {
+    let mut client = server.connect();
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(post(&mut client, "/form.php?q=%41", form, b"name=two+words").text(), "two words|A");
+    for length in [0, 1, 65_536, 3_000_000] {
+        let body: Vec<u8> = (0..length).map(|at: u32| at as u8).collect();
+        let answer = post(&mut client, "/echo.php", "application/octet-stream", &body);
+        assert!(answer.status == 200 && answer.body == body, "{length} bytes: {answer:?}");
+    }
+    let file: Vec<u8> = (0..100_000_u32).map(|at| (at % 251) as u8).collect();
+    let mut body = b"--xx\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f.bin\"\r\n\r\n".to_vec();
+    body.extend_from_slice(&file);
+    body.extend_from_slice(b"\r\n--xx--\r\n");
+    let uploaded = post(&mut client, "/upload.php", "multipart/form-data; boundary=xx", &body).text();
+    let expected = post(&mut client, "/md5.php", "application/octet-stream", &file).text();
+    assert_eq!(uploaded, format!("f.bin {expected}"));
+
+    let first = client.get("/session.php");
+    let cookie = first.field("set-cookie").expect("a cookie").split(';').next().unwrap_or_default().to_owned();
+    let fields = format!("Cookie: {cookie}\r\n");
+    let counts = [1, 2].map(|_| client.ask("GET", "/session.php", &fields).expect("an answer").text());
+    assert_eq!((first.text().as_str(), counts), ("1", ["2".to_owned(), "3".to_owned()]));
+
+    let shown = client.ask("GET", "/show.php/path%20info/x?a=b", "Authorization: Basic YTpi\r\n").expect("an answer");
+    let text = shown.text();
+    let root = std::fs::canonicalize(site.path()).expect("its path").display().to_string();
+    for (name, expected) in [
+        ("SCRIPT_NAME", "/show.php"),
+        ("PATH_INFO", "/path info/x"),
+        ("SCRIPT_FILENAME", &format!("{root}/show.php")),
+        ("DOCUMENT_ROOT", &root),
+        ("QUERY_STRING", "a=b"),
+        ("REQUEST_URI", "/show.php/path%20info/x?a=b"),
+        ("PHP_AUTH_USER", "a"),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+    ] {
+        assert_eq!(variable(&text, name), Some(expected), "{name} in\n{text}");
+    }
+    let away = client.get("/away.php");
+    assert_eq!((away.status, away.field("location")), (302, Some("/pid.php")));
+    let head = client.ask("HEAD", "/large.php", "").expect("an answer");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    let large = client.get("/large.php");
+    assert!(large.body.len() == 3_000_000 && large.body.ends_with(b"JJJ"), "{}", large.body.len());
+}
+
+#[test]
+fn php_does_forms_uploads_sessions_and_path_info() {
+    let site = site();
+    let mut server = php(site.path()).start();
+    check_site(&server, &site);
+    server.get("/error.php");
+    server.wait_for_log("a line for the log");
+    let programs = process::children(server.workers()[0]);
+    assert_eq!(programs.len(), 4);
+    server.stop();
+    process::wait_gone(&programs, SOON);
+    assert!(!server.log().contains("[ERROR]"), "{}", server.log());
+}
+
+#[test]
+fn scripts_are_run_files_are_sent_and_no_source_is() {
+    let site = site();
+    let root = site.path().display();
+    std::os::unix::fs::symlink("/etc", site.join("etc")).expect("a link");
+    let server = php(site.path()).start();
+    let mut client = server.connect();
+    for (target, status, body) in [
+        ("/", 200, Some("home of /")),
+        ("/index.php", 200, Some("home of /index.php")),
+        ("/index%2ephp", 200, Some("home of /index%2ephp")),
+        ("/style.css", 200, Some("body {}")),
+        ("/photo.jpg", 200, Some("<?php echo 'executed';")),
+        ("/deep/", 200, Some("deep")),
+        ("/deep", 301, None),
+        ("/sub/", 200, Some("plain")),
+        ("/gone.php", 404, None),
+        ("/gone", 404, None),
+        // The trick that has pictures executed: there is no script, so nothing is run.
+        ("/photo.jpg/x.php", 404, None),
+        ("/photo.jpg%00.php", 400, None),
+        // Other spellings of a script's name do not show it.
+        ("/./index.php", 404, None),
+        ("/deep/../index.php", 404, None),
+        ("/%2e/index.php", 404, None),
+        ("//index.php", 200, Some("home of //index.php")),
+        ("/index.php/", 200, Some("home of /index.php/")),
+        ("/index.php%2f", 404, None),
+        ("/etc/passwd", 404, None),
+    ] {
+        let answer = client.get(target);
+        assert_eq!(answer.status, status, "{target}");
+        if let Some(body) = body {
+            assert_eq!(answer.text(), body, "{target}");
+        }
+    }
+    let fallback = php(site.path()).args(&["--script-fallback", "/index.php"]).start();
+    for (target, body) in [("/any/path?q", "home of /any/path?q"), ("/style.css", "body {}"), ("/sub/", "plain")] {
+        assert_eq!(fallback.get(target).text(), body, "{target}");
+    }
+    let mounted = Server::command_for_mounts()
+        .arg(format!("--mount=/blog=fastcgi-exec://php-cgi?root={root}"))
+        .arg(format!("--mount=/static=files://{root}/sub"))
+        .start();
+    assert_eq!(mounted.get("/blog/?x").text(), "home of /blog/?x");
+    assert_eq!(mounted.get("/static/").text(), "plain");
+    assert_eq!(variable(&mounted.get("/blog/show.php/a").text(), "SCRIPT_NAME"), Some("/blog/show.php"));
+    let away = mounted.get("/blog");
+    assert_eq!((away.status, away.field("location")), (301, Some("/blog/")));
+    let finished = Server::command().args(&["fastcgi-exec://php-cgi"]).run();
+    assert!(finished.stderr.contains("--document-root"), "{}", finished.stderr);
+}
+
+/// Reads until the answer has shown `text`.
+fn wait_for(client: &mut Client, text: &str) {
+    let mut seen = Vec::new();
+    poll_until(text, SOON, || {
+        let mut bytes = [0; 4096];
+        let count = client.stream.read(&mut bytes).expect("more");
+        seen.extend_from_slice(&bytes[..count]);
+        String::from_utf8_lossy(&seen).contains(text).then_some(())
+    });
+}
+
+#[test]
+fn output_streams_and_a_crash_costs_one_request() {
+    let site = site();
+    let server = php(site.path()).args(&["--fastcgi-programs", "2"]).start();
+    let mut streaming = server.connect();
+    streaming.send("GET /slow.php?gate=a HTTP/1.1\r\nHost: a\r\n\r\n").expect("the server reads");
+    wait_for(&mut streaming, "first");
+    let mut crashing = server.connect();
+    crashing.send("GET /slow.php?gate=b&crash HTTP/1.1\r\nHost: a\r\n\r\n").expect("the server reads");
+    wait_for(&mut crashing, "first");
+    site.write("b", "");
+    let rest = crashing.rest().expect("the end");
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "a broken response must not look complete");
+    server.wait_for_log("was ended by SIGKILL");
+    for _ in 0..3 {
+        assert_eq!(server.get("/crash.php").status, 502);
+        assert_eq!(server.get("/").status, 200);
+    }
+    site.write("a", "");
+    let rest = streaming.rest_until(b"second\r\n0\r\n\r\n").expect("the rest");
+    assert!(rest.ends_with(b"second\r\n0\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
+    assert_eq!(server.count_log("Booting worker"), 1);
+}
+
+#[test]
+fn a_program_that_hangs_is_replaced_and_requests_wait_for_one_that_is_free() {
+    let site = site();
+    let server = php(site.path()).args(&["--fastcgi-programs", "1", "--fastcgi-timeout", "1"]).start();
+    let program = server.get("/pid.php").text();
+    let mut hanging = server.connect();
+    hanging.send("GET /hang.php HTTP/1.1\r\nHost: a\r\n\r\n").expect("the server reads");
+    assert_eq!(hanging.answer().expect("an answer").status, 504);
+    process::wait_gone(&[program.parse().expect("a pid")], SOON);
+    let another = server.get("/pid.php");
+    assert_eq!(another.status, 200);
+    assert_ne!(another.text(), program);
+    let busy = php(site.path()).args(&["--fastcgi-programs", "1", "--fastcgi-backlog", "1"]).start();
+    let mut clients: Vec<Client> = (0..3).map(|_| busy.connect()).collect();
+    for client in &mut clients {
+        client.send("GET /slow.php?gate=c HTTP/1.1\r\nHost: a\r\n\r\n").expect("the server reads");
+    }
+    busy.wait_for_log("all connections are busy, and 1 requests wait");
+    site.write("c", "");
+    let mut statuses: Vec<u16> = clients.iter_mut().map(|client| client.answer().expect("an answer").status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503]);
+}
+
+#[test]
+fn programs_end_with_their_worker_and_a_reload_loses_none_of_their_answers() {
+    let site = site();
+    let mut server = php(site.path()).start();
+    let worker = server.workers()[0];
+    let programs = process::children(worker);
+    assert_eq!(programs.len(), 4);
+    process::signal(worker, Signal::SIGKILL);
+    process::wait_gone(&programs, SOON);
+    server.wait_replaced(&[worker], 1);
+    server.wait_ready(1);
+    let old = server.workers();
+    let programs = process::children(old[0]);
+    let mut client = server.connect();
+    client.send("GET /slow.php?gate=d HTTP/1.1\r\nHost: a\r\n\r\n").expect("the server reads");
+    wait_for(&mut client, "first");
+    server.signal(Signal::SIGHUP);
+    poll_until("a new worker", SOON, || server.workers().iter().any(|pid| !old.contains(pid)).then_some(()));
+    site.write("d", "");
+    let rest = client.rest().expect("the end");
+    assert!(rest.ends_with(b"second\r\n0\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
+    server.wait_replaced(&old, 1);
+    process::wait_gone(&programs, SOON);
+    server.stop();
+}
+
+/// Clients that ask on and on until they are told to stop; returns how many answers there were, and what was none.
+fn ask_on_and_on(address: &Address, targets: &[&str], work: impl FnOnce()) -> (usize, Vec<String>) {
+    let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let asking = |target: &str| -> io::Result<()> {
+        let mut client = Client::connect(address)?;
+        while !stop.load(Ordering::Relaxed) {
+            let answer = client.ask("GET", target, "")?;
+            if answer.status != 200 {
+                return Err(io::Error::other(format!("{target}: {}", answer.status)));
+            }
+            answers.fetch_add(1, Ordering::Relaxed);
+            if answer.closes() {
+                client = Client::connect(address)?;
+            }
+        }
+        Ok(())
+    };
+    let lost = thread::scope(|scope| {
+        let clients: Vec<_> = targets.iter().map(|target| scope.spawn(|| asking(target))).collect();
+        work();
+        stop.store(true, Ordering::Relaxed);
+        let results = clients.into_iter().map(|client| client.join().expect("a client"));
+        results.filter_map(Result::err).map(|error| error.to_string()).collect()
+    });
+    (answers.load(Ordering::Relaxed), lost)
+}
+
+#[test]
+#[ignore = "a soak: `make soak`"]
+fn soak_reloads_lose_no_request_of_cgi_or_php() {
+    let site = site();
+    let script = site.write("cgi/hello", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello'");
+    std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("its mode");
+    let root = site.path().display();
+    let mut server = Server::command_for_mounts()
+        .args(&["--workers", "2"])
+        .arg(format!("--mount=/php=fastcgi-exec://php-cgi?root={root}"))
+        .arg(format!("--mount=/cgi=cgi://{root}/cgi"))
+        .start();
+    let address = server.address.clone();
+    let (answers, lost) =
+        ask_on_and_on(&address, &["/php/index.php", "/cgi/hello", "/php/pid.php", "/cgi/hello"], || {
+            for _ in 0..100 {
+                let old = server.workers();
+                server.signal(Signal::SIGHUP);
+                server.wait_replaced(&old, 2);
+            }
+        });
+    println!("100 reloads: {answers} answers, {} lost", lost.len());
+    assert_eq!(lost, Vec::<String>::new());
+    server.stop();
+}
+
+#[test]
+fn php_fpm_answers_behind_one_address_or_several() {
+    let site = site();
+    let directory = Directory::new();
+    let (one, two) = (Address::tcp(free_port()), directory.join("fpm.sock"));
+    let pool = |name: &str, listen: &str| {
+        format!(
+            "[{name}]\nlisten = {listen}\npm = static\npm.max_children = 3\nclear_env = yes\ncatch_workers_output = yes\n"
+        )
+    };
+    let user = if nix::unistd::geteuid().is_root() { "user = root\n" } else { "" };
+    let conf = format!(
+        "[global]\nerror_log = /proc/self/fd/2\ndaemonize = no\n{}{user}{}{user}",
+        pool("one", &one.to_string()),
+        pool("two", &two.display().to_string())
+    );
+    let conf = directory.write("fpm.conf", conf).display().to_string();
+    let fpm = ["php-fpm", "php-fpm8.4", "php-fpm8.3", "php-fpm8.2", "php-fpm8.1"]
+        .into_iter()
+        .find(|name| crate::support::programs::find(name).is_some())
+        .unwrap_or("php-fpm");
+    let root = ["-R"].into_iter().filter(|_| nix::unistd::geteuid().is_root());
+    let arguments: Vec<&str> = ["-F", "-y", &conf].into_iter().chain(root).collect();
+    let fpm = Program::start(&require(fpm), &arguments, Directory::new());
+    poll_until("php-fpm", SOON, || one.connect(SOON).ok().filter(|_| two.exists()));
+    for addresses in
+        [one.to_string(), format!("unix:{}", two.display()), format!("127.0.0.1:1,{one},unix:{}", two.display())]
+    {
+        for keepalive in ["0", "30"] {
+            let mut server = Server::serving(format!("fastcgi://{addresses}"))
+                .args(&["--document-root", &site.path().display().to_string(), "--fastcgi-keepalive", keepalive])
+                .args(&["--fastcgi-connections", "2"])
+                .start();
+            check_site(&server, &site);
+            assert_eq!(server.get("/error.php").text(), "done");
+            assert_eq!(server.get("/crash.php").status, 502, "{}", server.log());
+            server.stop();
+        }
+    }
+    drop(fpm);
+    let server = Server::serving(format!("fastcgi://{one}")).start();
+    assert_eq!(server.get("/").status, 502);
+    server.wait_for_log("no FastCGI program answers");
+}
