@@ -25,6 +25,8 @@ pub(crate) enum Message {
     Drain = b'D',
     /// Arbiter: the same, but serve everything in the accept queue first: nobody else will.
     DrainQueue = b'Q',
+    /// Arbiter: the same as `Drain`, but no worker of this arbiter's goes on.
+    DrainAlone = b'A',
     /// Arbiter: stop now.
     Stop = b'S',
     /// Worker of a template: here I am. It can be told from its credentials.
@@ -42,9 +44,10 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Ready,
         Self::Drain,
+        Self::DrainAlone,
         Self::DrainQueue,
         Self::Stop,
         Self::Look,

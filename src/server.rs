@@ -12,7 +12,7 @@ use crate::app::exec::ExecFactory;
 use crate::app::fastcgi::{self, FastCgiFactory};
 use crate::app::files::{self, FilesFactory};
 use crate::app::mounts::MountsFactory;
-use crate::app::{Application, Command, Factory, Handler, Hook, LoadError, Request, Response};
+use crate::app::{Application, Command, Factory, Handler, Hook, LoadError, Request, Response, ThreadLife};
 use crate::arbiter::{Arbiter, Estate, Launch, Legacy, Plan, Predecessor, Sockets, pidfile_path};
 use crate::cli::{self, Invocation, Program};
 use crate::error::Error;
@@ -43,7 +43,7 @@ pub fn serve_hosted(command_line: CommandLine, host: &mut dyn Host) -> u8 {
 /// logs. Returns when the server has stopped.
 pub fn run<F, R>(handler: F) -> ExitCode
 where
-    F: Fn(&Request<'_>) -> R + Clone + 'static,
+    F: Fn(&Request<'_>) -> R + Clone + Send + 'static,
     R: Into<Response> + 'static,
 {
     serve(Handler(handler))
@@ -252,7 +252,7 @@ fn arbitrate(
     plan.set_title("master");
     let addresses: Vec<String> = sockets.iter().map(ToString::to_string).collect();
     log::info!("Listening at: {} ({})", addresses.join(","), process::pid());
-    log::info!("Using worker: sync");
+    log::info!("Using worker: {}", if plan.settings.threads > 1 { "gthread" } else { "sync" });
     if let Err(error) = process::close_inherited_descriptors(&[]) {
         log::debug!("Descriptors that were inherited may reach the application's children: {error}");
     }
@@ -343,6 +343,14 @@ impl<F: Factory> Factory for Shared<F> {
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
         self.0.borrow_mut().load()
+    }
+
+    fn thread_life(&self) -> ThreadLife {
+        self.0.borrow().thread_life()
+    }
+
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        self.0.borrow_mut().idle(wait);
     }
 
     fn freeze(&mut self) {

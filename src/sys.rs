@@ -197,6 +197,28 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<So
     Ok((fd, socket_address(&storage)))
 }
 
+/// Takes a message and the descriptor that came with it, which is closed on exec; without waiting.
+///
+/// There is no descriptor if there was none, or no number for it.
+pub(crate) fn receive_descriptor(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
+    let mut space = nix::cmsg_space!(RawFd);
+    let mut parts = [io::IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut received = None;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            for fd in fds {
+                // SAFETY: the kernel has just made these descriptors for this process, so nobody else owns them.
+                let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+                received.get_or_insert(fd);
+            }
+        }
+    }
+    Ok((message.bytes, received))
+}
+
 /// The address at the other end of a connected socket; `None` if that is no IP address.
 pub(crate) fn peer_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
     // SAFETY: all-zero is a valid sockaddr_storage.
@@ -287,7 +309,7 @@ pub(crate) fn shared_slots<T: SharedZeroable>(count: usize) -> io::Result<&'stat
 /// Exactly that must be true of the type, and its alignment at most a page.
 pub(crate) unsafe trait SharedZeroable: Sync {}
 
-// SAFETY: all its fields are `AtomicU64`, its alignment is 64.
+// SAFETY: all its fields are `AtomicU64` or structs and arrays of them, its alignment is 64.
 unsafe impl SharedZeroable for crate::scoreboard::Slot {}
 
 /// Leaks a descriptor's number: it stays open for the rest of the process (and past an exec, if it is not closed then).

@@ -27,4 +27,5 @@ mod requests;
 mod soak;
 mod stop;
 mod systemd;
+mod threads;
 mod upgrade;

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyAssertionError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::abandoned::{self, Ours};
 use crate::body::{self, COPIED, Piece, Returned, Stream};
 use crate::environ::{Environs, Surroundings, Unfit};
 use crate::errors;
@@ -25,6 +26,7 @@ pub(crate) struct Wsgi {
     /// Kept for its memory.
     spare: Started,
     joined: Vec<u8>,
+    shown: &'static stuck::Place,
 }
 
 impl CalledByWorker for Wsgi {}
@@ -82,6 +84,7 @@ impl Wsgi {
             hooks,
             spare: Started::default(),
             joined: Vec::new(),
+            shown: stuck::Place::next(),
         })
     }
 
@@ -208,7 +211,7 @@ impl Wsgi {
 impl Application for Wsgi {
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
         let py = ffi::attached(self);
-        stuck::begin(request);
+        self.shown.begin(request);
         let name = |what: &str| format!("{what} {} {}", request.method(), request.target());
         let environ = match self.environs.make(py, request) {
             Ok(environ) => environ,
@@ -236,7 +239,7 @@ impl Application for Wsgi {
                 reply.send(Response::error(500));
             }
         }
-        stuck::end();
+        self.shown.end();
         if let Err(error) = self.renew(py) {
             errors::log(py, "Exception after a request", &error);
         }
@@ -244,11 +247,10 @@ impl Application for Wsgi {
 
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         let py = ffi::attached(self);
+        abandoned::serve();
         ffi::detached(py, wait);
-        // Handlers of signals that the application has installed run here, if nothing else of Python's does.
-        if let Err(error) = py.check_signals() {
-            errors::log(py, "Exception in a signal handler", &error);
-        }
+        abandoned::collect();
+        errors::run_handlers(py);
     }
 }
 
@@ -356,7 +358,7 @@ impl Content<'_> {
                 first.extend_from_slice(piece.as_bytes());
                 stream.limit(declared.map(|declared| declared.saturating_sub(first.len() as u64)));
                 stream.keep(responder.clone_ref(py));
-                return (Body::Source(Box::new(stream)), None);
+                return (Body::Source(Box::new(Ours::new(stream))), None);
             }
         };
         let total = parts.iter().map(|part| part.as_bytes().len()).sum::<usize>();

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use crate::abandoned::Ours;
 use crate::errors;
 use crate::ffi::Context;
 use crate::hooks::Observed;
@@ -42,7 +43,9 @@ pub(crate) fn only_part<'py>(result: &Bound<'py, PyAny>) -> Option<Bound<'py, Py
 
 /// A body that is sent from where it lies.
 pub(crate) fn segments(parts: Vec<Bound<'_, PyBytes>>) -> Body {
-    Body::Segments(parts.into_iter().map(|part| Segment::Bytes(Bytes::from_owner(PyBackedBytes::from(part)))).collect())
+    Body::Segments(
+        parts.into_iter().map(|part| Segment::Bytes(Bytes::from_owner(Ours::new(PyBackedBytes::from(part))))).collect(),
+    )
 }
 
 /// What an application has returned, and has to be closed.
@@ -225,7 +228,7 @@ impl Drop for Stream {
 }
 
 /// Keeps what was returned until the segment is sent, as an empty segment behind it.
-struct Kept(#[expect(dead_code, reason = "for its drop")] Returned);
+struct Kept(#[expect(dead_code, reason = "for its drop")] Ours<Returned>);
 
 impl AsRef<[u8]> for Kept {
     fn as_ref(&self) -> &[u8] {
@@ -253,5 +256,5 @@ fn duplicate(_py: Python<'_>, fd: i32) -> Option<std::os::fd::OwnedFd> {
 
 /// A body of a file, and of what is to be closed when it is sent.
 pub(crate) fn file_body(range: FileRange, returned: Returned) -> Body {
-    Body::Segments(vec![Segment::File(range), Segment::Bytes(Bytes::from_owner(Kept(returned)))])
+    Body::Segments(vec![Segment::File(range), Segment::Bytes(Bytes::from_owner(Kept(Ours::new(returned))))])
 }

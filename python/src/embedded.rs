@@ -30,6 +30,7 @@ impl Engine {
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let surroundings = Surroundings {
             multiprocess: false,
+            multithread: false,
             header_map: settings.header_map,
             forwarder_headers: settings.forwarder_headers.clone(),
         };

@@ -22,6 +22,7 @@ use crate::ffi::text;
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings {
     pub(crate) multiprocess: bool,
+    pub(crate) multithread: bool,
     pub(crate) header_map: HeaderMap,
     /// In capitals.
     pub(crate) forwarder_headers: Vec<String>,
@@ -271,7 +272,7 @@ impl Environs {
         set("wsgi.url_scheme", string(if secure { "https" } else { "http" }))?;
         set("wsgi.input", objects.getattr("NoInput")?.call0()?)?;
         set("wsgi.errors", objects.getattr("ErrorStream")?.call0()?)?;
-        set("wsgi.multithread", false.into_pyobject(py)?.to_owned().into_any())?;
+        set("wsgi.multithread", self.surroundings.multithread.into_pyobject(py)?.to_owned().into_any())?;
         set("wsgi.multiprocess", self.surroundings.multiprocess.into_pyobject(py)?.to_owned().into_any())?;
         set("wsgi.run_once", false.into_pyobject(py)?.to_owned().into_any())?;
         set("wsgi.file_wrapper", objects.getattr("FileWrapper")?)?;

@@ -25,3 +25,10 @@ fn ask(py: Python<'_>, function: &str, error: &PyErr) -> String {
 pub(crate) fn log(py: Python<'_>, heading: &str, error: &PyErr) {
     log::error!(target: ferricorn::TRACEBACK, "{heading}\n{}", describe(py, error));
 }
+
+/// Has Python run the handlers of signals that the application has installed and that nothing else of Python's has run.
+pub(crate) fn run_handlers(py: Python<'_>) {
+    if let Err(error) = py.check_signals() {
+        log(py, "Exception in a signal handler", &error);
+    }
+}

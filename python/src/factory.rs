@@ -3,7 +3,7 @@
 use std::sync::Once;
 
 use ferricorn::Hook;
-use ferricorn::app::{Application, Command, Factory, LoadError};
+use ferricorn::app::{Application, Command, Factory, LoadError, ThreadLife};
 use ferricorn::settings::Settings;
 use pyo3::prelude::*;
 
@@ -33,6 +33,8 @@ pub(crate) struct PythonFactory {
     /// What was loaded, if there are hooks that are to be given it.
     callable: Option<Py<PyAny>>,
     surroundings: Surroundings,
+    /// The same for all threads.
+    shared: Option<Py<PyAny>>,
     /// With `--reload`.
     reloader: Option<Reloader>,
     watch: Option<Watch>,
@@ -51,16 +53,23 @@ impl PythonFactory {
             loader,
             surroundings: Surroundings {
                 multiprocess: settings.workers.max(settings.workers_most) > 1,
+                multithread: settings.threads > 1,
                 header_map: settings.header_map,
                 forwarder_headers: settings.forwarder_headers.clone(),
             },
             callable: None,
+            shared: None,
             watch: None,
             forks: Forks::default(),
         }
     }
 
     fn load_in(&mut self, py: Python<'_>) -> PyResult<Wsgi> {
+        if let Some(callable) = &self.shared {
+            // For another thread.
+            let hooks = self.hooks.as_ref().map(|hooks| hooks.for_requests(py)).transpose()?.flatten();
+            return Wsgi::new(py, callable.clone_ref(py), self.surroundings.clone(), hooks);
+        }
         if let Some(reloader) = &self.reloader {
             reloader.begin(py)?;
         }
@@ -70,6 +79,7 @@ impl PythonFactory {
             Loader::Program(program) => program.bind(py).call_method0("wsgi")?,
             Loader::Named(name) => module.call_method1("load", (name,))?,
         };
+        self.shared = Some(callable.clone().unbind());
         self.callable = self.hooks.is_some().then(|| callable.clone().unbind());
         self.hooked(py, callable.unbind())
     }
@@ -123,9 +133,11 @@ impl Factory for PythonFactory {
         if let Some(hooks) = &self.hooks {
             hooks.watch_abort(py);
         }
-        self.watch = Watch::install(py)
-            .inspect_err(|error| log::warn!("Stacks cannot be logged: {}", errors::summarize(py, error)))
-            .ok();
+        if self.watch.is_none() {
+            self.watch = Watch::install(py)
+                .inspect_err(|error| log::warn!("Stacks cannot be logged: {}", errors::summarize(py, error)))
+                .ok();
+        }
         match self.load_in(py) {
             Ok(application) => Ok(Box::new(application)),
             Err(error) => {
@@ -139,6 +151,17 @@ impl Factory for PythonFactory {
                 }
             }
         }
+    }
+
+    fn thread_life(&self) -> ThreadLife {
+        // The thread's state is made once, and every call of this thread happens in it.
+        std::sync::Arc::new(|live| Python::attach(|_| live()))
+    }
+
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        let py = ffi::attached(self);
+        ffi::detached(py, wait);
+        errors::run_handlers(py);
     }
 
     fn drain(&mut self) {
@@ -269,6 +292,14 @@ impl Factory for HookedFactory {
 
     fn program(&self) -> Option<Result<Command, LoadError>> {
         self.inner.program()
+    }
+
+    fn thread_life(&self) -> ThreadLife {
+        self.inner.thread_life()
+    }
+
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        self.inner.idle(wait);
     }
 
     fn freeze(&mut self) {

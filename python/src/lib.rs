@@ -8,6 +8,7 @@
 //! [`ffi_signals`] only. What a
 //! callback reaches ([`responder`]) is never behind a `&mut` across a call into Python, nor is a lock held across one.
 
+mod abandoned;
 mod application;
 mod body;
 mod config;

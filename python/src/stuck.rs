@@ -20,35 +20,58 @@ use crate::ffi_signals::{self, Handler};
 /// Bytes of a request line that are shown.
 const SHOWN: usize = 512;
 
-/// The request that the application is working on, in words of eight bytes, and how many count.
+/// Application threads whose requests are shown.
+const PLACES: usize = 256;
+
+/// The request that an application thread is working on, in words of eight bytes, and how many count.
 ///
 /// Handlers of another thread may see parts of two requests; that is the worst that can happen.
-static REQUEST: [AtomicU64; SHOWN / 8] = [const { AtomicU64::new(0) }; SHOWN / 8];
-static LENGTH: AtomicUsize = AtomicUsize::new(0);
+pub(crate) struct Place {
+    words: [AtomicU64; SHOWN / 8],
+    length: AtomicUsize,
+    /// How many times [`Place::begin`] was called.
+    requests: AtomicU64,
+}
+
+static ALL: [Place; PLACES] = [const {
+    Place { words: [const { AtomicU64::new(0) }; SHOWN / 8], length: AtomicUsize::new(0), requests: AtomicU64::new(0) }
+}; PLACES];
+static USED: AtomicUsize = AtomicUsize::new(0);
 static LOG: AtomicI32 = AtomicI32::new(2);
 /// Seconds that local time is ahead of UTC.
 static OFFSET: AtomicI32 = AtomicI32::new(0);
 
-/// How many times [`begin`] was called.
-static REQUESTS: AtomicU64 = AtomicU64::new(0);
-
 /// How many requests there were.
 pub(crate) fn requests() -> u64 {
-    REQUESTS.load(Ordering::Relaxed)
+    ALL.iter().take(USED.load(Ordering::Relaxed)).map(|place| place.requests.load(Ordering::Relaxed)).sum()
 }
 
-/// Takes note of the request that is about to be handled.
-#[inline]
-pub(crate) fn begin(request: &Request<'_>) {
-    LENGTH.store(0, Ordering::Relaxed);
-    // Under the interpreter's lock a load and a store are enough.
-    REQUESTS.store(REQUESTS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    let RawLine { method, target, .. } = request.head().raw_line();
-    let mut words = REQUEST.iter();
-    put_words(method, &mut words);
-    put_words(b" ", &mut words);
-    put_words(target, &mut words);
-    LENGTH.store(REQUEST.len() - words.len(), Ordering::Release);
+impl Place {
+    /// That of the next thread.
+    pub(crate) fn next() -> &'static Self {
+        let index = USED.fetch_add(1, Ordering::Relaxed);
+        ALL.get(index).unwrap_or(&ALL[PLACES - 1])
+    }
+
+    /// Takes note of the request that is about to be handled.
+    #[inline]
+    pub(crate) fn begin(&self, request: &Request<'_>) {
+        self.length.store(0, Ordering::Relaxed);
+        // No other thread writes it: a load and a store are enough.
+        self.requests.store(self.requests.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let RawLine { method, target, .. } = request.head().raw_line();
+        let mut words = self.words.iter();
+        put_words(method, &mut words);
+        put_words(b" ", &mut words);
+        put_words(target, &mut words);
+        self.length.store(self.words.len() - words.len(), Ordering::Release);
+    }
+
+    /// It has been handled.
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.length.store(0, Ordering::Relaxed);
+    }
 }
 
 /// Stores a text in words, with zeros behind it.
@@ -66,24 +89,27 @@ fn put_words(text: &[u8], words: &mut slice::Iter<'_, AtomicU64>) {
     }
 }
 
-/// It has been handled.
-#[inline]
-pub(crate) fn end() {
-    LENGTH.store(0, Ordering::Relaxed);
+/// Writes lines with the requests to the log, from a signal handler: no memory is allocated, no lock taken.
+fn write_request(signal: i32) {
+    let places = || ALL.iter().take(USED.load(Ordering::Relaxed));
+    let busy = |place: &&Place| place.length.load(Ordering::Acquire) > 0;
+    places().filter(busy).for_each(|place| write_line(signal, Some(place)));
+    if !places().any(|place| busy(&place)) {
+        write_line(signal, None);
+    }
 }
 
-/// Writes a line with the request to the log, from a signal handler: no memory is allocated, no lock taken.
-fn write_request(signal: i32) {
+fn write_line(signal: i32, place: Option<&Place>) {
     let mut line = Line { bytes: [0; SHOWN + 128], length: 0 };
     let level = if signal == SIGABRT { "ERROR" } else { "INFO" };
-    let words = LENGTH.load(Ordering::Acquire);
-    let what = if words == 0 { "In no request" } else { "In request " };
+    let what = if place.is_none() { "In no request" } else { "In request " };
     // What is too long is cut off.
     let _ = line.start(level).and_then(|()| line.write_str(what));
-    for word in REQUEST.iter().take(words) {
+    let words = place.map_or(0, |place| place.length.load(Ordering::Acquire));
+    for word in place.iter().flat_map(|place| &place.words).take(words) {
         // Zeros fill the last word of each part up.
         word.load(Ordering::Relaxed)
-            .to_ne_bytes()
+            .to_le_bytes()
             .into_iter()
             .filter(|byte| *byte != 0)
             .for_each(|byte| line.put(byte));

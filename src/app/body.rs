@@ -56,6 +56,9 @@ pub enum Pull {
 }
 
 /// Produces a body piece by piece, as fast as the peer takes it.
+///
+/// It is pulled by application threads, by one at a time. It may be dropped by a thread of the worker's own, which must not be
+/// kept waiting.
 pub trait Source: Send {
     /// Appends the next piece to `out`: some 64 KiB at most, as it is held in memory until it is sent.
     ///

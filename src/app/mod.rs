@@ -20,6 +20,7 @@ pub mod request;
 pub mod response;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub(crate) use cgi::lines::Lines;
 pub use exec::Command;
@@ -30,8 +31,9 @@ pub(crate) use request::queue_time;
 pub use request::{Address, Peer, Request, RequestBody};
 pub use response::Response;
 
-/// Something that answers requests. One lives in each application thread of a worker.
-pub trait Application {
+/// Something that answers requests. One lives in each application thread of a worker: it is made on the main thread, and
+/// called by its own from then on.
+pub trait Application: Send {
     /// Answers `request` through `reply`, now or later. Dropping the reply unanswered is a 500.
     ///
     /// # Panics
@@ -66,11 +68,22 @@ pub trait Factory {
         Ok(())
     }
 
-    /// Makes the application of one application thread.
+    /// Makes the application of one application thread. It is called once for each of them, on the main thread.
     ///
     /// # Errors
     /// Why it cannot be loaded; the worker logs it and exits with the error's exit code.
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError>;
+
+    /// What every application thread besides the main one spends its life in; it calls what it is given once. An interpreter
+    /// gets to know the thread here.
+    fn thread_life(&self) -> ThreadLife {
+        Arc::new(|live| live())
+    }
+
+    /// As [`Application::idle`], for the main thread of a worker whose application threads are others.
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        wait();
+    }
 
     /// The template has loaded the application, and is about to fork workers that share its memory.
     fn freeze(&mut self) {}
@@ -181,6 +194,9 @@ pub enum Hook {
     OnExit,
 }
 
+/// See [`Factory::thread_life`].
+pub type ThreadLife = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
 /// Why an application could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadError {
@@ -219,7 +235,7 @@ pub struct Handler<F>(pub F);
 
 impl<F, R> Application for Handler<F>
 where
-    F: Fn(&Request<'_>) -> R,
+    F: Fn(&Request<'_>) -> R + Send,
     R: Into<Response>,
 {
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
@@ -229,7 +245,7 @@ where
 
 impl<F, R> Factory for Handler<F>
 where
-    F: Fn(&Request<'_>) -> R + Clone + 'static,
+    F: Fn(&Request<'_>) -> R + Clone + Send + 'static,
     R: Into<Response> + 'static,
 {
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {

@@ -4,8 +4,9 @@
 //! application is asked for, but of where it is ([`Request::mount`]).
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
-use super::{Application, Factory, Hook, LoadError, Reply, Request, Response, percent};
+use super::{Application, Factory, Hook, LoadError, Reply, Request, Response, ThreadLife, percent};
 
 /// Makes [`Mounts`].
 pub struct MountsFactory {
@@ -86,6 +87,21 @@ impl Factory for MountsFactory {
         })
     }
 
+    fn thread_life(&self) -> ThreadLife {
+        let mut known = Vec::new();
+        let factories = self.mounts.iter().map(|mounted| &mounted.factory);
+        let lives: Vec<_> = factories
+            .filter(|factory| is_first(factory.host(), &mut known))
+            .map(|factory| factory.thread_life())
+            .collect();
+        Arc::new(move |live| inside(&lives, live))
+    }
+
+    fn idle(&mut self, wait: &mut dyn FnMut()) {
+        let mut hosts: Vec<_> = self.hosts().collect();
+        idle_inside(&mut hosts, wait);
+    }
+
     fn ready(&mut self) {
         self.mounts.iter_mut().for_each(|mounted| mounted.factory.ready());
     }
@@ -130,6 +146,22 @@ impl Factory for MountsFactory {
 impl std::fmt::Debug for MountsFactory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.mounts.iter().map(|mounted| &mounted.segments)).finish()
+    }
+}
+
+/// Lives inside all of them, one in the other.
+fn inside(lives: &[ThreadLife], live: &mut dyn FnMut()) {
+    match lives.split_first() {
+        Some((first, others)) => first(&mut || inside(others, live)),
+        None => live(),
+    }
+}
+
+/// Waits inside the `idle` of all of them, one in the other.
+fn idle_inside(factories: &mut [&mut Box<dyn Factory>], wait: &mut dyn FnMut()) {
+    match factories.split_first_mut() {
+        Some((first, others)) => first.idle(&mut || idle_inside(others, wait)),
+        None => wait(),
     }
 }
 

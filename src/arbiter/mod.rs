@@ -50,6 +50,7 @@ use crate::settings::Settings;
 use crate::signals::{SIGNALS, Signal, Signals};
 use crate::sys::{self, Change};
 use crate::systemd::Notifier;
+use crate::worker::handover::Ends;
 
 /// What one generation of workers is made from.
 pub(crate) struct Plan {
@@ -121,6 +122,8 @@ pub(crate) struct Arbiter<'a> {
     told: usize,
     nursery: Nursery,
     scoreboard: &'static [Slot],
+    /// By which workers hand connections over, kept open here so that none is lost between two workers.
+    handover: Option<Ends>,
     /// `None` in a worker.
     signals: Option<Signals>,
     pidfile: Option<Pidfile>,
@@ -162,6 +165,7 @@ impl<'a> Arbiter<'a> {
             told,
             nursery: Nursery::default(),
             scoreboard: sys::shared_slots(state::MAX_CHILDREN)?,
+            handover: Some(Ends::new()?),
             signals: Some(Signals::install(&SIGNALS.map(|row| row.signal))?),
             pidfile,
             notifier,
@@ -391,7 +395,14 @@ impl<'a> Arbiter<'a> {
             }
             Action::Send { pid, signal } => send(pid, signal.number()),
             Action::Drain { pid, queue } => {
-                self.say(pid, if queue { Message::DrainQueue } else { Message::Drain });
+                self.say(
+                    pid,
+                    match (queue, self.state.wants_nobody()) {
+                        (true, _) => Message::DrainQueue,
+                        (false, true) => Message::DrainAlone,
+                        (false, false) => Message::Drain,
+                    },
+                );
                 send(pid, Some(signal::SIGTERM));
             }
             Action::Cancel { pid } => {

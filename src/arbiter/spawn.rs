@@ -86,8 +86,15 @@ impl Arbiter<'_> {
             let listeners = std::mem::take(&mut self.sockets).into_listeners(generation, &plan.settings);
             match self.settle(generation, plan, "worker") {
                 Ok(()) => {
-                    let surroundings =
-                        Surroundings { nr, channel, listeners: &listeners, slot, settings: &plan.settings };
+                    let surroundings = Surroundings {
+                        nr,
+                        channel,
+                        listeners: &listeners,
+                        slot,
+                        scoreboard: self.scoreboard,
+                        handover: self.handover.take(),
+                        settings: &plan.settings,
+                    };
                     worker::run(surroundings, plan.factory.as_mut(), None)
                 }
                 Err(error) => {

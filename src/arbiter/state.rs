@@ -301,6 +301,11 @@ impl State {
         if self.predecessor { Master::Second } else { Master::First }
     }
 
+    /// Whether all workers are to go.
+    pub(crate) fn wants_nobody(&self) -> bool {
+        self.stopping.is_some() || self.paused
+    }
+
     /// How many workers there are to be.
     pub(crate) fn target(&self) -> usize {
         self.current.target

@@ -36,6 +36,7 @@ use crate::process;
 use crate::scoreboard::Slot;
 use crate::signals::{self, Signal, Signals};
 use crate::sys::{self, Fork};
+use crate::worker::handover::Ends;
 use crate::worker::{self, Surroundings};
 
 /// Templates, and the workers that they were asked for.
@@ -105,10 +106,10 @@ impl Arbiter<'_> {
             self.forget();
             let listeners = std::mem::take(&mut self.sockets).into_listeners(generation, &plan.settings);
             let pid = process::pid();
-            let booted = self
-                .settle(generation, plan, "template")
-                .map_err(|error| LoadError::boot(error.to_string()))
-                .and_then(|()| Template::boot(plan, listeners, self.scoreboard, self.pid, channel));
+            let booted =
+                self.settle(generation, plan, "template").map_err(|error| LoadError::boot(error.to_string())).and_then(
+                    |()| Template::boot(plan, listeners, self.scoreboard, self.handover.take(), self.pid, channel),
+                );
             match booted {
                 Ok(template) => template.live(),
                 Err(error) => {
@@ -256,6 +257,7 @@ struct Template<'a> {
     application: Box<dyn Application>,
     listeners: Vec<Listener>,
     scoreboard: &'static [Slot],
+    handover: Option<Ends>,
     arbiter: i32,
     channel: Channel,
     signals: Signals,
@@ -271,6 +273,7 @@ impl<'a> Template<'a> {
         plan: &'a mut Plan,
         listeners: Vec<Listener>,
         scoreboard: &'static [Slot],
+        handover: Option<Ends>,
         arbiter: i32,
         channel: Channel,
     ) -> Result<Self, LoadError> {
@@ -288,7 +291,7 @@ impl<'a> Template<'a> {
         }
         // A channel that cannot be written to belongs to an arbiter that is gone.
         let _ = channel.send(Message::Ready);
-        Ok(Self { plan, application, listeners, scoreboard, arbiter, channel, signals })
+        Ok(Self { plan, application, listeners, scoreboard, handover, arbiter, channel, signals })
     }
 
     fn live(mut self) -> i32 {
@@ -374,7 +377,7 @@ impl Template<'_> {
 
     /// Goes on as a worker.
     fn be_worker(self, nr: usize, age: u64, channel: Channel) -> i32 {
-        let Self { plan, application, listeners, scoreboard, arbiter, channel: template, signals } = self;
+        let Self { plan, application, listeners, scoreboard, handover, arbiter, channel: template, signals } = self;
         drop(template);
         signals.forget();
         let begin = || {
@@ -396,7 +399,8 @@ impl Template<'_> {
         plan.factory.hook(Hook::PostFork { age });
         plan.set_title("worker");
         let Some(slot) = scoreboard.get(nr) else { return BOOT_FAILED };
-        let surroundings = Surroundings { nr, channel, listeners: &listeners, slot, settings: &plan.settings };
+        let surroundings =
+            Surroundings { nr, channel, listeners: &listeners, slot, scoreboard, handover, settings: &plan.settings };
         worker::run(surroundings, plan.factory.as_mut(), Some(application))
     }
 }

@@ -38,6 +38,21 @@ impl Machine {
         })
     }
 
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        match self.0 {
+            Speaker::Http(_) => Protocol::Http,
+            Speaker::Gateway(Gateway::Uwsgi(_)) => Protocol::Uwsgi,
+            Speaker::Gateway(Gateway::FastCgi(_)) => Protocol::FastCgi,
+            Speaker::Gateway(Gateway::Scgi(_)) => Protocol::Scgi,
+        }
+    }
+
+    /// Whether it uses nothing up of a head before all of it is there, so that another machine could begin it again.
+    pub fn keeps_heads_whole(&self) -> bool {
+        !matches!(self.0, Speaker::Gateway(Gateway::FastCgi(_)))
+    }
+
     /// Whether its peers are web servers, which speak for clients of their own.
     #[inline]
     pub fn is_gateway(&self) -> bool {

@@ -100,6 +100,10 @@ pub struct Settings {
     pub worker_memory_hard: u64,
     /// How many of a hundred workers are replaced at a time.
     pub recycle_share: usize,
+    /// Application threads of each worker.
+    pub threads: usize,
+    /// Whether a thread keeps the sockets of a worker going while all application threads are busy.
+    pub relief: bool,
     /// Load the application once, in a template process that workers are forked from.
     pub preload_app: bool,
     /// Target of a request that the application answers where it is loaded, before anybody else's.
@@ -287,6 +291,8 @@ impl Default for Settings {
             worker_memory: u64::MAX,
             worker_memory_hard: u64::MAX,
             recycle_share: 25,
+            threads: 1,
+            relief: true,
             preload_app: false,
             warmup: None,
             worker_connections: 1000,

@@ -8,6 +8,7 @@ use super::kinds::{
 };
 use super::reload::{Engine, Patterns};
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes};
+use crate::scoreboard::MAX_THREADS;
 
 /// Chapters of the help and of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,11 +106,7 @@ impl Setting {
 
     /// Whether a number may be given for it as such, other than permission bits.
     pub(crate) fn takes_numbers(&self) -> bool {
-<<<<<<< HEAD
         ["INT", "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar) || self.metavar.starts_with("INT|")
-=======
-        ["INT", Workers::METAVAR, "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar)
->>>>>>> limits
     }
 
     const fn alias(mut self, name: &'static str) -> Self {
@@ -315,6 +312,23 @@ pub(crate) static TABLE: &[Setting] = &[
         Lacks,
         "How many of a hundred workers are replaced at a time at most, when they have reached `max_requests`, \
          `worker_lifetime` or `worker_memory`. It is always one at least."
+    ),
+    setting!(
+        threads: Count<1, { MAX_THREADS as u64 }>,
+        Workers,
+        ["--threads"],
+        Differs("Each worker is as `gthread` makes it, with any number. Threads are used only while calls take long."),
+        "How many threads of each worker call the application. More than one is for applications that wait: for a \
+         database, another service, a disk."
+    ),
+    setting!(
+        relief: Switch,
+        Workers,
+        ["--no-relief"],
+        Lacks,
+        "Leave a worker's connections alone while all its application threads are busy. In the environment and in a file it \
+         says whether another thread sends responses, reads requests and keeps deadlines meanwhile, and hands requests \
+         over to workers that have time for them."
     ),
     setting!(
         preload_app: Switch,

@@ -58,6 +58,14 @@ impl Buffer {
         (self.start, self.end) = (0, 0);
     }
 
+    /// Puts bytes behind the unused ones.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        self.bytes.truncate(self.end);
+        self.bytes.extend_from_slice(bytes);
+        self.end = self.bytes.len();
+        self.bytes.resize(self.end.max(SIZE), 0);
+    }
+
     /// Reads from the socket once, making room if there is none.
     pub(crate) fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<Filled> {
         if self.end == self.bytes.len() {

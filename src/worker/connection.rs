@@ -13,7 +13,8 @@ mod deadlines;
 mod waiting;
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, send};
@@ -23,6 +24,7 @@ pub(crate) use deadlines::Burden;
 use super::buffers::{Buffer, Filled};
 use super::exchange::{Outcome, Summary, Turn};
 use super::gateway;
+use super::handover::Parcel;
 use super::intake::Intake;
 use super::output::{Flushed, Output, Rest};
 use super::peers::Seat;
@@ -32,8 +34,8 @@ use super::world::World;
 use crate::app::reply::Ticket;
 use crate::app::{Address, Peer, Request, RequestBody, Response};
 use crate::clock::Moment;
-use crate::logging::access::{AccessLog, Entry};
-use crate::protocol::{Event, Head, Machine, Protocol, Reuse, proxy_protocol};
+use crate::logging::access::{Entry, SharedAccessLog};
+use crate::protocol::{Event, Head, Machine, Progress, Protocol, Reuse, proxy_protocol};
 
 /// Pipelined requests that are answered before other connections get their turn.
 const PIPELINE: usize = 64;
@@ -51,6 +53,8 @@ pub(crate) enum Next {
     Wait,
     /// Drive it again after the others.
     Again,
+    /// Its request is complete, but this thread may not call the application.
+    Hold,
     /// Drop it.
     Close,
 }
@@ -66,6 +70,8 @@ enum Stage {
     Head,
     /// The head is complete, the body is not.
     Body,
+    /// The body is complete, and the application was not called.
+    Complete,
     /// The application will answer later.
     Waiting,
     /// The peer does not take what is sent as fast as it comes.
@@ -80,7 +86,8 @@ pub(crate) struct Connection {
     socket: OwnedFd,
     machine: Machine,
     peer: Peer,
-    listener: u16,
+    /// Where it came in.
+    local: Arc<Address>,
     stage: Stage,
     /// The socket may have something to read.
     readable: bool,
@@ -96,6 +103,8 @@ pub(crate) struct Connection {
     waited: Duration,
     /// When it was accepted, or the head began that it is at.
     since: Moment,
+    /// Since when its request, which is complete, waits for an application thread of this worker or another; 0 if it does not.
+    held: Moment,
     /// When the present stage has lasted too long.
     deadline: Option<Moment>,
     /// When the wheel asks for the deadline.
@@ -110,6 +119,12 @@ pub(crate) struct Connection {
     intake: Option<Box<Intake>>,
     output: Option<Box<Output>>,
     log: Option<Box<Logged>>,
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// How a connection ends.
@@ -132,12 +147,13 @@ struct Logged {
 }
 
 impl Connection {
-    /// A connection that has just been accepted, by the listener of that index.
+    /// A connection that has just been accepted, at that address of ours.
     pub(crate) fn new(
         socket: OwnedFd,
         peer: Option<std::net::SocketAddr>,
         seat: Option<Seat>,
-        listener: u16,
+        local: Arc<Address>,
+        protocol: Protocol,
         key: usize,
         world: &World,
     ) -> Self {
@@ -146,14 +162,13 @@ impl Connection {
             Some(peer) => (Address::Ip(peer), policy.forwarders.contains(peer.ip())),
             None => (Address::Unix(None), true),
         };
-        let protocol = policy.protocols.get(usize::from(listener)).copied().unwrap_or(Protocol::Http);
         let closing = if gateway::admits(policy, protocol, peer) { None } else { Some(Ending::Agreed) };
         let stage = if policy.proxy_protocol.is_some() { Stage::Proxy } else { Stage::Idle };
         Self {
             socket,
             machine: Machine::new(protocol),
             peer: Peer { address, destination: None, trusted, secure: false },
-            listener,
+            local,
             stage,
             readable: true,
             read_closed: false,
@@ -163,6 +178,7 @@ impl Connection {
             ticket: Ticket { key, serial: 0 },
             waited: Duration::ZERO,
             since: world.now,
+            held: Moment::default(),
             deadline: Some(deadlines::first_byte_by(world, trusted || policy.is_proxy(peer))),
             armed: None,
             moved: 0,
@@ -173,6 +189,56 @@ impl Connection {
             output: None,
             log: None,
         }
+    }
+
+    /// One that a sibling has accepted.
+    pub(crate) fn taken_over(
+        socket: OwnedFd,
+        parcel: Parcel,
+        local: Arc<Address>,
+        key: usize,
+        world: &mut World,
+    ) -> Self {
+        let peer = match parcel.peer {
+            Address::Ip(peer) => Some(peer),
+            Address::Unix(_) => None,
+        };
+        // It was let in by another worker, so it has a seat here if there is one.
+        let seat = world.policy.seat(peer, world.now).ok().flatten();
+        let mut connection = Self::new(socket, peer, seat, local, parcel.protocol, key, world);
+        if parcel.requests > 0 {
+            connection.deadline = Some(deadlines::first_byte_by(world, true));
+        }
+        if !parcel.unproxied {
+            connection.stage = Stage::Idle;
+        }
+        connection.peer.destination = parcel.destination.map(Box::new);
+        connection.requests = parcel.requests;
+        if !parcel.unread.is_empty() {
+            let mut input = world.buffers.lend();
+            input.put(&parcel.unread);
+            connection.input = Some(input);
+            connection.held = parcel.since;
+        }
+        connection
+    }
+
+    /// What another worker has to know of it, with at most `most` unread bytes; `None` if it cannot move.
+    pub(crate) fn parcel(&self, most: usize) -> Option<Parcel> {
+        let unread = self.input.as_deref().map(Buffer::unread).unwrap_or_default();
+        if !self.is_between_requests() || unread.len() > most {
+            return None;
+        }
+        Some(Parcel {
+            since: if self.held == Moment::default() { crate::sys::now_coarse() } else { self.held },
+            requests: self.requests,
+            protocol: self.machine.protocol(),
+            unproxied: self.stage == Stage::Proxy,
+            peer: self.peer.address.clone(),
+            destination: self.peer.destination.as_deref().copied(),
+            local: (*self.local).clone(),
+            unread: unread.to_vec(),
+        })
     }
 
     pub(crate) fn raw_fd(&self) -> i32 {
@@ -197,6 +263,11 @@ impl Connection {
         self.read_closed |= read_closed;
     }
 
+    /// Whether it may move to another worker as it is.
+    pub(crate) fn is_portable(&self) -> bool {
+        self.is_idle() && self.is_between_requests()
+    }
+
     /// Goes on with whatever there is to do, until there is nothing or others should have their turn.
     pub(crate) fn drive(&mut self, world: &mut World) -> Next {
         if self.stage == Stage::Lingering {
@@ -217,9 +288,18 @@ impl Connection {
         if self.output.is_some() || self.stage == Stage::Waiting || self.closing.is_some() {
             return Served::Nothing;
         }
+        if self.stage == Stage::Complete {
+            if !world.calls {
+                return Served::Held;
+            }
+            self.stage = Stage::Body;
+            if !self.answer(world) {
+                return Served::Some;
+            }
+        }
         let mut answered = 0;
         loop {
-            while let Some(input) = self.input.as_deref_mut() {
+            while self.input.is_some() {
                 if self.stage == Stage::Proxy {
                     match self.proxy_header(world) {
                         Ok(true) => continue,
@@ -227,6 +307,10 @@ impl Connection {
                         Err(()) => return Served::Drop,
                     }
                 }
+                if !world.calls && self.holds_request(world) {
+                    return Served::Held;
+                }
+                let Some(input) = self.input.as_deref_mut() else { break };
                 let head = &mut world.head;
                 let progress = match self.machine.next_event(input.unread(), &world.policy.limits, head) {
                     Ok(progress) => progress,
@@ -243,7 +327,8 @@ impl Connection {
                     Event::Request => {
                         input.consume(progress.consumed);
                         let complete = self.machine.end_without_body();
-                        if !complete {
+                        // A thread that makes no calls needs a place for the head.
+                        if !complete || !world.calls {
                             self.begin_body(world);
                         }
                         complete
@@ -276,6 +361,11 @@ impl Connection {
                     }
                 };
                 if complete {
+                    if !world.calls {
+                        self.stage = Stage::Complete;
+                        self.hold();
+                        return Served::Held;
+                    }
                     answered += 1;
                     if !self.answer(world) || answered >= PIPELINE || world.out.len() >= COLLECTED {
                         return Served::Some;
@@ -293,6 +383,41 @@ impl Connection {
                 Err(_) => return Served::Drop,
             }
         }
+    }
+
+    /// Whether all of a request has been received, of which nothing was used up.
+    fn holds_request(&mut self, world: &mut World) -> bool {
+        let Some(input) = self.input.as_deref().filter(|_| self.is_between_requests()) else { return false };
+        let mut machine = Machine::new(self.machine.protocol());
+        let mut rest = input.unread();
+        let complete = loop {
+            match machine.next_event(rest, &world.policy.limits, &mut world.head) {
+                Ok(Progress { event: Event::End, .. }) => break true,
+                Ok(Progress { event: Event::NeedMore, .. }) | Err(_) => break false,
+                Ok(progress) => rest = rest.get(progress.consumed..).unwrap_or_default(),
+            }
+        };
+        if complete {
+            self.hold();
+        }
+        complete
+    }
+
+    /// Its request waits for an application thread; its peer has done what it had to.
+    fn hold(&mut self) {
+        self.deadline = None;
+        if self.held == Moment::default() {
+            self.held = crate::sys::now_coarse();
+        }
+    }
+
+    /// Whether nothing of a request was used up, and nothing of a response is to be sent.
+    fn is_between_requests(&self) -> bool {
+        matches!(self.stage, Stage::Proxy | Stage::Idle | Stage::Head)
+            && self.intake.is_none()
+            && self.output.is_none()
+            && self.closing.is_none()
+            && (self.machine.keeps_heads_whole() || self.machine.is_idle())
     }
 
     fn receive(&mut self, world: &mut World) -> std::io::Result<Filled> {
@@ -389,27 +514,31 @@ impl Connection {
         let began = if world.access.is_some() { crate::sys::now() } else { Moment::default() };
         let start = crate::sys::now_coarse();
         self.waited = queue::waited(self.socket.as_fd(), world.earlier, world.now, start);
+        if self.held != Moment::default() {
+            self.waited = self.waited.max(start.since(std::mem::take(&mut self.held)));
+        }
         if let Some(goes_on) = self.turn_away(world, began) {
             return goes_on;
         }
-        let Some(local) = world.locals.get(usize::from(self.listener)) else { return false };
+        world.begin_call(start);
+        let local = &*self.local;
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
             ticket: self.ticket,
-            logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
+            lead: &world.lead,
             socket: self.socket.as_fd(),
-            slot: world.slot,
+            call: world.call,
             pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
-        world.slot.begin_call(start);
         let request = Request::new(&world.head, &body, &self.peer, local).after(self.waited);
         turn.call(world.application.as_mut(), &request);
-        world.slot.end_call();
         let outcome = turn.outcome;
+        world.end_call();
         self.take_outcome(world, outcome, began)
     }
 
@@ -507,9 +636,10 @@ impl Connection {
             date: world.date.text(),
             letterbox: &world.letterbox,
             ticket: self.ticket,
-            logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
+            lead: &world.lead,
             socket: self.socket.as_fd(),
-            slot: world.slot,
+            call: world.call,
             pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
@@ -530,24 +660,25 @@ impl Connection {
             log::error!("Error handling request {}: it cannot be redirected to {target:?}", log.head.target());
             return self.answer_later(world, ticket, Response::error(502));
         };
-        let Some(local) = world.locals.get(usize::from(self.listener)) else { return };
         let Some(log) = self.log.take() else { return };
+        world.begin_call(crate::sys::now_coarse());
+        let local = &*self.local;
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
             ticket,
-            logs_fields: world.access.as_ref().is_some_and(AccessLog::uses_response),
+            logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
+            lead: &world.lead,
             socket: self.socket.as_fd(),
-            slot: world.slot,
+            call: world.call,
             pace: world.policy.send,
             outcome: Outcome::Unanswered,
         };
-        world.slot.begin_call(crate::sys::now_coarse());
         turn.call(world.application.as_mut(), &Request::new(&head, &RequestBody::Empty, &self.peer, local));
-        world.slot.end_call();
         let outcome = turn.outcome;
+        world.end_call();
         // The access log shows what the client has asked for.
         world.head = log.head;
         self.take_outcome(world, outcome, log.began);
@@ -588,6 +719,10 @@ impl Connection {
             }
         }
         while let Some(output) = &mut self.output {
+            if !world.calls && output.is_pulled() {
+                // To pull is to call.
+                return Sent::Stop(Next::Hold);
+            }
             let World { scratch, flusher, policy, .. } = &mut *world;
             let (flushed, count) =
                 output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, policy.sendfile);
@@ -653,6 +788,7 @@ impl Connection {
         match served {
             Served::Some | Served::Nothing => return Sent::GoOn,
             Served::Eof => return Sent::Stop(Next::Close),
+            Served::Held => return Sent::Stop(Next::Hold),
             Served::Starved | Served::Drop => {}
         }
         if self.input.as_ref().is_some_and(|input| input.is_empty())
@@ -682,6 +818,8 @@ enum Served {
     Nothing,
     /// Something was answered, and there may be more.
     Some,
+    /// A request waits for a thread that may call the application.
+    Held,
     /// More has to be received.
     Starved,
     /// The peer sends nothing more.

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use super::engine::Engine;
 use super::policy::Policy;
-use super::world::World;
+use super::world::{Common, World};
 use crate::app::{Address, Application};
 use crate::error::Error;
 use crate::listener::{self, Listener};
-use crate::logging::{self, access::AccessLog};
+use crate::logging;
+use crate::logging::access::{AccessLog, SharedAccessLog};
 use crate::scoreboard::Slot;
 use crate::settings::{Bind, Settings};
+use crate::sys;
 
 /// What the waker's descriptor is watched as.
 const BELL: usize = 0;
@@ -48,14 +50,18 @@ impl Embedded {
         let listeners = settings.bind.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let mut policy = Policy::from(settings);
         policy.protocols = listeners.iter().map(Listener::protocol).collect();
-        let (engine, letterbox) = Engine::new(&listeners, policy.connections).map_err(failed)?;
+        let (engine, letterbox) = Engine::new(&listeners, policy.connections, false, None).map_err(failed)?;
         let (bell, clapper) = UnixStream::pair().map_err(failed)?;
         bell.set_nonblocking(true).and_then(|()| clapper.set_nonblocking(true)).map_err(failed)?;
         engine.watch(bell.as_raw_fd(), BELL).and_then(|()| engine.start()).map_err(failed)?;
-        let locals = listeners.iter().map(|listener| listener.local().clone()).collect();
+        let locals = listeners.iter().map(|listener| Arc::new(listener.local().clone())).collect();
         // Nobody else looks at it, and it is small.
-        let slot: &'static Slot = Box::leak(Box::default());
-        let world = World::new(application, policy, locals, slot, AccessLog::open(settings)?, letterbox);
+        let slot: &'static Slot =
+            sys::shared_slots(1).map_err(failed)?.first().ok_or_else(|| failed(io::ErrorKind::OutOfMemory.into()))?;
+        slot.begin_threads(1);
+        let access = AccessLog::open(settings)?.map(SharedAccessLog::new);
+        let common = Common { policy, locals, slot, access, letterbox, lead: engine.lead(), alarm: None, threads: 1 };
+        let world = World::new(application, 0, common);
         Ok(Self { engine, world, listeners, bell, clapper: Arc::new(clapper) })
     }
 

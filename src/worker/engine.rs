@@ -8,38 +8,26 @@
 //! Sockets are watched edge-triggered for everything, once: the readiness that a connection has noted is the only record
 //! of an event.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Interest, Poll, Token};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use slab::Slab;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::alarm::Alarm;
 use super::connection::{Connection, Next};
+use super::core::{Accepting, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, LISTENERS, WATCHED};
+use super::handover::Handover;
+use super::lead::Lead;
 use super::mailbox::{Content, Letterbox};
 use super::peers::Crowded;
 use super::pressure;
-use super::timers::Wheel;
 use super::world::World;
-use crate::clock::Moment;
 use crate::listener::Listener;
-
-/// The letterbox.
-const LETTERS: Token = Token(0);
-/// What the worker itself watches: its channel and its signals.
-const WATCHED: usize = 1;
-/// The listeners, by index.
-const LISTENERS: usize = 16;
-/// The connections, by key.
-const CONNECTIONS: usize = 4096;
-
-/// Events that one wait takes.
-const BATCH: usize = 256;
 
 /// Connections that one wake of a listener takes: no more than are served before the next wait, so that idle siblings get
 /// the others. To ask for one that is not there costs more than to be woken again.
@@ -61,65 +49,18 @@ const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 /// When lines that the access log's pipe or disk did not take are offered to it again.
 const LOG_RETRY: Duration = Duration::from_millis(100);
 
-/// One event that has not been handled.
-#[derive(Clone, Copy, Debug)]
-struct Ready {
-    token: Token,
-    readable: bool,
-    read_closed: bool,
-}
-
-/// A place for a connection.
-#[derive(Debug, Default)]
-struct Place {
-    /// `None` while it is checked out.
-    connection: Option<Box<Connection>>,
-    /// It is counted in [`Core::lingering`].
-    lingering: bool,
-}
-
-#[derive(Debug)]
-struct Core {
-    poll: Poll,
-    events: Events,
-    ready: VecDeque<Ready>,
-    again: VecDeque<usize>,
-    connections: Slab<Place>,
-    /// How many of them only wait for their peers to close, and so count for no limit.
-    lingering: usize,
-    timers: Wheel,
-    expired: Vec<usize>,
-    /// As of the last wait.
-    now: Moment,
-    accepting: Accepting,
-    /// Connections accepted since the listeners were entered.
-    accepted: u32,
-    /// The listeners were left, perhaps after an exclusive wake-up that no sibling has had.
-    swallowed: bool,
-    /// When idle connections were last let go to make room.
-    shed: Moment,
-    /// When it was last said that there is no room.
-    warned: Option<Moment>,
-}
-
-/// Whether the listeners are watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    Yes,
-    /// Full: until a connection ends.
-    Full,
-    /// No descriptors: until then.
-    Starved(Moment),
-    /// Never again.
-    Ended,
-}
-
-/// The engine of a worker.
+/// The engine of a worker, which its threads share.
 #[derive(Debug)]
 pub(crate) struct Engine {
     core: Mutex<Core>,
+    poll: Poll,
     /// The poll's own epoll instance, for what mio cannot ask for.
-    epoll: Epoll,
+    pub(super) epoll: Epoll,
+    pub(super) lead: Arc<Lead>,
+    letterbox: Arc<Letterbox>,
+    /// Wakes the relief thread, if there is one.
+    pub(super) alarm: Option<Arc<Alarm>>,
+    pub(super) handover: Option<Handover>,
     entrances: Vec<Entrance>,
     limit: usize,
 }
@@ -142,10 +83,16 @@ pub(crate) struct Turned {
 }
 
 impl Engine {
-    /// An engine that will accept from `listeners`, at most `limit` connections at a time; and its letterbox.
-    pub(crate) fn new(listeners: &[Listener], limit: usize) -> io::Result<(Self, Arc<Letterbox>)> {
+    /// An engine that will accept from `listeners`, at most `limit` connections at a time; and its letterbox. With `relief`,
+    /// a [relief thread](super::relief::start) must be started.
+    pub(crate) fn new(
+        listeners: &[Listener],
+        limit: usize,
+        relief: bool,
+        handover: Option<Handover>,
+    ) -> io::Result<(Self, Arc<Letterbox>)> {
         let poll = Poll::new()?;
-        let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), LETTERS)?));
+        let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), Token(LETTERS as usize))?));
         let epoll = Epoll(crate::sys::duplicate(poll.as_raw_fd())?);
         let entrance = |listener: &Listener| -> io::Result<Entrance> {
             // Programs that had the socket before a reload may have made it wait.
@@ -153,26 +100,30 @@ impl Engine {
             Ok(Entrance { fd: listener.as_fd().try_clone_to_owned()?, shared: listener.is_inherited() })
         };
         let entrances = listeners.iter().map(entrance).collect::<io::Result<Vec<_>>>()?;
-        let core = Core {
-            poll,
-            events: Events::with_capacity(BATCH),
-            ready: VecDeque::with_capacity(BATCH),
-            again: VecDeque::new(),
-            connections: Slab::new(),
-            lingering: 0,
-            timers: Wheel::new(crate::sys::now_coarse()),
-            expired: Vec::new(),
-            now: crate::sys::now_coarse(),
-            accepting: Accepting::Ended,
-            accepted: 0,
-            swallowed: false,
-            shed: Moment::default(),
-            warned: None,
-        };
-        Ok((Self { core: Mutex::new(core), epoll, entrances, limit }, letterbox))
+        let core = Mutex::new(Core::new(crate::sys::now_coarse()));
+        let lead = Arc::new(Lead::new(!relief));
+        let alarm = relief.then(Alarm::new).transpose()?.map(Arc::new);
+        let engine =
+            Self { core, poll, epoll, lead, letterbox: Arc::clone(&letterbox), alarm, handover, entrances, limit };
+        Ok((engine, letterbox))
     }
 
-    fn core(&self) -> MutexGuard<'_, Core> {
+    /// Who leads it.
+    pub(crate) fn lead(&self) -> Arc<Lead> {
+        Arc::clone(&self.lead)
+    }
+
+    /// What wakes the relief thread, if there is to be one.
+    pub(crate) fn alarm(&self) -> Option<Arc<Alarm>> {
+        self.alarm.clone()
+    }
+
+    /// Wakes whoever waits for readiness.
+    pub(super) fn ring(&self) {
+        self.letterbox.ring();
+    }
+
+    pub(super) fn core(&self) -> MutexGuard<'_, Core> {
         // Whoever panicked held no half-done change: nothing in a locked section calls foreign code.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,7 +135,7 @@ impl Engine {
 
     /// Watches a descriptor of the worker's; turns report it as bit `number` (0 to 7).
     pub(crate) fn watch(&self, fd: RawFd, number: usize) -> io::Result<()> {
-        self.core().poll.registry().register(&mut SourceFd(&fd), Token(WATCHED + number), Interest::READABLE)
+        self.poll.registry().register(&mut SourceFd(&fd), Token(WATCHED as usize + number), Interest::READABLE)
     }
 
     /// Begins to accept.
@@ -194,10 +145,17 @@ impl Engine {
         self.enter_listeners()
     }
 
-    fn enter_listeners(&self) -> io::Result<()> {
+    pub(super) fn enter_listeners(&self) -> io::Result<()> {
         for (index, entrance) in self.entrances.iter().enumerate() {
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-            match self.epoll.add(&entrance.fd, EpollEvent::new(flags, (LISTENERS + index) as u64)) {
+            match self.epoll.add(&entrance.fd, EpollEvent::new(flags, LISTENERS + index as u64)) {
+                Ok(()) | Err(nix::Error::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(handover) = &self.handover {
+            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+            match self.epoll.add(handover.outlet(), EpollEvent::new(flags, HANDED)) {
                 Ok(()) | Err(nix::Error::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -205,7 +163,10 @@ impl Engine {
         Ok(())
     }
 
-    fn leave_listeners(&self) {
+    pub(super) fn leave_listeners(&self) {
+        if let Some(handover) = &self.handover {
+            let _ = self.epoll.delete(handover.outlet());
+        }
         for entrance in &self.entrances {
             // Fails where it was not entered, which is as good.
             let _ = self.epoll.delete(&entrance.fd);
@@ -214,110 +175,225 @@ impl Engine {
 
     /// Connections that live.
     pub(crate) fn connections(&self) -> usize {
-        self.core().connections.len()
+        self.core().count()
     }
 
-    /// Stops accepting and lets idle connections go. With `queue`, everything in the accept queues is taken first: nobody
-    /// else will.
-    pub(crate) fn drain(&self, world: &mut World, queue: bool) {
+    /// Stops accepting and lets idle connections go: to other workers, if those go on.
+    pub(crate) fn drain(&self, world: &mut World, how: Drain) {
+        self.lead.drain();
         world.draining = true;
-        self.leave_listeners();
+        world.now = crate::sys::now();
+        let deadline = world.now + world.policy.grace;
         {
             let mut core = self.core();
             core.accepting = Accepting::Ended;
+            self.leave_listeners();
             core.swallowed = true;
+            core.stops |= how != Drain::Retire;
+            core.drain(deadline);
         }
-        if queue {
+        if how == Drain::StopQueue {
             // What others hold, too, is theirs to empty, or waits for the next start.
             for (index, _) in self.entrances.iter().enumerate().filter(|(_, entrance)| !entrance.shared) {
                 while let Ok(true) = self.accept(world, index) {}
             }
         }
-        world.now = crate::sys::now();
-        let keys: Vec<usize> = self.core().connections.iter().map(|(key, _)| key).collect();
+        let keys = self.core().keys();
         for key in keys {
             let Some(mut connection) = self.check_out(key) else { continue };
-            connection.begin_drain(world);
-            self.check_in(key, connection, Next::Wait);
+            if how == Drain::Retire {
+                match self.hand_over_idle(key, connection) {
+                    Some(kept) => connection = kept,
+                    None => continue,
+                }
+            }
+            connection.begin_drain(deadline);
+            self.check_in(world, key, connection, Next::Wait);
         }
+    }
+
+    /// Has whoever leads drain.
+    pub(crate) fn ask_drain(&self, how: Drain) {
+        let mut core = self.core();
+        core.asked = core.asked.max(Some(how));
+        drop(core);
+        self.letterbox.ring();
     }
 
     /// Waits until something happens, at most as long as said, and handles it.
     ///
+    /// Where several threads do this, a turn may also begin with a sleep until the others leave this one something to do.
+    ///
     /// # Errors
     /// The poll itself fails; that is a bug or the end of the machine's memory.
     pub(crate) fn turn(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<Turned> {
-        self.wait(world, timeout)?;
+        let (leads, relieved) = self.lead.begin_wait(world.thread);
+        if relieved && let Some(alarm) = &self.alarm {
+            alarm.set();
+        }
+        if leads {
+            self.wait(world, timeout)?;
+        } else {
+            if self.core().has_work() {
+                self.letterbox.ring();
+            }
+            let World { application, lead, thread, .. } = world;
+            application.idle(&mut || lead.sleep(*thread));
+            world.tick();
+        }
         let mut turned = Turned::default();
+        self.work(world, &mut turned);
+        self.finish(world, &mut turned);
+        Ok(turned)
+    }
+
+    /// Does all that is ready.
+    pub(super) fn work(&self, world: &mut World, turned: &mut Turned) {
         let mut done = None;
         loop {
-            let next = {
+            let (due, late) = {
                 let mut core = self.core();
-                if let Some((key, connection, next)) = done.take() {
-                    core.check_in(key, connection, next);
-                }
-                core.next_ready()
+                let late = done.take().is_some_and(|done| core.take_back(done));
+                (core.next(world.calls), late)
             };
-            match next {
-                None => break,
+            if late {
+                self.hurry(world);
+            }
+            world.draining = self.lead.is_draining();
+            world.leaving = self.lead.is_leaving();
+            let (key, connection, next) = match due {
+                None => return,
                 Some(Due::Connection(key, mut connection)) => {
                     let next = connection.drive(world);
-                    done = Some((key, connection, next));
+                    (key, connection, next)
                 }
                 Some(Due::Expired(key, mut connection)) => {
                     let next = match connection.deadline() {
                         Some(deadline) if deadline <= world.now => connection.expire(world),
                         _ => Next::Wait,
                     };
-                    done = Some((key, connection, next));
+                    (key, connection, next)
                 }
-                Some(Due::Listener(index)) => self.accept_some(world, index),
-                Some(Due::Letters) => self.read_letters(world),
-                Some(Due::Watched(number)) => turned.watched |= 1 << number,
+                Some(Due::Listener(index)) => {
+                    self.accept_some(world, index);
+                    continue;
+                }
+                Some(Due::Handed) => {
+                    self.take_over(world);
+                    continue;
+                }
+                Some(Due::Letters) => {
+                    self.read_letters(world);
+                    continue;
+                }
+                Some(Due::Watched(number)) => {
+                    turned.watched |= 1 << number;
+                    continue;
+                }
+            };
+            done = Some(self.put_down(key, connection, next));
+        }
+    }
+
+    /// Ends a turn.
+    pub(super) fn finish(&self, world: &mut World, turned: &mut Turned) {
+        if world.calls {
+            self.resume_accepting(world);
+        }
+        {
+            let mut core = self.core();
+            turned.swallowed |= std::mem::take(&mut core.swallowed);
+            if world.calls {
+                turned.watched |= std::mem::take(&mut core.watched);
             }
         }
-        self.resume_accepting(world);
-        turned.swallowed = std::mem::take(&mut self.core().swallowed);
-        if let Some(access) = &mut world.access {
-            access.flush();
+        world.call.set_answered(world.requests);
+        if let Some(access) = &world.access {
+            access.lock().flush();
         }
-        Ok(turned)
     }
 
     fn wait(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<()> {
-        let mut core = self.core();
-        let core = &mut *core;
-        let timeout = if core.again.is_empty() {
-            let now = crate::sys::now_coarse();
-            let starved = match core.accepting {
-                Accepting::Starved(until) => Some(until.since(now)),
-                Accepting::Full => Some(BETWEEN_SHEDS),
-                _ => None,
-            };
-            let log = world.access.as_ref().filter(|access| access.is_waiting()).map(|_| LOG_RETRY);
-            [timeout, core.timers.next(now), starved, log].into_iter().flatten().min()
-        } else {
-            Some(Duration::ZERO)
+        let log = world.access.as_ref().filter(|access| access.lock().is_waiting()).map(|_| LOG_RETRY);
+        let timeout = {
+            let mut core = self.core();
+            if core.has_work() || core.watched != 0 {
+                Some(Duration::ZERO)
+            } else {
+                let now = crate::sys::now_coarse();
+                let starved = match core.accepting {
+                    Accepting::Starved(until) => Some(until.since(now)),
+                    Accepting::Full => Some(BETWEEN_SHEDS),
+                    _ => None,
+                };
+                let timeout = [timeout, core.next_timer(now), starved, log].into_iter().flatten().min();
+                core.until = timeout.map(|timeout| now + timeout);
+                world.slot.set_idle(Some(core.serving()));
+                timeout
+            }
         };
-        let mut polled = Ok(());
-        world.application.idle(&mut || polled = core.poll.poll(&mut core.events, timeout));
-        match polled {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+        let mut waited = Ok(0);
+        let World { application, events, .. } = world;
+        // What has happened is the core's before anything else is waited for, such as an interpreter's lock.
+        application.idle(&mut || waited = self.gather(events, timeout));
         world.tick();
-        core.ready.extend(core.events.iter().map(|event| Ready {
-            token: event.token(),
-            readable: event.is_readable(),
-            read_closed: event.is_read_closed() || event.is_error(),
-        }));
-        for _ in 0..core.again.len() {
-            let Some(key) = core.again.pop_front() else { break };
-            core.ready.push_back(Ready { token: Token(CONNECTIONS + key), readable: false, read_closed: false });
+        world.slot.set_idle(None);
+        if waited? > 1 {
+            self.balance(world);
         }
-        core.now = world.now;
-        core.timers.expired(world.now, &mut core.expired);
         Ok(())
+    }
+
+    fn gather(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<usize> {
+        let collected = self.collect(events, timeout);
+        let something = !matches!(collected, Ok(0));
+        if self.lead.end_wait(something)
+            && let Some(alarm) = &self.alarm
+        {
+            alarm.set();
+        }
+        collected
+    }
+
+    /// Takes in what has happened, and says how much.
+    pub(super) fn collect(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<usize> {
+        let count = match self.epoll.wait(events, milliseconds(timeout)) {
+            Ok(count) => count,
+            Err(nix::Error::EINTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let events = events.get(..count).unwrap_or_default();
+        self.core().gather(events, crate::sys::now_coarse());
+        Ok(count)
+    }
+
+    /// Has the leader wait anew: it waits for longer than it should, or something is left for it to do.
+    pub(super) fn hurry(&self, world: &World) {
+        if !self.lead.is_led_by(world.thread) {
+            self.letterbox.ring();
+        }
+    }
+
+    /// A connection has gone to another worker.
+    pub(super) fn forget(&self, key: usize) {
+        self.core().take_back(Done::Dropped(key));
+    }
+
+    /// Makes a connection ready to be given back: nothing that costs time is done with the core locked.
+    fn put_down(&self, key: usize, mut connection: Box<Connection>, next: Next) -> Done {
+        if next == Next::Close {
+            return Done::Dropped(key);
+        }
+        if !connection.registered {
+            let token = Token(CONNECTIONS as usize + key);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if let Err(error) = self.poll.registry().register(&mut SourceFd(&connection.raw_fd()), token, interest) {
+                log::error!("A connection cannot be watched: {error}");
+                return Done::Dropped(key);
+            }
+            connection.registered = true;
+        }
+        Done::Back(key, connection, next)
     }
 
     fn accept_some(&self, world: &mut World, index: usize) {
@@ -329,15 +405,23 @@ impl Engine {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    log::warn!("Cannot accept connections: {error}; trying again in {} ms", STARVED.as_millis());
-                    let mut core = self.core();
-                    core.accepting = Accepting::Starved(world.now + STARVED);
-                    core.swallowed = true;
-                    self.leave_listeners();
+                    self.starve(world, &error);
                     return;
                 }
             }
         }
+    }
+
+    /// Accepts no more for a while, as there are no descriptors left.
+    pub(super) fn starve(&self, world: &World, error: &io::Error) {
+        let mut core = self.core();
+        if core.accepting == Accepting::Ended {
+            return;
+        }
+        log::warn!("Cannot accept connections: {error}; trying again in {} ms", STARVED.as_millis());
+        core.accepting = Accepting::Starved(world.now + STARVED);
+        core.swallowed = true;
+        self.leave_listeners();
     }
 
     /// Accepts one connection and serves what it has sent already. `false` if there is none.
@@ -355,6 +439,8 @@ impl Engine {
                 };
             }
         };
+        let local = Arc::clone(world.locals.get(index).ok_or(io::ErrorKind::NotFound)?);
+        let protocol = world.policy.protocols.get(index).copied().unwrap_or_default();
         let seat = match world.policy.seat(peer, world.now) {
             Ok(seat) => seat,
             Err(Crowded { limit, worth_telling }) => {
@@ -367,17 +453,17 @@ impl Engine {
         let key = {
             let mut core = self.core();
             core.accepted += 1;
-            core.connections.insert(Place::default())
+            core.insert()
         };
-        let mut connection = Box::new(Connection::new(socket, peer, seat, index as u16, key, world));
+        let mut connection = Box::new(Connection::new(socket, peer, seat, local, protocol, key, world));
         let next = connection.drive(world);
-        self.check_in(key, connection, next);
+        self.check_in(world, key, connection, next);
         self.stay_below_limit(world);
         Ok(true)
     }
 
     /// Lets connections go that can be spared when there are nearly too many, and accepts no more when there are.
-    fn stay_below_limit(&self, world: &mut World) {
+    pub(super) fn stay_below_limit(&self, world: &mut World) {
         let spare = (self.limit / 16).max(1);
         let count = self.core().serving();
         if count + spare > self.limit || count >= self.limit {
@@ -397,22 +483,19 @@ impl Engine {
 
     /// Ends connections that do nothing or too little, as [`pressure`] chooses.
     fn shed(&self, world: &mut World, count: usize) {
-        let victims = {
-            let mut core = self.core();
-            let all = core.connections.iter_mut();
-            let there = all.filter_map(|(key, place)| Some((key, place.connection.as_deref_mut()?)));
-            pressure::victims(there, &world.policy, world.now, count)
-        };
+        let victims = pressure::victims(self.core().connections(), &world.policy, world.now, count);
         for key in victims {
             let Some(mut connection) = self.check_out(key) else { continue };
             let next = connection.give_way(world);
-            self.check_in(key, connection, next);
+            self.check_in(world, key, connection, next);
         }
     }
 
     /// Looks into the accept queues at the next turn: whoever was woken for what is in them is gone, or will not accept it.
     pub(crate) fn look(&self) {
-        if self.core().accepting == Accepting::Yes {
+        let core = self.core();
+        if core.accepting == Accepting::Yes && !core.left {
+            drop(core);
             self.leave_listeners();
             // To enter is to be told what is there. If that fails, the next turn tries again.
             if self.enter_listeners().is_err() {
@@ -424,6 +507,11 @@ impl Engine {
     /// Watches the listeners again when the reason not to has gone.
     fn resume_accepting(&self, world: &mut World) {
         let mut core = self.core();
+        if core.left {
+            drop(core);
+            self.step_forward();
+            core = self.core();
+        }
         let resume = match core.accepting {
             Accepting::Yes if core.accepted >= REENTER => {
                 core.accepted = 0;
@@ -451,116 +539,48 @@ impl Engine {
     }
 
     fn read_letters(&self, world: &mut World) {
-        for letter in world.letterbox.empty() {
+        let asked = self.core().asked.take();
+        if let Some(how) = asked {
+            self.drain(world, how);
+        }
+        let kept = if world.calls { std::mem::take(&mut self.core().letters) } else { Vec::new() };
+        for letter in kept.into_iter().chain(world.letterbox.empty()) {
             let key = letter.ticket.key;
             let Some(mut connection) = self.check_out(key) else { continue };
             let mut next = Next::Wait;
             if connection.awaits(letter.ticket) {
                 match letter.content {
                     Content::Answer(response) => connection.answer_later(world, letter.ticket, response),
+                    Content::Elsewhere(_) if !world.calls => {
+                        self.core().letters.push(letter);
+                        self.check_in(world, key, connection, Next::Wait);
+                        continue;
+                    }
                     Content::Elsewhere(target) => connection.go_elsewhere(world, letter.ticket, &target),
                     Content::More => {}
                 }
                 next = connection.drive(world);
             }
-            self.check_in(key, connection, next);
+            self.check_in(world, key, connection, next);
         }
     }
 
-    fn check_out(&self, key: usize) -> Option<Box<Connection>> {
-        self.core().connections.get_mut(key)?.connection.take()
+    pub(super) fn check_out(&self, key: usize) -> Option<Box<Connection>> {
+        self.core().check_out(key)
     }
 
-    fn check_in(&self, key: usize, connection: Box<Connection>, next: Next) {
-        self.core().check_in(key, connection, next);
-    }
-}
-
-enum Due {
-    Connection(usize, Box<Connection>),
-    Expired(usize, Box<Connection>),
-    Listener(usize),
-    Letters,
-    Watched(usize),
-}
-
-impl Core {
-    /// Connections that count.
-    fn serving(&self) -> usize {
-        self.connections.len().saturating_sub(self.lingering)
-    }
-
-    fn remove(&mut self, key: usize) {
-        if self.connections.try_remove(key).is_some_and(|place| place.lingering) {
-            self.lingering -= 1;
-        }
-    }
-
-    /// The next thing to handle of what the last wait gave.
-    fn next_ready(&mut self) -> Option<Due> {
-        while let Some(ready) = self.ready.pop_front() {
-            let Token(token) = ready.token;
-            if let Some(key) = token.checked_sub(CONNECTIONS) {
-                // A connection that was dropped while its event waited has left an empty place.
-                let Some(mut connection) = self.connections.get_mut(key).and_then(|place| place.connection.take())
-                else {
-                    continue;
-                };
-                connection.notice(ready.readable, ready.read_closed);
-                return Some(Due::Connection(key, connection));
-            }
-            return Some(match token {
-                0 => Due::Letters,
-                LISTENERS.. => Due::Listener(token - LISTENERS),
-                _ => Due::Watched(token - WATCHED),
-            });
-        }
-        while let Some(key) = self.expired.pop() {
-            let Some(place) = self.connections.get_mut(key) else { continue };
-            // Else the entry is that of an earlier connection with this key.
-            let due = |connection: &mut Box<Connection>| connection.armed.is_some_and(|armed| armed <= self.now);
-            let Some(mut connection) = place.connection.take_if(due) else { continue };
-            connection.armed = None;
-            return Some(Due::Expired(key, connection));
-        }
-        None
-    }
-
-    fn check_in(&mut self, key: usize, mut connection: Box<Connection>, next: Next) {
-        if next != Next::Close && !connection.registered {
-            match watch(self.poll.registry(), connection.raw_fd(), key) {
-                Ok(()) => connection.registered = true,
-                Err(error) => {
-                    log::error!("A connection cannot be watched: {error}");
-                    self.remove(key);
-                    return;
-                }
-            }
-        }
-        match next {
-            Next::Close => {
-                self.remove(key);
-                return;
-            }
-            Next::Again => self.again.push_back(key),
-            Next::Wait => {}
-        }
-        if let Some(deadline) = connection.deadline() {
-            let due = self.timers.due(deadline);
-            if connection.armed.is_none_or(|armed| due < armed) {
-                self.timers.arm(key, deadline);
-                connection.armed = Some(due);
-            }
-        }
-        if let Some(place) = self.connections.get_mut(key) {
-            if connection.is_lingering() && !std::mem::replace(&mut place.lingering, true) {
-                self.lingering += 1;
-            }
-            place.connection = Some(connection);
+    pub(super) fn check_in(&self, world: &World, key: usize, connection: Box<Connection>, next: Next) {
+        let done = self.put_down(key, connection, next);
+        let late = self.core().take_back(done);
+        if late {
+            self.hurry(world);
         }
     }
 }
 
-fn watch(registry: &Registry, fd: RawFd, key: usize) -> io::Result<()> {
-    registry.register(&mut SourceFd(&fd), Token(CONNECTIONS + key), Interest::READABLE | Interest::WRITABLE)
+/// As epoll_wait(2) wants it, rounded up.
+fn milliseconds(timeout: Option<Duration>) -> EpollTimeout {
+    let Some(timeout) = timeout else { return EpollTimeout::NONE };
+    let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
+    i32::try_from(milliseconds).ok().and_then(|number| EpollTimeout::try_from(number).ok()).unwrap_or(EpollTimeout::MAX)
 }

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
 use super::gateway::Copied;
+use super::lead::Lead;
 use super::mailbox::Letterbox;
 use super::output::Rest;
 use super::pace::Pace;
@@ -18,7 +19,7 @@ use crate::app::body::Disconnected;
 use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Parts, Request, Response, Segment};
 use crate::protocol::{Length, Machine, ResponseError, Reuse};
-use crate::scoreboard::Slot;
+use crate::scoreboard::Call;
 use crate::signals::{self, Signal};
 
 /// A body up to this many bytes is copied behind its head, so that both leave in one write.
@@ -39,10 +40,12 @@ pub(crate) struct Turn<'a> {
     pub(crate) ticket: Ticket,
     /// Whether the access log shows fields of the response.
     pub(crate) logs_fields: bool,
+    /// Whether the worker drains, which may have begun during the call.
+    pub(crate) lead: &'a Lead,
     /// For what cannot wait until the output is sent.
     pub(crate) socket: BorrowedFd<'a>,
     /// Where the call is noted, which a wait for the peer is no part of.
-    pub(crate) slot: &'static Slot,
+    pub(crate) call: &'static Call,
     /// How fast the peer has to be.
     pub(crate) pace: Pace,
     /// What has become of it.
@@ -115,7 +118,7 @@ impl Turn<'_> {
 
     fn heed_drain(&mut self) {
         // The worker was told to drain during the call, and will only hear of it after this.
-        if signals::is_pending(Signal::Term) {
+        if signals::is_pending(Signal::Term) || self.lead.is_draining() {
             self.machine.close_after_response();
         }
     }
@@ -301,9 +304,9 @@ impl Exchange for Turn<'_> {
             return Err(Disconnected);
         }
         // The application is not what takes long now.
-        self.slot.end_call();
+        self.call.end();
         let waited = self.flush_most();
-        self.slot.begin_call(crate::sys::now_coarse());
+        self.call.begin(crate::sys::now_coarse());
         waited
     }
 

@@ -45,6 +45,11 @@ impl Letterbox {
         }
     }
 
+    /// Wakes whoever waits for readiness.
+    pub(crate) fn ring(&self) {
+        let _ = self.bell.wake();
+    }
+
     /// Takes all letters.
     pub(crate) fn empty(&self) -> Vec<Letter> {
         std::mem::take(&mut *self.letters.lock().unwrap_or_else(PoisonError::into_inner))

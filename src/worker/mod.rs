@@ -1,23 +1,29 @@
 //! The life of a worker: load the application, say ready, turn the engine, drain, exit.
 
+mod alarm;
 mod buffers;
 mod connection;
+mod core;
 mod date;
 mod embedded;
 mod engine;
 mod exchange;
 mod flusher;
 mod gateway;
+pub(crate) mod handover;
 mod intake;
 mod keeper;
+mod lead;
 mod mailbox;
 mod output;
 mod pace;
 mod peers;
 mod policy;
+mod pool;
 mod pressure;
 mod queue;
 mod refusal;
+mod relief;
 mod storage;
 mod timers;
 mod warmup;
@@ -28,21 +34,28 @@ mod world;
 #[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod tests;
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
+use self::core::Drain;
 pub use embedded::{Embedded, Waker};
 use engine::Engine;
+use handover::{Ends, Handover};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policy::Policy;
+use pool::Finish;
 use wear::{Spent, Wear};
-use world::World;
+use world::{Common, World};
 
 use crate::app::{Application, Factory, Hook, LoadError};
 use crate::channel::{Channel, Message, Received};
+use crate::clock::Moment;
 use crate::listener::Listener;
-use crate::logging::{self, access::AccessLog};
+use crate::logging;
+use crate::logging::access::{AccessLog, SharedAccessLog};
 use crate::process;
-use crate::scoreboard::Slot;
+use crate::scoreboard::{MAX_THREADS, Slot};
 use crate::settings::Settings;
 use crate::signals::{Signal, Signals};
 
@@ -56,6 +69,10 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) listeners: &'a [Listener],
     /// Its place on the scoreboard.
     pub(crate) slot: &'static Slot,
+    /// The slots of all workers.
+    pub(crate) scoreboard: &'static [Slot],
+    /// The channel that connections are handed over by.
+    pub(crate) handover: Option<Ends>,
     /// The settings of its generation.
     pub(crate) settings: &'a Settings,
 }
@@ -87,10 +104,10 @@ pub(crate) fn run(
     let pid = std::process::id();
     let lived = match factory.program() {
         Some(command) => command.and_then(|command| keeper::run(&surroundings, &command)),
-        None => boot(&surroundings, factory, preloaded).map(|mut worker| {
-            let code = worker.live(factory);
-            if let Some(access) = &mut worker.world.access {
-                access.finish();
+        None => boot(surroundings, factory, preloaded).map(|(mut worker, worlds)| {
+            let code = worker.live(worlds, factory);
+            if let Some(access) = &worker.access {
+                access.lock().finish();
             }
             code
         }),
@@ -107,43 +124,57 @@ pub(crate) fn run(
     code
 }
 
-struct Worker<'a> {
-    engine: Engine,
-    world: World,
+struct Worker {
+    engine: Arc<Engine>,
     signals: Signals,
-    channel: &'a Channel,
+    channel: Arc<Channel>,
+    finish: Arc<Finish>,
+    access: Option<SharedAccessLog>,
+    slot: &'static Slot,
+    drains: bool,
     wear: Wear,
 }
 
-fn boot<'a>(
-    surroundings: &'a Surroundings<'_>,
+fn boot(
+    surroundings: Surroundings<'_>,
     factory: &mut dyn Factory,
     preloaded: Option<Box<dyn Application>>,
-) -> Result<Worker<'a>, LoadError> {
-    let settings = surroundings.settings;
+) -> Result<(Worker, Vec<World>), LoadError> {
+    let Surroundings { nr, channel, listeners, slot, scoreboard, handover, settings } = surroundings;
     let failed = |what: &str, error: &dyn std::fmt::Display| LoadError::boot(format!("{what}: {error}"));
     let signals = Signals::install(&LISTENED).map_err(|error| failed("signal handlers", &error))?;
-    let application = match preloaded {
+    let threads = settings.threads.clamp(1, MAX_THREADS);
+    let mut applications = vec![match preloaded {
         Some(application) => load(|| factory.adopt(application))?,
         None => load_and_warm_up(factory, settings)?,
-    };
-    let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?;
+    }];
+    for _ in 1..threads {
+        applications.push(load(|| factory.load())?);
+    }
+    let access = AccessLog::open(settings).map_err(|error| failed("access log", &error))?.map(SharedAccessLog::new);
     let mut policy = Policy::from(settings);
-    policy.protocols = surroundings.listeners.iter().map(Listener::protocol).collect();
-    let (engine, letterbox) =
-        Engine::new(surroundings.listeners, policy.connections).map_err(|error| failed("event loop", &error))?;
-    let watch = |fd: std::os::fd::BorrowedFd<'_>, number| engine.watch(fd.as_raw_fd(), number);
-    watch(surroundings.channel.as_fd(), CHANNEL)
-        .and_then(|()| watch(signals.as_fd(), SIGNALS))
+    policy.protocols = listeners.iter().map(Listener::protocol).collect();
+    let handover = handover.map(|ends| Handover::new(ends, scoreboard, nr));
+    let (engine, letterbox) = Engine::new(listeners, policy.connections, settings.relief, handover)
         .map_err(|error| failed("event loop", &error))?;
-    let locals = surroundings.listeners.iter().map(|listener| listener.local().clone()).collect();
-    let world = World::new(application, policy, locals, surroundings.slot, access, letterbox);
+    let (lead, alarm) = (engine.lead(), engine.alarm());
+    slot.begin_threads(threads);
+    let locals = listeners.iter().map(|listener| Arc::new(listener.local().clone())).collect();
+    let common = Common { policy, locals, slot, access: access.clone(), letterbox, lead, alarm, threads };
+    let worlds = applications.into_iter().enumerate();
+    let worlds = worlds.map(|(thread, application)| World::new(application, thread, common.clone())).collect();
+    let (engine, channel) = (Arc::new(engine), Arc::new(channel));
+    let finish = Arc::new(Finish::new().map_err(|error| failed("event loop", &error))?);
+    if settings.relief {
+        relief::start(&engine, World::relief(common), &channel, &finish)
+            .map_err(|error| failed("relief thread", &error))?;
+    }
     factory.ready();
     engine.start().map_err(|error| failed("listeners", &error))?;
     // A channel that cannot be written to belongs to an arbiter that is gone; the loop will notice.
-    let _ = surroundings.channel.send(Message::Ready);
-    log::debug!("Worker {} is ready", surroundings.nr);
-    Ok(Worker { engine, world, signals, channel: &surroundings.channel, wear: Wear::new(settings) })
+    let _ = channel.send(Message::Ready);
+    log::debug!("Worker {nr} is ready");
+    Ok((Worker { engine, signals, channel, finish, access, slot, drains: false, wear: Wear::new(settings) }, worlds))
 }
 
 /// Loads the application, and has it answer the first request if the settings say so.
@@ -169,40 +200,81 @@ fn interrupt(factory: &mut dyn Factory) -> Life {
     Life::Ended
 }
 
-impl Worker<'_> {
-    fn live(&mut self, factory: &mut dyn Factory) -> i32 {
+impl Worker {
+    fn live(&mut self, mut worlds: Vec<World>, factory: &mut dyn Factory) -> i32 {
+        let lived = match worlds.pop() {
+            Some(world) if worlds.is_empty() => self.live_alone(world, factory),
+            last => self.live_with(worlds.into_iter().chain(last).collect(), factory),
+        };
+        lived.unwrap_or_else(|error| {
+            log::error!("The event loop has failed: {error}");
+            1
+        })
+    }
+
+    /// This thread calls the application.
+    fn live_alone(&mut self, mut world: World, factory: &mut dyn Factory) -> std::io::Result<i32> {
+        let watch = |fd: BorrowedFd<'_>, number| self.engine.watch(fd.as_raw_fd(), number);
+        watch(self.channel.as_fd(), CHANNEL)?;
+        watch(self.signals.as_fd(), SIGNALS)?;
         loop {
-            let turned = match self.engine.turn(&mut self.world, None) {
-                Ok(turned) => turned,
-                Err(error) => {
-                    log::error!("The event loop has failed: {error}");
-                    return 1;
-                }
-            };
+            let turned = self.engine.turn(&mut world, None)?;
             if turned.swallowed {
-                self.tell_siblings();
+                pool::tell_siblings(&self.channel);
             }
-            if turned.watched & (1 << CHANNEL) != 0 && self.read_channel(factory) == Life::Ended {
-                return 0;
+            let (channel, signals) = (turned.watched & (1 << CHANNEL) != 0, turned.watched & (1 << SIGNALS) != 0);
+            if self.heed(factory, channel, signals) == Life::Ended {
+                return Ok(0);
             }
-            if turned.watched & (1 << SIGNALS) != 0 && self.take_signals(factory) == Life::Ended {
-                return 0;
+            if self.drains && self.engine.is_finished(&mut world) {
+                return Ok(0);
             }
-            if self.world.draining && self.engine.connections() == 0 {
-                return 0;
-            }
-            self.look_for_wear();
+            self.look_for_wear(world.requests, world.now);
         }
+    }
+
+    /// Other threads call the application, so that this one hears what the arbiter says, whatever they do.
+    fn live_with(&mut self, worlds: Vec<World>, factory: &mut dyn Factory) -> std::io::Result<i32> {
+        for world in worlds {
+            pool::start(Arc::clone(&self.engine), world, factory.thread_life(), &self.channel, &self.finish)?;
+        }
+        loop {
+            let fds = [self.channel.as_fd(), self.signals.as_fd(), self.finish.as_fd()];
+            let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let mut polled = Ok(0);
+            let timeout = if self.wear.is_bounded() { PollTimeout::from(1000_u16) } else { PollTimeout::NONE };
+            factory.idle(&mut || polled = poll(&mut fds, timeout));
+            match polled {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let [channel, signals, finished] = fds.map(|fd| fd.any() == Some(true));
+            if self.heed(factory, channel, signals) == Life::Ended {
+                return Ok(0);
+            }
+            if finished && let Some(code) = self.finish.code() {
+                return Ok(code);
+            }
+            self.look_for_wear(self.slot.answered(), crate::sys::now());
+        }
+    }
+
+    fn heed(&mut self, factory: &mut dyn Factory, channel: bool, signals: bool) -> Life {
+        if channel && self.read_channel(factory) == Life::Ended {
+            return Life::Ended;
+        }
+        if signals { self.take_signals(factory) } else { Life::GoOn }
     }
 
     fn read_channel(&mut self, factory: &mut dyn Factory) -> Life {
         loop {
             match self.channel.receive() {
-                Received::Message(Message::Drain) => self.drain(factory, false),
-                Received::Message(Message::DrainQueue) => self.drain(factory, true),
+                Received::Message(Message::Drain) => self.drain(factory, Drain::Retire),
+                Received::Message(Message::DrainAlone) => self.drain(factory, Drain::Stop),
+                Received::Message(Message::DrainQueue) => self.drain(factory, Drain::StopQueue),
                 Received::Message(Message::Stop) => return interrupt(factory),
                 Received::Message(Message::Look) => self.engine.look(),
-                Received::Message(Message::Leaving) => self.world.leaving = true,
+                Received::Message(Message::Leaving) => self.engine.lead().leave(),
                 Received::Message(
                     Message::Ready | Message::Born | Message::Begin | Message::Failed | Message::Spent,
                 ) => {}
@@ -216,9 +288,15 @@ impl Worker<'_> {
     }
 
     fn take_signals(&mut self, factory: &mut dyn Factory) -> Life {
-        for (signal, _) in self.signals.take() {
+        let taken = self.signals.take();
+        // What the arbiter has to say about it comes first.
+        if taken.iter().any(|(signal, _)| *signal == Signal::Term) && self.read_channel(factory) == Life::Ended {
+            return Life::Ended;
+        }
+        for (signal, _) in taken {
             match signal {
-                Signal::Term => self.drain(factory, false),
+                Signal::Term if self.drains => {}
+                Signal::Term => self.drain(factory, Drain::Retire),
                 Signal::Int | Signal::Quit => return interrupt(factory),
                 Signal::Usr1 => {
                     self.reopen_logs();
@@ -228,8 +306,8 @@ impl Worker<'_> {
                     "Worker (pid:{}): {} connections, {} requests answered, {} log lines lost, waiting for events",
                     std::process::id(),
                     self.engine.connections(),
-                    self.world.requests,
-                    logging::lost() + self.world.access.as_ref().map_or(0, AccessLog::lost)
+                    self.slot.answered(),
+                    logging::lost() + self.access.as_ref().map_or(0, |access| access.lock().lost())
                 ),
                 _ => {}
             }
@@ -238,9 +316,9 @@ impl Worker<'_> {
     }
 
     /// Asks for a successor when the time has come.
-    fn look_for_wear(&mut self) {
+    fn look_for_wear(&mut self, requests: u64, now: Moment) {
         let resident = || process::resident(process::pid());
-        match self.wear.check(self.world.requests, self.world.now, resident) {
+        match self.wear.check(requests, now, resident) {
             None => return,
             Some(Spent::Requests) => log::info!("Autorestarting worker after current request."),
             Some(Spent::Memory(bytes)) => {
@@ -251,23 +329,17 @@ impl Worker<'_> {
         let _ = self.channel.send(Message::Spent);
     }
 
-    fn drain(&mut self, factory: &mut dyn Factory, queue: bool) {
-        if !self.world.draining {
+    fn drain(&mut self, factory: &mut dyn Factory, how: Drain) {
+        if !std::mem::replace(&mut self.drains, true) {
             factory.drain();
         }
-        self.engine.drain(&mut self.world, queue);
-        self.tell_siblings();
-    }
-
-    fn tell_siblings(&self) {
-        // An arbiter that does not listen is gone, and so are the siblings.
-        let _ = self.channel.send(Message::Look);
+        self.engine.ask_drain(how);
     }
 
     fn reopen_logs(&mut self) {
         logging::reopen();
-        if let Some(access) = &mut self.world.access {
-            access.reopen();
+        if let Some(access) = &self.access {
+            access.lock().reopen();
         }
     }
 }

@@ -79,6 +79,11 @@ impl Output {
         !matches!(self.body, Rest::None)
     }
 
+    /// Whether the rest comes from a source.
+    pub(crate) fn is_pulled(&self) -> bool {
+        matches!(self.body, Rest::Source(..))
+    }
+
     /// Sends what the socket takes, pulling the source when everything before it has been sent.
     ///
     /// Returns the bytes that were sent, too.

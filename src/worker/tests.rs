@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use std::sync::Arc;
+
+use super::core::Drain;
 use super::engine::Engine;
 use super::policy::Policy;
-use super::world::World;
+use super::world::{Common, World};
 use crate::app::{Address, Application, Body, Later, Parts, Reply, Request, RequestBody, Response, Segment};
 use crate::channel::{Channel, Message, Received};
 use crate::listener::{self, Listener};
@@ -64,12 +67,20 @@ impl Drop for TestServer {
     }
 }
 
+/// An engine, and what worlds for so many threads have in common.
+fn engine_of(listener: &Listener, policy: Policy, threads: usize) -> (Engine, Common) {
+    let slot: &'static crate::scoreboard::Slot = &crate::sys::shared_slots(1).unwrap()[0];
+    slot.begin_threads(threads);
+    let (engine, letterbox) = Engine::new(std::slice::from_ref(listener), policy.connections, false, None).unwrap();
+    let (lead, alarm) = (engine.lead(), engine.alarm());
+    let locals = vec![Arc::new(listener.local().clone())];
+    (engine, Common { policy, locals, slot, access: None, letterbox, lead, alarm, threads })
+}
+
 fn run(policy: Policy, listener: &Listener, channel: &Channel) -> u64 {
     use std::os::fd::{AsFd, AsRawFd};
-    let slots = crate::sys::shared_slots(1).unwrap();
-    let (engine, letterbox) = Engine::new(std::slice::from_ref(listener), policy.connections).unwrap();
-    let locals = vec![listener.local().clone()];
-    let mut world = World::new(Box::new(Routes::default()), policy, locals, &slots[0], None, letterbox);
+    let (engine, common) = engine_of(listener, policy, 1);
+    let mut world = World::new(Box::new(Routes::default()), 0, common);
     engine.watch(channel.as_fd().as_raw_fd(), 0).unwrap();
     engine.start().unwrap();
     let end = Instant::now() + 3 * DEADLINE;
@@ -77,8 +88,8 @@ fn run(policy: Policy, listener: &Listener, channel: &Channel) -> u64 {
         let turned = engine.turn(&mut world, Some(DEADLINE)).unwrap();
         while turned.watched != 0 || world.draining {
             match channel.receive() {
-                Received::Message(Message::Drain) => engine.drain(&mut world, false),
-                Received::Message(Message::DrainQueue) => engine.drain(&mut world, true),
+                Received::Message(Message::Drain) => engine.drain(&mut world, Drain::Retire),
+                Received::Message(Message::DrainQueue) => engine.drain(&mut world, Drain::StopQueue),
                 Received::Nothing => break,
                 _ => return world.requests,
             }
@@ -587,11 +598,8 @@ fn a_foreign_loop_can_own_the_thread() {
     let policy = listener::Policy { backlog: 128, socket_mode: 0o660, owner: None };
     let listener = Listener::bind(&bind, &policy).unwrap();
     let Address::Ip(address) = *listener.local() else { panic!("not a TCP listener") };
-    let (engine, letterbox) = Engine::new(std::slice::from_ref(&listener), 10).unwrap();
-    let slots = crate::sys::shared_slots(1).unwrap();
-    let policy = Policy::from(&Settings::default());
-    let locals = vec![listener.local().clone()];
-    let mut world = World::new(Box::new(Routes::default()), policy, locals, &slots[0], None, letterbox);
+    let (engine, common) = engine_of(&listener, Policy::from(&Settings::default()), 1);
+    let mut world = World::new(Box::new(Routes::default()), 0, common);
     engine.start().unwrap();
     let client = std::thread::spawn(move || {
         let socket = TcpStream::connect(address).unwrap();
@@ -613,5 +621,5 @@ fn a_foreign_loop_can_own_the_thread() {
 #[test]
 fn an_idle_connection_costs_little_memory() {
     // With its place in the slab and in the timer wheel, and malloc's own overhead, below 512 bytes.
-    assert!(size_of::<super::connection::Connection>() <= 288);
+    assert!(size_of::<super::connection::Connection>() <= 304);
 }

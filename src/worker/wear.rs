@@ -43,6 +43,11 @@ impl Wear {
         Self { requests, memory: settings.worker_memory, look: Moment::default(), told: false }
     }
 
+    /// Whether there is anything to look for.
+    pub(crate) fn is_bounded(&self) -> bool {
+        !self.told && (self.requests < u64::MAX || self.memory < u64::MAX)
+    }
+
     /// Why the worker is to be replaced, once, after so many requests. `resident` is what it occupies, if that is known.
     pub(crate) fn check(
         &mut self,

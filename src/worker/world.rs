@@ -1,28 +1,62 @@
-//! All that the connections of one application thread share.
+//! All that the connections that one thread drives share.
 
 use std::sync::Arc;
 
+use nix::sys::epoll::EpollEvent;
+
+use super::alarm::Alarm;
 use super::buffers::Buffers;
 use super::date::Date;
 use super::flusher::Flusher;
+use super::lead::{Lead, SAMPLED};
 use super::mailbox::Letterbox;
 use super::policy::Policy;
 use super::queue::TurnedAway;
-use crate::app::{Address, Application};
+use crate::app::{Address, Application, Reply, Request};
 use crate::clock::Moment;
-use crate::logging::access::AccessLog;
+use crate::logging::access::SharedAccessLog;
 use crate::protocol::Head;
-use crate::scoreboard::Slot;
+use crate::scoreboard::{Call, MAX_THREADS, Slot};
+
+/// Events that one wait takes.
+const BATCH: usize = 256;
+
+/// What all threads of a worker have in common.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) policy: Policy,
+    /// Addresses of the listeners, by their index.
+    pub(crate) locals: Vec<Arc<Address>>,
+    pub(crate) slot: &'static Slot,
+    pub(crate) access: Option<SharedAccessLog>,
+    pub(crate) letterbox: Arc<Letterbox>,
+    pub(crate) lead: Arc<Lead>,
+    /// Wakes the relief thread, if there is one.
+    pub(crate) alarm: Option<Arc<Alarm>>,
+    /// Application threads.
+    pub(crate) threads: usize,
+}
 
 /// The application and what serving it takes. Connections are driven with it one at a time.
 pub(crate) struct World {
     pub(crate) application: Box<dyn Application>,
+    /// Whether the application may be called; the relief thread's is not.
+    pub(crate) calls: bool,
+    /// The number of the application thread.
+    pub(crate) thread: usize,
     pub(crate) policy: Policy,
     /// Addresses of the listeners, by their index.
-    pub(crate) locals: Vec<Address>,
+    pub(crate) locals: Vec<Arc<Address>>,
     pub(crate) slot: &'static Slot,
-    pub(crate) access: Option<AccessLog>,
+    pub(crate) call: &'static Call,
+    pub(crate) access: Option<SharedAccessLog>,
     pub(crate) letterbox: Arc<Letterbox>,
+    pub(crate) lead: Arc<Lead>,
+    alarm: Option<Arc<Alarm>>,
+    /// There are other application threads.
+    shared: bool,
+    /// When the present call began, if it is measured.
+    measured: Option<Moment>,
     /// Every response says `Connection: close`, and idle connections end soon.
     pub(crate) draining: bool,
     /// The server is about to stop.
@@ -40,6 +74,8 @@ pub(crate) struct World {
     pub(crate) out: Vec<u8>,
     pub(crate) scratch: Vec<u8>,
     pub(crate) buffers: Buffers,
+    /// What the last wait gave.
+    pub(crate) events: Vec<EpollEvent>,
     pub(crate) flusher: Flusher,
     /// Requests answered.
     pub(crate) requests: u64,
@@ -48,21 +84,23 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(
-        application: Box<dyn Application>,
-        policy: Policy,
-        locals: Vec<Address>,
-        slot: &'static Slot,
-        access: Option<AccessLog>,
-        letterbox: Arc<Letterbox>,
-    ) -> Self {
+    /// That of the application thread of that number.
+    pub(crate) fn new(application: Box<dyn Application>, thread: usize, common: Common) -> Self {
+        let Common { policy, locals, slot, access, letterbox, lead, alarm, threads } = common;
         Self {
             application,
+            calls: true,
+            thread,
             policy,
             locals,
             slot,
+            call: slot.call(thread),
             access,
             letterbox,
+            lead,
+            alarm,
+            shared: threads > 1,
+            measured: None,
             draining: false,
             leaving: false,
             now: crate::sys::now(),
@@ -73,10 +111,17 @@ impl World {
             out: Vec::with_capacity(16 * 1024),
             scratch: Vec::new(),
             buffers: Buffers::default(),
+            events: vec![EpollEvent::empty(); BATCH],
             flusher: Flusher::default(),
             requests: 0,
-            serial: 0,
+            // No two threads give a request the same number.
+            serial: (thread as u64) << 48,
         }
+    }
+
+    /// That of the relief thread.
+    pub(crate) fn relief(common: Common) -> Self {
+        Self { calls: false, ..Self::new(Box::new(Nobody), MAX_THREADS, common) }
     }
 
     /// Reads the clocks; called after each wait.
@@ -84,5 +129,58 @@ impl World {
         self.earlier = self.now;
         self.now = crate::sys::now_coarse();
         self.date.at(crate::sys::unix_time_coarse());
+    }
+
+    /// The application is about to be called.
+    #[inline]
+    pub(crate) fn begin_call(&mut self, now: Moment) {
+        if self.shared {
+            self.begin_shared_call();
+        }
+        self.call.begin(now);
+    }
+
+    fn begin_shared_call(&mut self) {
+        let parallel = self.lead.is_parallel();
+        if parallel || self.serial.is_multiple_of(SAMPLED) {
+            self.measured = Some(crate::sys::now());
+        }
+        if parallel {
+            self.lead.pass(self.thread);
+        }
+    }
+
+    /// The call is over.
+    #[inline]
+    pub(crate) fn end_call(&mut self) {
+        self.call.end();
+        if let Some(began) = self.measured.take() {
+            self.lead.measured(crate::sys::now().since(began));
+        }
+        if self.lead.is_relieved() {
+            self.come_back();
+        }
+    }
+
+    #[cold]
+    fn come_back(&mut self) {
+        if self.lead.come_back(self.thread)
+            && let Some(alarm) = &self.alarm
+        {
+            // It waits for what will not come now.
+            alarm.set();
+        }
+        // It was a long call.
+        self.tick();
+    }
+}
+
+/// In place of an application that is never called.
+struct Nobody;
+
+impl Application for Nobody {
+    fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
+        debug_assert!(false, "the relief thread has called for {}", request.target());
+        drop(reply);
     }
 }

@@ -74,8 +74,11 @@ pub(crate) fn is_waiting(pid: i32) -> bool {
         let also = false;
         also || number == libc::SYS_epoll_pwait
     };
-    let syscall = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    syscall.split(' ').next().and_then(|word| word.parse().ok()).is_some_and(waits)
+    // Any of its threads may be the one.
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads
+        .map(|thread| fs::read_to_string(thread.path().join("syscall")).unwrap_or_default())
+        .any(|syscall| syscall.split(' ').next().and_then(|word| word.parse().ok()).is_some_and(waits))
 }
 
 /// A line of /proc/PID/status.

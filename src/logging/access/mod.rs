@@ -3,6 +3,7 @@
 mod format;
 
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -152,6 +153,34 @@ impl AccessLog {
     /// Lines that could not be written.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
+    }
+}
+
+/// An access log that several threads write to.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedAccessLog {
+    log: Arc<Mutex<AccessLog>>,
+    uses_response: bool,
+}
+
+impl SharedAccessLog {
+    pub(crate) fn new(log: AccessLog) -> Self {
+        Self { uses_response: log.uses_response(), log: Arc::new(Mutex::new(log)) }
+    }
+
+    /// The log itself. It never blocks, so that nobody waits long for it.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, AccessLog> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`AccessLog::uses_response`].
+    pub(crate) fn uses_response(&self) -> bool {
+        self.uses_response
+    }
+
+    /// As [`AccessLog::line`].
+    pub(crate) fn line(&self, entry: &Entry<'_>) {
+        self.lock().line(entry);
     }
 }
 

@@ -64,7 +64,7 @@ struct Asked {
 }
 
 /// One HTTP/1 connection: which part of which message comes next. Small, as there is one per connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Http1 {
     inbound: Inbound,
     outbound: Framing,

@@ -46,7 +46,7 @@ pub(crate) enum Burden {
 
 impl Connection {
     /// Whether a draining worker may end it soon.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Idle | Stage::Proxy) && self.input.is_none()
     }
 
@@ -59,7 +59,7 @@ impl Connection {
     pub(crate) fn burden(&mut self, policy: &Policy, now: Moment) -> Option<(Burden, Moment)> {
         let deadline = self.deadline?;
         match self.stage {
-            Stage::Lingering | Stage::Waiting => None,
+            Stage::Lingering | Stage::Waiting | Stage::Complete => None,
             _ if self.output.is_some() || self.stage == Stage::Sending => {
                 self.taken?;
                 let deadline = self.credit_taken(policy, deadline, now);
@@ -75,9 +75,9 @@ impl Connection {
     }
 
     /// The worker has begun to drain: an idle connection gets the grace period.
-    pub(crate) fn begin_drain(&mut self, world: &World) {
+    pub(crate) fn begin_drain(&mut self, deadline: Moment) {
         if self.is_idle() {
-            self.deadline = Some(world.now + world.policy.grace);
+            self.deadline = Some(deadline);
         }
     }
 
@@ -139,7 +139,7 @@ impl Connection {
     pub(crate) fn expire(&mut self, world: &mut World) -> Next {
         match self.stage {
             Stage::Lingering => Next::Close,
-            Stage::Waiting => {
+            Stage::Waiting | Stage::Complete => {
                 self.deadline = None;
                 Next::Wait
             }

@@ -1,0 +1,400 @@
+//! What all threads of an engine share: its connections, the events that have not been handled, the timers.
+//!
+//! Architecture invariant: it lies behind a lock, and nothing in here waits, drops a connection or runs foreign code.
+
+use std::collections::VecDeque;
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+use slab::Slab;
+
+use super::connection::{Connection, Next};
+use super::mailbox::Letter;
+use super::timers::Wheel;
+use crate::clock::Moment;
+
+// Tokens and keys are made of two halves.
+const _: () = assert!(usize::BITS == 64);
+
+/// The letterbox.
+pub(crate) const LETTERS: u64 = 0;
+/// What the worker itself watches: its channel and its signals.
+pub(crate) const WATCHED: u64 = 1;
+/// Connections that siblings hand over.
+pub(crate) const HANDED: u64 = 15;
+/// The listeners, by index.
+pub(crate) const LISTENERS: u64 = 16;
+/// The connections, by key.
+pub(crate) const CONNECTIONS: u64 = 4096;
+
+/// One event that has not been handled.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    token: u64,
+    readable: bool,
+    read_closed: bool,
+}
+
+/// A place for a connection.
+#[derive(Debug, Default)]
+struct Place {
+    /// `None` while it is checked out.
+    connection: Option<Box<Connection>>,
+    /// Tells its key from those of earlier connections in the same place.
+    serial: u32,
+    /// It is counted in [`Core::lingering`].
+    lingering: bool,
+    /// What has happened while it was checked out.
+    latch: Latch,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Latch {
+    ready: bool,
+    readable: bool,
+    read_closed: bool,
+    /// Its entry in the wheel was given out.
+    expired: bool,
+    drain: bool,
+}
+
+/// Whether the listeners are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepting {
+    Yes,
+    /// Full: until a connection ends.
+    Full,
+    /// No descriptors: until then.
+    Starved(Moment),
+    /// Never again.
+    Ended,
+}
+
+/// How a worker drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Drain {
+    /// Other workers go on.
+    Retire,
+    /// None does, but the accept queues are another server's as well.
+    Stop,
+    /// None does: what is in the accept queues is served first.
+    StopQueue,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    /// Complete requests that wait for an application thread; older than anything in `ready`.
+    held: VecDeque<usize>,
+    ready: VecDeque<Ready>,
+    /// Letters that only a thread can answer that may call the application.
+    pub(crate) letters: Vec<Letter>,
+    /// Connections that gave others their turn.
+    again: VecDeque<usize>,
+    places: Slab<Place>,
+    serial: u32,
+    /// How many of them only wait for their peers to close, and so count for no limit.
+    lingering: usize,
+    timers: Wheel,
+    expired: Vec<usize>,
+    /// As of the last wait.
+    now: Moment,
+    /// Until when the leader waits, if nothing happens.
+    pub(crate) until: Option<Moment>,
+    pub(crate) accepting: Accepting,
+    /// The relief thread has left the listeners.
+    pub(crate) left: bool,
+    /// Connections accepted since the listeners were entered.
+    pub(crate) accepted: u32,
+    /// The listeners were left, perhaps after an exclusive wake-up that no sibling has had.
+    pub(crate) swallowed: bool,
+    /// Bit n: the descriptor watched as n is readable, and the worker was not told.
+    pub(crate) watched: u8,
+    /// When idle connections were last let go to make room.
+    pub(crate) shed: Moment,
+    /// When it was last said that there is no room.
+    pub(crate) warned: Option<Moment>,
+    /// The worker is to drain.
+    pub(crate) asked: Option<Drain>,
+    /// No other worker goes on.
+    pub(crate) stops: bool,
+    /// Deadline of idle connections, since the worker drains.
+    drain: Option<Moment>,
+}
+
+/// The next thing to do.
+pub(crate) enum Due {
+    Connection(usize, Box<Connection>),
+    Expired(usize, Box<Connection>),
+    Listener(usize),
+    Handed,
+    Letters,
+    Watched(u64),
+}
+
+/// What a thread gives back before it takes the next thing.
+pub(crate) enum Done {
+    /// A connection, registered with the poll.
+    Back(usize, Box<Connection>, Next),
+    /// It was dropped.
+    Dropped(usize),
+}
+
+impl Core {
+    pub(crate) fn new(now: Moment) -> Self {
+        Self {
+            held: VecDeque::new(),
+            ready: VecDeque::new(),
+            letters: Vec::new(),
+            again: VecDeque::new(),
+            places: Slab::new(),
+            serial: 0,
+            lingering: 0,
+            timers: Wheel::new(now),
+            expired: Vec::new(),
+            now,
+            until: None,
+            accepting: Accepting::Ended,
+            left: false,
+            accepted: 0,
+            swallowed: false,
+            watched: 0,
+            shed: Moment::default(),
+            warned: None,
+            asked: None,
+            stops: false,
+            drain: None,
+        }
+    }
+
+    /// Connections that live.
+    pub(crate) fn count(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Connections that count.
+    pub(crate) fn serving(&self) -> usize {
+        self.places.len().saturating_sub(self.lingering)
+    }
+
+    /// Whether there is something to do without a wait.
+    pub(crate) fn has_work(&self) -> bool {
+        !(self.ready.is_empty()
+            && self.held.is_empty()
+            && self.again.is_empty()
+            && self.expired.is_empty()
+            && self.letters.is_empty())
+    }
+
+    /// When the leader must wake for a deadline at the latest.
+    pub(crate) fn next_timer(&self, now: Moment) -> Option<std::time::Duration> {
+        self.timers.next(now)
+    }
+
+    /// A place for a connection that is checked out for the time being.
+    pub(crate) fn insert(&mut self) -> usize {
+        self.serial = self.serial.wrapping_add(1);
+        let index = self.places.insert(Place { serial: self.serial, ..Place::default() });
+        (self.serial as usize) << 32 | index
+    }
+
+    fn place(&mut self, key: usize) -> Option<&mut Place> {
+        self.places.get_mut(index(key)).filter(|place| place.serial as usize == key >> 32)
+    }
+
+    pub(crate) fn check_out(&mut self, key: usize) -> Option<Box<Connection>> {
+        self.place(key)?.connection.take()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<usize> {
+        self.places.iter().map(|(index, place)| (place.serial as usize) << 32 | index).collect()
+    }
+
+    /// The connections that are not checked out.
+    pub(crate) fn connections(&mut self) -> impl Iterator<Item = (usize, &mut Connection)> {
+        let key = |index, place: &Place| (place.serial as usize) << 32 | index;
+        self.places.iter_mut().filter_map(move |(index, place)| {
+            let key = key(index, place);
+            Some((key, place.connection.as_deref_mut()?))
+        })
+    }
+
+    /// The connections that come in from now on get that deadline if they are idle, and those that are checked out as soon
+    /// as they come back.
+    pub(crate) fn drain(&mut self, deadline: Moment) {
+        self.drain = Some(deadline);
+        for (_, place) in &mut self.places {
+            place.latch.drain = place.connection.is_none();
+        }
+    }
+
+    /// Takes in what a wait has given.
+    pub(crate) fn gather(&mut self, events: &[EpollEvent], now: Moment) {
+        for event in events {
+            let flags = event.events();
+            let has = |flag| flags.contains(flag);
+            let ready = Ready {
+                token: event.data(),
+                readable: has(EpollFlags::EPOLLIN) || has(EpollFlags::EPOLLPRI),
+                read_closed: has(EpollFlags::EPOLLHUP) || has(EpollFlags::EPOLLRDHUP) || has(EpollFlags::EPOLLERR),
+            };
+            if ready.token == HANDED {
+                // What is in there has waited for longer than anything here.
+                self.ready.push_front(ready);
+            } else {
+                self.ready.push_back(ready);
+            }
+        }
+        self.requeue();
+        self.now = now;
+        self.timers.expired(now, &mut self.expired);
+    }
+
+    /// Gives those their turn who gave it to others.
+    pub(crate) fn requeue(&mut self) {
+        for key in self.again.drain(..) {
+            self.ready.push_back(Ready { token: CONNECTIONS + key as u64, readable: false, read_closed: false });
+        }
+    }
+
+    /// The next thing to do of what the last waits gave. Without `calls`, held requests are left where they are.
+    pub(crate) fn next(&mut self, calls: bool) -> Option<Due> {
+        while calls && let Some(key) = self.held.pop_front() {
+            if let Some(connection) = self.check_out(key) {
+                return Some(Due::Connection(key, connection));
+            }
+        }
+        if calls && !self.letters.is_empty() {
+            return Some(Due::Letters);
+        }
+        while let Some(ready) = self.ready.pop_front() {
+            if let Some(key) = ready.token.checked_sub(CONNECTIONS) {
+                let key = key as usize;
+                // A connection that was dropped while its event waited has left its place.
+                let Some(place) = self.place(key) else { continue };
+                let Some(mut connection) = place.connection.take() else {
+                    place.latch.ready = true;
+                    place.latch.readable |= ready.readable;
+                    place.latch.read_closed |= ready.read_closed;
+                    continue;
+                };
+                connection.notice(ready.readable, ready.read_closed);
+                return Some(Due::Connection(key, connection));
+            }
+            return Some(match ready.token {
+                LETTERS => Due::Letters,
+                HANDED => Due::Handed,
+                LISTENERS.. => Due::Listener((ready.token - LISTENERS) as usize),
+                _ => Due::Watched(ready.token - WATCHED),
+            });
+        }
+        while let Some(key) = self.expired.pop() {
+            let now = self.now;
+            let Some(place) = self.place(key) else { continue };
+            if place.connection.is_none() {
+                place.latch.expired = true;
+                continue;
+            }
+            // Else the entry was made for an earlier deadline.
+            let due = |connection: &mut Box<Connection>| connection.armed.is_some_and(|armed| armed <= now);
+            let Some(mut connection) = place.connection.take_if(due) else { continue };
+            connection.armed = None;
+            return Some(Due::Expired(key, connection));
+        }
+        None
+    }
+
+    /// The oldest request that is held.
+    pub(crate) fn next_held(&mut self) -> Option<(usize, Box<Connection>)> {
+        while let Some(key) = self.held.pop_front() {
+            if let Some(connection) = self.check_out(key) {
+                return Some((key, connection));
+            }
+        }
+        None
+    }
+
+    /// Requests that are held.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// That one is the first to be served.
+    pub(crate) fn hold_first(&mut self, key: usize) {
+        self.held.push_front(key);
+    }
+
+    /// The latest of the connections that became ready and wait for their turn, if it may be handed over as it is.
+    pub(crate) fn last_idle(&mut self) -> Option<(usize, Box<Connection>)> {
+        let ready = *self.ready.back()?;
+        let key = ready.token.checked_sub(CONNECTIONS)? as usize;
+        let place = self.place(key)?;
+        let mut connection = place.connection.take_if(|connection| connection.is_portable())?;
+        connection.notice(ready.readable, ready.read_closed);
+        self.ready.pop_back();
+        Some((key, connection))
+    }
+
+    /// Takes back what a thread had. Whether the leader waits for too long now.
+    pub(crate) fn take_back(&mut self, done: Done) -> bool {
+        match done {
+            Done::Back(key, connection, next) => self.check_in(key, connection, next),
+            Done::Dropped(key) => {
+                if self.place(key).is_some() && self.places.remove(index(key)).lingering {
+                    self.lingering -= 1;
+                }
+                false
+            }
+        }
+    }
+
+    fn check_in(&mut self, key: usize, mut connection: Box<Connection>, next: Next) -> bool {
+        let (drain, until) = (self.drain, self.until);
+        let Some(place) = self.place(key) else {
+            debug_assert!(false, "a connection without a place");
+            return false;
+        };
+        let latch = std::mem::take(&mut place.latch);
+        if latch.expired {
+            connection.armed = None;
+        }
+        if latch.drain
+            && let Some(deadline) = drain
+        {
+            connection.begin_drain(deadline);
+        }
+        let lingers = connection.is_lingering() && !std::mem::replace(&mut place.lingering, true);
+        if latch.ready {
+            connection.notice(latch.readable, latch.read_closed);
+        }
+        let mut late = false;
+        let deadline = connection.deadline();
+        let due = deadline.map(|deadline| (deadline, self.timers.due(deadline)));
+        if let Some((deadline, due)) = due
+            && connection.armed.is_none_or(|armed| due < armed)
+        {
+            self.timers.arm(key, deadline);
+            connection.armed = Some(due);
+            late = until.is_none_or(|until| due < until);
+        }
+        if let Some(place) = self.place(key) {
+            place.connection = Some(connection);
+        }
+        self.lingering += usize::from(lingers);
+        match next {
+            Next::Again => self.again.push_back(key),
+            Next::Hold => self.held.push_back(key),
+            Next::Wait if latch.ready => {
+                self.ready.push_back(Ready {
+                    token: CONNECTIONS + key as u64,
+                    readable: latch.readable,
+                    read_closed: latch.read_closed,
+                });
+            }
+            Next::Wait | Next::Close => {}
+        }
+        late
+    }
+}
+
+fn index(key: usize) -> usize {
+    key & 0xFFFF_FFFF
+}
