@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use crate::support::client::{exchange, parse};
-use crate::support::{Client, SOON, Server, poll_until, process};
+use crate::support::{Client, Directory, SOON, Server, poll_until, process};
 
 /// What is sent after `GET / HTTP/1.1\r\n`, unless it begins with `=`: then it is all; the status; the reason's code.
 const REFUSED: &[(&str, u16, &str)] = &[
@@ -250,8 +250,10 @@ fn a_full_disk_refuses_what_does_not_fit_and_that_is_all() {
         eprintln!("skipped: there can be no small disk here");
         return;
     }
-    let script = "mkdir disk && mount -t tmpfs -o size=300k disk disk && exec \"$0\" \"$@\" --worker-tmp-dir disk";
-    let server = Server::probe().args(&["-w", "1"]).wrapper(&["unshare", flags, "sh", "-c", script]).start();
+    let disk = Directory::new();
+    let path = disk.path().display();
+    let script = format!("mount -t tmpfs -o size=300k disk {path} && exec \"$0\" \"$@\" --worker-tmp-dir {path}");
+    let server = Server::probe().args(&["-w", "1"]).wrapper(&["unshare", flags, "sh", "-c", &script]).start();
     let worker = server.answering();
     for (length, status) in [(200_000, 200), (2_000_000, 507), (200_000, 200)] {
         let mut client = server.connect();

@@ -96,6 +96,14 @@ pub(crate) enum Event {
     Tick,
 }
 
+impl Event {
+    /// Whether it goes before the answers to other actions of the same step: until the state knows of settings that were
+    /// loaded, it may decide that only older ones are kept.
+    pub(super) fn goes_first(&self) -> bool {
+        matches!(self, Self::SettingsLoaded { .. } | Self::SettingsFailed)
+    }
+}
+
 /// What is to be done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {

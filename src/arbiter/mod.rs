@@ -363,6 +363,7 @@ impl<'a> Arbiter<'a> {
             for action in actions.drain(..) {
                 match self.perform(action) {
                     Done::Silently => {}
+                    Done::Answer(answer) if answer.goes_first() => events.push_front(answer),
                     Done::Answer(answer) => events.push_back(answer),
                     Done::Exit(code) => return Some(code),
                 }

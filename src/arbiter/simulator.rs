@@ -572,7 +572,10 @@ impl World {
             for action in actions.drain(..) {
                 self.note(|_| format!("< {action:?}"));
                 self.check(!self.exited, "an action after the exit")?;
-                events.extend(self.perform(action)?);
+                match self.perform(action)? {
+                    Some(answer) if answer.goes_first() => events.push_front(answer),
+                    answer => events.extend(answer),
+                }
             }
         }
         Ok(())

@@ -75,6 +75,21 @@ impl Nursery {
     }
 }
 
+/// How long threads that have done their work are given to end.
+const WINDING_UP: Duration = Duration::from_millis(200);
+
+/// Whether the process has other threads, and will have them.
+fn stays_threaded() -> bool {
+    let since = sys::now();
+    while sys::has_other_threads() {
+        if sys::now().since(since) > WINDING_UP {
+            return true;
+        }
+        sleep(Duration::from_millis(1));
+    }
+    false
+}
+
 /// What the arbiter does about templates.
 impl Arbiter<'_> {
     /// Forks a template; in the template and its workers, it never returns.
@@ -284,7 +299,7 @@ impl<'a> Template<'a> {
         plan.factory.freeze();
         // What was needed for loading only would be copied whenever a worker uses it again.
         sys::trim_memory();
-        if !plan.factory.has_threads() && sys::has_other_threads() {
+        if !plan.factory.has_threads() && stays_threaded() {
             return Err(LoadError::boot(
                 "the application has started threads, which its workers would not have: it cannot be preloaded",
             ));

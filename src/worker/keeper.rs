@@ -61,6 +61,10 @@ pub(super) fn run(surroundings: &Surroundings<'_>, command: &Command) -> Result<
         }
         program.read_stderr();
         if let Some(code) = program.exited() {
+            if code == 0 && !program.ready {
+                // It has done what it was asked to, however short that was: programs may count their requests.
+                let _ = surroundings.channel.send(Message::Ready);
+            }
             return Ok(code);
         }
         program.heed(&mut signals);
@@ -165,6 +169,7 @@ impl Kept {
         }
         Some(match status {
             _ if self.leaving => 0,
+            WaitStatus::Exited(_, 0) => 0,
             // It ended before it could serve anybody, and that again and again helps nobody.
             _ if !self.ready => BOOT_FAILED,
             WaitStatus::Exited(_, code) => code,
@@ -186,7 +191,7 @@ impl Kept {
     fn hear(&mut self, surroundings: &Surroundings<'_>) {
         loop {
             match surroundings.channel.receive() {
-                Received::Message(Message::Drain) => self.leave(),
+                Received::Message(Message::Drain | Message::DrainAlone) => self.leave(),
                 Received::Message(Message::DrainQueue) => self.emptying = true,
                 Received::Message(Message::Stop) | Received::Closed => return self.kill(),
                 Received::Message(_) => {}

@@ -243,9 +243,7 @@ impl State {
                 out.push(Action::Log(Notice::BootOverdue { pid: child.pid }));
                 end(child, Cause::BootOverdue, now, out);
             } else if is_due(child.deadline) {
-                out.push(Action::Log(Notice::Killing { pid: child.pid }));
-                out.push(Action::Send { pid: child.pid, signal: Sent::Kill });
-                child.killed = true;
+                kill(child, out);
             } else if is_due(child.halt_deadline()) {
                 overdue(child, now, out);
             }
@@ -293,6 +291,16 @@ pub(super) fn end(child: &mut Child, cause: Cause, now: Moment, out: &mut Vec<Ac
     child.check = None;
     child.deadline = child.deadline.filter(|deadline| *deadline > now);
     child.limit(abort(child.pid, now, out));
+    if child.halted.is_some() {
+        // One that is stopped cannot say where it is.
+        kill(child, out);
+    }
+}
+
+fn kill(child: &mut Child, out: &mut Vec<Action>) {
+    out.push(Action::Log(Notice::Killing { pid: child.pid }));
+    out.push(Action::Send { pid: child.pid, signal: Sent::Kill });
+    child.killed = true;
 }
 
 /// Has a process say where it is and die; returns when it must have.
