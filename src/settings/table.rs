@@ -105,11 +105,7 @@ impl Setting {
 
     /// Whether a number may be given for it as such, other than permission bits.
     pub(crate) fn takes_numbers(&self) -> bool {
-<<<<<<< HEAD
         ["INT", "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar) || self.metavar.starts_with("INT|")
-=======
-        ["INT", Workers::METAVAR, "SECONDS", "BYTES", "USER", "GROUP"].contains(&self.metavar)
->>>>>>> limits
     }
 
     const fn alias(mut self, name: &'static str) -> Self {
