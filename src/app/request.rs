@@ -130,7 +130,7 @@ impl<'a> Request<'a> {
     /// Puts a request together (a worker does this; so may a test).
     #[inline]
     pub fn new(head: &'a Head, body: &'a RequestBody, peer: &'a Peer, local: &'a Address) -> Self {
-        Self { head, body, peer, local, mount: head.script_name().len(), waited: Duration::ZERO }
+        Self { head, body, peer, local, mount: head.script_length(), waited: Duration::ZERO }
     }
 
     /// The same after it has waited in the server.

@@ -241,12 +241,17 @@ impl Head {
         self.gateway().is_some_and(|gateway| gateway.secure)
     }
 
+    /// How long [`script_name`](Self::script_name) is.
+    #[inline]
+    pub(crate) fn script_length(&self) -> usize {
+        self.gateway().map_or(0, |gateway| gateway.script as usize)
+    }
+
     /// The part of the path that names the application, still percent-encoded: `SCRIPT_NAME`, as a web server said it;
     /// nothing if the request came by HTTP.
     #[inline]
     pub fn script_name(&self) -> &str {
-        let length = self.gateway().map_or(0, |gateway| gateway.script as usize);
-        self.path().get(..length).unwrap_or_default()
+        self.path().get(..self.script_length()).unwrap_or_default()
     }
 
     /// The path behind [`script_name`](Self::script_name), still percent-encoded.

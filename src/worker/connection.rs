@@ -546,7 +546,7 @@ impl Connection {
     fn forwarded(&mut self, world: &mut World) -> bool {
         match world.policy.secure_schemes.is_secure(&world.head) {
             Ok(secure) => {
-                self.peer.secure = secure || world.head.is_secure();
+                self.peer.secure = secure || (self.machine.is_gateway() && world.head.is_secure());
                 true
             }
             Err(error) => {
