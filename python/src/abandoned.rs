@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
+use bytes::Bytes;
 use ferricorn::app::{Pull, Source};
 
 thread_local! {
@@ -63,6 +64,10 @@ impl<T: AsRef<[u8]> + Send + 'static> AsRef<[u8]> for Ours<T> {
 impl<T: Source + 'static> Source for Ours<T> {
     fn pull(&mut self, waker: &Waker, out: &mut Vec<u8>) -> Pull {
         self.0.as_mut().map_or(Pull::Failed, |source| source.pull(waker, out))
+    }
+
+    fn take_piece(&mut self) -> Option<Bytes> {
+        self.0.as_mut().and_then(Source::take_piece)
     }
 
     fn length(&self) -> Option<u64> {

@@ -157,9 +157,13 @@ impl Output {
                 if !scratch.is_empty() {
                     machine.body(scratch, &mut self.bytes);
                 } else if let Some(mut piece) = source.take_piece() {
-                    let allowed = machine.frame(piece.len() as u64, &mut self.bytes);
-                    piece.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
-                    self.piece = piece;
+                    if machine.frames_in_place() {
+                        let allowed = machine.frame(piece.len() as u64, &mut self.bytes);
+                        piece.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
+                        self.piece = piece;
+                    } else {
+                        machine.body(&piece, &mut self.bytes);
+                    }
                 }
                 match pull {
                     Pull::More => Ok(Step::Sent(flushed)),
