@@ -65,6 +65,7 @@ class Sharing:
     )
     by_default: bool = True
     group: str = "wsgi"
+    servers: tuple[str, ...] = tuple(COMMANDS)
 
     def run(self, stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
         results = {}
