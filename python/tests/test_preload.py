@@ -66,7 +66,7 @@ def test_the_application_is_loaded_in_the_template_only(project, serve):
 def test_fork_hooks_run_at_every_fork_of_the_template(project, serve):
     server = serve("recording", "--workers", "2", "--preload")
     all_workers(server, 2)
-    wait_until("the notes of both children", lambda: len(notes(project, "child")) == 2)
+    wait_until("the notes of both forks", lambda: len(notes(project, "parent")) == len(notes(project, "child")) == 2)
     assert notes(project, "before") == notes(project, "parent") == [server.template()] * 2
     assert sorted(notes(project, "child")) == sorted(server.workers())
 
