@@ -1,7 +1,9 @@
 """`--preload`: what Python needs to be forked well, and new code for old."""
 
 import os
+import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -182,6 +184,67 @@ def test_without_a_template_each_worker_warms_itself_up(project, serve):
     server = serve("recording", "--workers", "2", "--warmup", "/warm")
     wait_until("both", lambda: len(notes(project, "request /warm")) == 2)
     assert sorted(notes(project, "request /warm")) == sorted(server.workers())
+
+
+WARMING = """
+import threading, time
+from recording import note
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/sleeps":
+        time.sleep(60)
+    if path == "/waits":
+        threading.Event().wait(60)
+    if path == "/catches":
+        for _ in range(60):
+            try:
+                time.sleep(1)
+            except BaseException:
+                note("caught")
+                if len(open("notes").readlines()) > 1:
+                    raise
+    if path == "/endless":
+        start_response("200 OK", [])
+        return iter(lambda: b"more", None)
+    if path == "/slow":
+        start_response("200 OK", [])
+        return (time.sleep(60) for _ in range(60))
+    start_response({"/missing": "404 Not Found", "/broken": "500 Oh"}.get(path, "200 OK"), [])
+    return [b"warm"]
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=["", "preload"])
+@pytest.mark.parametrize("path", ["/sleeps", "/waits", "/catches", "/endless", "/slow"])
+def test_a_warm_up_request_that_hangs_is_given_up_after_the_time_of_a_call(project, serve, path, options):
+    (project / "warming.py").write_text(WARMING)
+    began = time.monotonic()
+    server = serve("warming", "--warmup", path, "--timeout", "1", *options)
+    assert server.request().body == b"warm"
+    assert time.monotonic() - began < 30
+    assert re.search(rf"\[WARNING\] Warm-up request {path} (took longer than 1s|failed: its body did)", server.log), server.log
+    if path in ("/sleeps", "/slow"):
+        # It says where it was.
+        assert "Overdue: the warm-up request takes longer than 1 s" in server.log
+        assert 'warming.py", line' in server.log
+    assert "TIMEOUT" not in server.log and "Alarm" not in server.log
+
+
+@pytest.mark.parametrize("path, status", [("/missing", 404), ("/broken", 500)])
+def test_a_warm_up_request_that_finds_nothing_is_a_warning(project, serve, path, status):
+    (project / "warming.py").write_text(WARMING)
+    server = serve("warming", "--workers", "2", "--preload", "--warmup", path)
+    all_workers(server, 2)
+    assert len(re.findall(rf"\[WARNING\] Warm-up request {path} was answered with {status}: ", server.log)) == 1
+    assert "localhost:" in server.log
+
+
+def test_an_alarm_of_the_application_s_own_is_left_alone(project, serve):
+    (project / "warming.py").write_text(
+        WARMING + "import signal\nsignal.signal(signal.SIGALRM, lambda *_: note('alarm'))\nsignal.setitimer(signal.ITIMER_REAL, 2)\n"
+    )
+    server = serve("warming", "--warmup", "/", "--timeout", "1")
+    wait_until("the alarm", lambda: notes(project, "alarm") == server.workers())
 
 
 HOOKS = """
