@@ -17,7 +17,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::socket::{MsgFlags, send};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 
 pub(crate) use deadlines::Burden;
 
@@ -707,10 +708,10 @@ impl Connection {
             if let Some(output) = &mut self.output {
                 output.extend(|bytes| bytes.append(&mut world.out));
             } else {
-                match send(self.socket.as_raw_fd(), &world.out, MsgFlags::MSG_NOSIGNAL) {
+                match send(&self.socket, &world.out, SendFlags::NOSIGNAL) {
                     Ok(count) if count == world.out.len() => world.out.clear(),
                     Ok(count) => self.keep_output(world, count),
-                    Err(nix::Error::EAGAIN | nix::Error::EINTR) => self.keep_output(world, 0),
+                    Err(Errno::AGAIN | Errno::INTR) => self.keep_output(world, 0),
                     Err(_) => {
                         world.out.clear();
                         return Sent::Stop(Next::Close);
