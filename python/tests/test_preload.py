@@ -82,7 +82,8 @@ def test_a_worker_of_a_template_is_as_good_as_any(project, serve):
     assert len({line.split()[1] for line in lines if line.startswith("random ")}) == 3, "random numbers are the same"
     workers, template = server.workers(), server.template()
     for pid in [*workers, template]:
-        assert "SigBlk:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text()
+        # The last worker may be about to begin.
+        wait_until("no signal to be blocked", lambda: "SigBlk:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text())
     assert server.stop() == 0
     assert sorted(notes(project, "atexit")) == sorted(workers)
     assert server.out.count("printed while loading") == 1
