@@ -170,7 +170,8 @@ impl Factory for PythonFactory {
 
     fn within(&mut self, limit: Duration, work: &mut dyn FnMut()) -> bool {
         let py = ffi::attached(self);
-        let alarm = py.import("ferricorn._alarm").and_then(|module| module.call_method1("Alarm", (limit.as_secs_f64(),)));
+        let alarm =
+            py.import("ferricorn._alarm").and_then(|module| module.call_method1("Alarm", (limit.as_secs_f64(),)));
         let alarm = alarm.inspect_err(|error| errors::log(py, "Exception before the warm-up request", error)).ok();
         work();
         let Some(alarm) = alarm else { return false };

@@ -77,7 +77,8 @@ def test_a_worker_of_a_template_is_as_good_as_any(project, serve):
     server = serve("recording", "--workers", "3", "--preload")
     all_workers(server, 3)
     assert server.request(target="/gc").body == b"(True, True)"
-    assert len(notes(project, "main True")) == len(notes(project, "threads ['MainThread']")) == 3
+    wait_until("all to say what they have", lambda: len(notes(project, "threads ['MainThread']")) == 3)
+    assert len(notes(project, "main True")) == 3
     lines = (project / "notes").read_text().splitlines()
     assert len({line.split()[1] for line in lines if line.startswith("random ")}) == 3, "random numbers are the same"
     workers, template = server.workers(), server.template()
@@ -229,6 +230,18 @@ def test_a_warm_up_request_that_hangs_is_given_up_after_the_time_of_a_call(proje
         assert "Overdue: the warm-up request takes longer than 1 s" in server.log
         assert 'warming.py", line' in server.log
     assert "TIMEOUT" not in server.log and "Alarm" not in server.log
+
+
+def test_a_warm_up_request_may_be_for_a_host_that_the_application_knows(project, serve):
+    (project / "hosts.py").write_text(
+        "from recording import note\n"
+        "def application(environ, start_response):\n"
+        "    note(environ['HTTP_HOST'] + environ['PATH_INFO'] + environ['QUERY_STRING'])\n"
+        "    start_response('200 OK' if environ['HTTP_HOST'] == 'shop.example' else '400 Bad Request', [])\n    return []\n"
+    )
+    server = serve("hosts", "--warmup", "http://shop.example/a?b=c", "--preload")
+    assert "[INFO] Warm-up request http://shop.example/a?b=c was answered with 200" in server.log
+    assert notes(project, "shop.example/ab=c") == [server.template()]
 
 
 @pytest.mark.parametrize("path, status", [("/missing", 404), ("/broken", 500)])

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::policy::Policy;
 use crate::app::reply::{Exchange, Mailbox, Ticket};
-use crate::app::{Address, Application, Factory, Body, Parts, Peer, Pull, Reply, Request, RequestBody, Response};
+use crate::app::{Address, Application, Body, Factory, Parts, Peer, Pull, Reply, Request, RequestBody, Response};
 use crate::protocol::http1::{Http1, ResponseError};
 use crate::protocol::{Event, Head};
 use crate::settings::{BindAddress, Settings};
@@ -29,9 +29,9 @@ pub(super) fn warm_up(factory: &mut dyn Factory, application: &mut dyn Applicati
         Ok(status) if status < 400 => log::info!("Warm-up request {target} was answered with {status}"),
         Ok(status) => {
             log::warn!(
-                "Warm-up request {target} was answered with {status}: what other requests need may not be warm (it came for \
-                 the host {})",
-                host(settings)
+                "Warm-up request {target} was answered with {status}: what other requests need may not be warm (it was for \
+                 the host {}; http://HOST/PATH names another)",
+                split(target, settings).0
             );
         }
         Err(problem) => log::warn!("Warm-up request {target} failed: {problem}"),
@@ -57,7 +57,8 @@ fn answer(
         Answered::With(status) => status?,
         Answered::Later(letters) => {
             let mut response = None;
-            application.idle(&mut || response = letters.recv_timeout(end.saturating_duration_since(Instant::now())).ok());
+            application
+                .idle(&mut || response = letters.recv_timeout(end.saturating_duration_since(Instant::now())).ok());
             let mut response = response.ok_or("no answer came")?;
             drain(std::mem::take(&mut response.body), end)?;
             response.status
@@ -69,14 +70,23 @@ fn answer(
 
 /// A head as a client would send it.
 fn head(target: &str, settings: &Settings) -> Option<Head> {
-    let host = host(settings);
+    let (host, target) = split(target, settings);
     let text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ferricorn-warmup\r\nAccept: */*\r\n\r\n");
     let mut head = Head::default();
     let progress = Http1::new().next_event(text.as_bytes(), &Policy::from(settings).limits, &mut head).ok()?;
     matches!(progress.event, Event::Request).then_some(head)
 }
 
-fn host(settings: &Settings) -> String {
+/// The host and the path that are asked for.
+fn split<'t>(target: &'t str, settings: &Settings) -> (String, &'t str) {
+    let named = target.strip_prefix("http://").and_then(|rest| rest.split_at_checked(rest.find('/')?));
+    match named {
+        Some((host, path)) => (host.to_owned(), path),
+        None => (local_host(settings), target),
+    }
+}
+
+fn local_host(settings: &Settings) -> String {
     match settings.bind.first().map(|bind| &bind.address) {
         Some(BindAddress::Tcp { port, .. }) => format!("localhost:{port}"),
         _ => "localhost".to_owned(),
