@@ -13,6 +13,7 @@
 pub mod head;
 pub(super) mod lines;
 pub(super) mod locate;
+mod order;
 pub(super) mod output;
 mod run;
 pub(super) mod variables;
@@ -34,7 +35,8 @@ use super::percent;
 use super::pump::Orders;
 use super::{Application, Factory, LoadError, Reply, Request, RequestBody, Response};
 use locate::{Located, Lookup, locate};
-use run::{Job, Limits, Order, Runs};
+use order::{Job, Order};
+use run::{Limits, Runs};
 use variables::{Place, Variables, describe};
 
 /// What may be chosen about how programs are run.

@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use nix::errno::Errno;
 
-use super::run::{Order, RunId};
+use super::order::{Order, RunId};
 use crate::app::pump::{self, Flow, Orders, Wants};
 use crate::app::{Pull, Source};
 

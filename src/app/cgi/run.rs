@@ -28,8 +28,8 @@ use slab::Slab;
 
 use super::head::{Answer, HeadBuffer};
 use super::lines::Lines;
+use super::order::{EXITED, Job, KINDS, Order, RunId, STDERR, STDOUT};
 use super::output::{Output, Unsent};
-use super::variables::Variables;
 use crate::app::pump::{self, Duty, Flow, Orders, Wants, Watch};
 use crate::app::{Body, Later, Response};
 use crate::sys;
@@ -49,59 +49,6 @@ const STEP: usize = 64 * 1024;
 
 /// The most that is collected before an answer begins, in the hope that the program has ended by then.
 const COLLECTED: usize = 256 * 1024;
-
-/// A program to be run for a request.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) path: CString,
-    pub(super) arguments: Vec<CString>,
-    pub(super) directory: CString,
-    pub(super) variables: Variables,
-    /// The body; `None` for /dev/null.
-    pub(super) stdin: Option<OwnedFd>,
-    /// The body of the answer is not sent.
-    pub(super) bodiless: bool,
-    pub(super) later: Later,
-    /// When it was asked for.
-    pub(super) since: Instant,
-}
-
-/// What the pump is told.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// Run this.
-    Start(Box<Job>),
-    /// The output has been read to its end.
-    Ended(RunId),
-    /// Nobody reads the output any more; `finished` if that is because it has been read.
-    Dropped { run: RunId, finished: bool },
-    /// End all programs; the sender is dropped when they have gone.
-    Stop(Sender<()>),
-}
-
-/// Names a run, now or gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RunId {
-    key: usize,
-    serial: u64,
-}
-
-/// What is watched of a run: its key, and one of these.
-const STDOUT: u64 = 0;
-const STDERR: u64 = 1;
-const EXITED: u64 = 2;
-const KINDS: u64 = 4;
-
-impl RunId {
-    /// The token that its output is watched under.
-    pub(super) fn stdout(self) -> u64 {
-        self.token(STDOUT)
-    }
-
-    fn token(self, kind: u64) -> u64 {
-        self.key as u64 * KINDS + kind
-    }
-}
 
 /// How many programs there may be, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +154,7 @@ impl Runs {
             self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
             self.queue.push_back(job);
         } else {
-            log::warn!("{} is not run: {} programs run, and {} wait", show(&job), self.running, self.queue.len());
+            log::warn!("{} is not run: {} programs run, and {} wait", job.name(), self.running, self.queue.len());
             job.later.send(busy());
         }
     }
@@ -224,7 +171,7 @@ impl Runs {
         match self.spawn(&job) {
             Ok(spawned) => self.enter(job, spawned),
             Err(error) => {
-                log::error!("{} cannot be run: {error}", show(&job));
+                log::error!("{} cannot be run: {error}", job.name());
                 let passing =
                     [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE].map(Some).contains(&error.raw_os_error());
                 job.later.send(if passing { busy() } else { Response::error(502) });
@@ -259,7 +206,7 @@ impl Runs {
     fn enter(&mut self, job: Job, spawned: Spawned) {
         let Spawned { pid, pidfd, stdout, stderr } = spawned;
         let now = Instant::now();
-        let name = show(&job);
+        let name = job.name();
         log::debug!("{name} runs (pid:{pid})");
         let lines = Lines::new(format!("{name} (pid:{pid})"), now);
         self.serial += 1;
@@ -562,7 +509,7 @@ impl Runs {
                 return;
             }
             if let Some(job) = self.queue.pop_front() {
-                log::warn!("{} is not run: {} programs run, and none has ended in time", show(&job), self.running);
+                log::warn!("{} is not run: {} programs run, and none has ended in time", job.name(), self.running);
                 job.later.send(busy());
             }
         }
@@ -691,11 +638,6 @@ fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn is_orderly(status: WaitStatus) -> bool {
     !matches!(status, WaitStatus::Signaled(..))
-}
-
-fn show(job: &Job) -> String {
-    let named = job.arguments.last().unwrap_or(&job.path);
-    named.to_string_lossy().into_owned()
 }
 
 fn busy() -> Response {
