@@ -11,6 +11,8 @@
 //! Architecture invariant: of the wire only `protocol::fastcgi::record` is known here.
 
 mod answer;
+mod decoder;
+mod order;
 mod pool;
 mod request;
 mod site;
@@ -31,7 +33,8 @@ use super::files::root::Root;
 use super::files::{self, FilesFactory};
 use super::pump::Orders;
 use super::{Address, Application, Factory, LoadError, Reply, Request, Response, percent};
-use pool::{Limits, Order, Pool};
+use order::Order;
+use pool::{Limits, Pool};
 use request::{Job, Message};
 use site::{Site, Target};
 use upstream::{Command, Upstream};

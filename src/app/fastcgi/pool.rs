@@ -20,7 +20,9 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, getsockopt, recv, send, sockopt};
 use slab::Slab;
 
-use super::answer::{Answer, Decoder, STEP};
+use super::answer::{Answer, STEP};
+use super::decoder::Decoder;
+use super::order::{ConnectionId, EXITED, KINDS, Order, SOCKET, STDERR};
 use super::request::{Job, Progress};
 use super::upstream::{Program, Upstream};
 use crate::app::cgi::head::{self, HeadBuffer};
@@ -41,38 +43,6 @@ const ATTEMPTS: u8 = 3;
 
 /// The most that is collected before an answer begins, in the hope that it has ended by then.
 const COLLECTED: usize = 256 * 1024;
-
-/// What the pump is told.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// Start what is to run before the first request.
-    Warm,
-    /// Answer this.
-    Ask(Box<Job>),
-    /// Nobody reads from the connection any more, because the request has `ended`, or because the client has gone.
-    Returned { connection: ConnectionId, ended: bool, decoder: Box<Decoder> },
-    /// End all programs; the sender is dropped when they have gone.
-    Stop(Sender<()>),
-}
-
-/// Names a connection, now or gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ConnectionId {
-    key: usize,
-    serial: u64,
-}
-
-/// What is watched: a connection by its key, a program by the number of its upstream, and one of these.
-const SOCKET: u64 = 0;
-const EXITED: u64 = 1;
-const STDERR: u64 = 2;
-const KINDS: u64 = 4;
-
-impl ConnectionId {
-    pub(super) fn token(self) -> u64 {
-        self.key as u64 * KINDS + SOCKET
-    }
-}
 
 /// How many connections there may be, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
-use super::answer::REQUEST;
 use crate::app::cgi::variables::Variables;
 use crate::app::{Later, RequestBody};
 use crate::protocol::fastcgi::record::{self, Begin, CONTENT_SIZE, HEADER_SIZE, Kind, Role};
+
+/// The id of every request: there is one at a time on a connection.
+pub(super) const REQUEST: u16 = 1;
 
 /// A request that is to be answered by a program.
 #[derive(Debug)]
