@@ -23,6 +23,7 @@ mod inotify;
 mod reload;
 mod responder;
 mod stuck;
+mod values;
 
 use pyo3::prelude::*;
 
@@ -35,9 +36,10 @@ mod _core {
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 
-    use crate::config::{self, PythonHost};
+    use crate::config::PythonHost;
     #[pymodule_export]
     use crate::embedded::Engine;
+    use crate::values;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -72,7 +74,7 @@ mod _core {
     /// All settings that have a value by default.
     #[pyfunction]
     fn default_settings(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-        config::values(py, &Settings::default())
+        values::of(py, &Settings::default())
     }
 
     /// How many times this worker has called its application.
