@@ -16,6 +16,7 @@ pub(super) mod locate;
 mod order;
 pub(super) mod output;
 mod run;
+mod runs;
 pub(super) mod variables;
 
 use std::env;
@@ -36,7 +37,7 @@ use super::pump::Orders;
 use super::{Application, Factory, LoadError, Reply, Request, RequestBody, Response};
 use locate::{Located, Lookup, locate};
 use order::{Job, Order};
-use run::{Limits, Runs};
+use runs::{Limits, Runs};
 use variables::{Place, Variables, describe};
 
 /// What may be chosen about how programs are run.

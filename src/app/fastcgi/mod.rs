@@ -11,7 +11,9 @@
 //! Architecture invariant: of the wire only `protocol::fastcgi::record` is known here.
 
 mod answer;
+mod choice;
 mod decoder;
+mod exchange;
 mod order;
 mod pool;
 mod request;
