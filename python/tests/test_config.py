@@ -467,7 +467,7 @@ def test_an_application_is_served_by_a_call(project, serve):
     server = serve(None, command=[sys.executable, "program.py"], bind=False, ready=False)
     server.address = ("127.0.0.1", port)
     assert server.ready().request().body == b"called"
-    assert len(server.workers()) == 2
+    wait_until("both workers", lambda: len(server.workers()) == 2)
     assert server.stop() == 0
     assert server.out == "returned 0\n"
 
