@@ -54,14 +54,15 @@ def notes(project, what):
 
 
 def all_workers(server, count):
-    wait_until("all workers", lambda: len(server.workers()) == count)
+    # One that is being born has its template's name.
+    wait_until("all workers", lambda: len(server.workers()) == count and server.template())
     return server.workers()
 
 
 def test_the_application_is_loaded_in_the_template_only(project, serve):
     server = serve("recording", "--workers", "3", "--preload")
     all_workers(server, 3)
-    assert notes(project, "loaded") == [server.template()]
+    assert notes(project, "loaded") == [wait_until("the template", server.template)]
     assert server.template() not in server.workers()
 
 
@@ -176,7 +177,7 @@ def test_the_warm_up_request_runs_in_the_template_and_leaves_no_connection(proje
     )
     (project / "warm.py").write_text("import django.db\nfrom recording import application\n")
     server = serve("warm", "--workers", "2", "--preload", "--warmup", "/warm?up")
-    template = server.template()
+    template = wait_until("the template", server.template)
     assert notes(project, "request /warm") == notes(project, "closed") == [template]
     assert "Warm-up request /warm?up was answered with 200" in server.log
     assert "GET /warm" not in server.log
@@ -241,7 +242,7 @@ def test_a_warm_up_request_may_be_for_a_host_that_the_application_knows(project,
     )
     server = serve("hosts", "--warmup", "http://shop.example/a?b=c", "--preload")
     assert "[INFO] Warm-up request http://shop.example/a?b=c was answered with 200" in server.log
-    assert notes(project, "shop.example/ab=c") == [server.template()]
+    assert notes(project, "shop.example/ab=c") == [wait_until("the template", server.template)]
 
 
 @pytest.mark.parametrize("path, status", [("/missing", 404), ("/broken", 500)])

@@ -306,7 +306,7 @@ fn an_error_says_what_is_wrong_where_and_what_would_be_right() {
         ("", &["--daemon=yes"], &[], 2, &["--daemon"]),
         ("", &["second"], &[], 2, &["one application", "second"]),
         ("", &["--threads", "0"], &[], 2, &["--threads", "\"0\"", "1 to 256"]),
-        ("", &["-k", "gevent"], &[], 2, &["--worker-class", "gevent", "pip install"]),
+        ("", &["-k", "gevent"], &[], 2, &["--worker-class", "gevent", "threads", "ASGI"]),
         ("", &["--reuse-port"], &[], 2, &["--reuse-port", "not supported", "sockets"]),
         ("", &["--reload"], &[], 2, &["--reload", "pip install ferricorn"]),
         ("", &["-c", "none.toml"], &[], 1, &["config", "none.toml", "No such file"]),
