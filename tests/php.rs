@@ -259,7 +259,7 @@ fn programs_end_with_their_worker_and_a_reload_loses_none_of_their_answers() {
     client.send("GET /slow.php?gate=d HTTP/1.1\r\nHost: a\r\n\r\n").expect("the server reads");
     wait_for(&mut client, "first");
     server.signal(Signal::SIGHUP);
-    server.wait_for_log(&format!("Worker exiting (pid: {})", old[0]));
+    server.wait_for_log("Reloaded: 1 new workers serve");
     site.write("d", "");
     wait_for(&mut client, "second\r\n0\r\n\r\n");
     server.wait_replaced(&old, 1);
