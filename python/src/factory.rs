@@ -3,7 +3,7 @@
 use std::sync::Once;
 
 use ferricorn::Hook;
-use ferricorn::app::{Application, Command, Factory, LoadError, ThreadLife};
+use ferricorn::app::{Application, Command, Factory, LoadError, ThreadLife, Watcher};
 use ferricorn::settings::Settings;
 use pyo3::prelude::*;
 
@@ -14,6 +14,7 @@ use crate::ffi::{self, CalledByWorker};
 use crate::hooks::Hooks;
 use crate::reload::Reloader;
 use crate::stuck::Watch;
+use crate::watchdog::{self, PythonWatcher};
 
 /// Where the application comes from.
 pub(crate) enum Loader {
@@ -30,6 +31,8 @@ pub(crate) struct PythonFactory {
     hooks: Option<Hooks>,
     pythonpath: Option<String>,
     variables: Vec<(String, String)>,
+    /// There is a `request_timeout`.
+    interrupts: bool,
     /// What was loaded, if there are hooks that are to be given it.
     callable: Option<Py<PyAny>>,
     surroundings: Surroundings,
@@ -49,6 +52,7 @@ impl PythonFactory {
             hooks,
             pythonpath: settings.pythonpath.clone(),
             variables: settings.raw_env.clone(),
+            interrupts: settings.request_timeout.is_some(),
             reloader: (settings.reload && !settings.check_config).then(|| Reloader::new(settings)),
             loader,
             surroundings: Surroundings {
@@ -79,6 +83,9 @@ impl PythonFactory {
             Loader::Program(program) => program.bind(py).call_method0("wsgi")?,
             Loader::Named(name) => module.call_method1("load", (name,))?,
         };
+        if self.interrupts {
+            watchdog::install(py)?;
+        }
         self.shared = Some(callable.clone().unbind());
         self.callable = self.hooks.is_some().then(|| callable.clone().unbind());
         self.hooked(py, callable.unbind())
@@ -169,6 +176,10 @@ impl Factory for PythonFactory {
         if let Some(reloader) = &self.reloader {
             reloader.tell(py, "drain");
         }
+    }
+
+    fn watcher(&mut self) -> Option<Box<dyn Watcher>> {
+        Some(Box::new(PythonWatcher))
     }
 
     fn freeze(&mut self) {
@@ -300,6 +311,10 @@ impl Factory for HookedFactory {
 
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         self.inner.idle(wait);
+    }
+
+    fn watcher(&mut self) -> Option<Box<dyn Watcher>> {
+        self.inner.watcher()
     }
 
     fn freeze(&mut self) {

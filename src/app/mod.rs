@@ -8,6 +8,7 @@
 //! inside of a protocol.
 
 pub mod body;
+pub mod call;
 pub mod cgi;
 pub mod exec;
 pub mod fastcgi;
@@ -22,6 +23,7 @@ pub mod response;
 use std::fmt;
 use std::sync::Arc;
 
+pub use call::{Watcher, extend_deadline};
 pub(crate) use cgi::lines::Lines;
 pub use exec::Command;
 
@@ -83,6 +85,11 @@ pub trait Factory {
     /// As [`Application::idle`], for the main thread of a worker whose application threads are others.
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         wait();
+    }
+
+    /// What looks into calls of these applications for `slow_request_timeout` and `request_timeout`, in the worker.
+    fn watcher(&mut self) -> Option<Box<dyn Watcher>> {
+        None
     }
 
     /// The template has loaded the application, and is about to fork workers that share its memory.

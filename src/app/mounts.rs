@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::{Application, Factory, Hook, LoadError, Reply, Request, Response, ThreadLife, percent};
+use super::{Application, Factory, Hook, LoadError, Reply, Request, Response, ThreadLife, Watcher, percent};
 
 /// Makes [`Mounts`].
 pub struct MountsFactory {
@@ -100,6 +100,10 @@ impl Factory for MountsFactory {
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         let mut hosts: Vec<_> = self.hosts().collect();
         idle_inside(&mut hosts, wait);
+    }
+
+    fn watcher(&mut self) -> Option<Box<dyn Watcher>> {
+        self.hosts().find_map(|factory| factory.watcher())
     }
 
     fn ready(&mut self) {

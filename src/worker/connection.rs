@@ -662,6 +662,9 @@ impl Connection {
         };
         let Some(log) = self.log.take() else { return };
         world.begin_call(crate::sys::now_coarse());
+        if let Some(note) = &world.note {
+            note.write(ticket.serial, &head);
+        }
         let local = &*self.local;
         let mut turn = Turn {
             machine: &mut self.machine,
@@ -723,9 +726,14 @@ impl Connection {
                 // To pull is to call.
                 return Sent::Stop(Next::Hold);
             }
-            let World { scratch, flusher, policy, .. } = &mut *world;
+            if let (Some(note), Some(log)) = (&world.note, &self.log)
+                && output.is_pulled()
+            {
+                note.write(self.ticket.serial, &log.head);
+            }
+            let World { scratch, flusher, policy, call, .. } = &mut *world;
             let (flushed, count) =
-                output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, policy.sendfile);
+                output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, (policy.sendfile, *call));
             self.moved += count;
             match flushed {
                 Flushed::Everything | Flushed::Ended => self.output_done(world),

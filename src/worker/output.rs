@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use nix::sys::socket::{MsgFlags, send};
 use super::flusher::Flusher;
 use crate::app::{Pull, Segment, Source};
 use crate::protocol::Machine;
+use crate::scoreboard::Call;
 
 /// Segments that one writev takes.
 const VECTORS: usize = 16;
@@ -86,18 +88,19 @@ impl Output {
 
     /// Sends what the socket takes, pulling the source when everything before it has been sent.
     ///
-    /// Returns the bytes that were sent, too.
+    /// Returns the bytes that were sent, too. `how` says whether files go by sendfile(2), and where pulls are noted, which are
+    /// calls of the application.
     pub(crate) fn flush(
         &mut self,
         socket: BorrowedFd<'_>,
         machine: &mut Machine,
         scratch: &mut Vec<u8>,
         flusher: &mut Flusher,
-        sendfile: bool,
+        how: (bool, &Call),
     ) -> (Flushed, u64) {
         let mut total = 0;
         loop {
-            match self.step(socket, machine, scratch, flusher, sendfile) {
+            match self.step(socket, machine, scratch, flusher, how) {
                 Ok(Step::Sent(count)) => {
                     total += count;
                     if total > 4 * FILE_STEP {
@@ -119,7 +122,7 @@ impl Output {
         machine: &mut Machine,
         scratch: &mut Vec<u8>,
         flusher: &mut Flusher,
-        sendfile: bool,
+        how: (bool, &Call),
     ) -> io::Result<Step> {
         let framed = self.bytes.get(self.sent..).unwrap_or_default();
         match &mut self.body {
@@ -142,11 +145,15 @@ impl Output {
             Rest::Source(source, waker) => {
                 scratch.clear();
                 let (before, sent) = (crate::sys::now_coarse(), self.sent);
+                let call = how.1;
+                call.begin(before);
                 let pull = if framed.is_empty() {
-                    source.pull(waker, scratch)
+                    pull(source.as_mut(), waker, scratch)
                 } else {
-                    flusher.meanwhile(socket, &mut self.bytes, &mut self.sent, || source.pull(waker, scratch))
+                    let (bytes, sent) = (&mut self.bytes, &mut self.sent);
+                    flusher.meanwhile(socket, bytes, sent, || pull(source.as_mut(), waker, scratch))
                 };
+                call.end();
                 let flushed = (self.sent - sent) as u64;
                 if self.sent == self.bytes.len() {
                     self.bytes.clear();
@@ -200,7 +207,7 @@ impl Output {
                         self.sent += count;
                         return Ok(Step::Sent(count as u64));
                     }
-                    let count = if sendfile {
+                    let count = if how.0 {
                         let mut offset = i64::try_from(range.offset).map_err(|_| io::ErrorKind::InvalidInput)?;
                         let length = range.length.min(*allowed).min(FILE_STEP) as usize;
                         nix::sys::sendfile::sendfile64(socket, &*range.file, Some(&mut offset), length)?
@@ -285,4 +292,13 @@ enum Step {
     Framed,
     /// That is as far as it goes.
     Stop(Flushed),
+}
+
+/// The next piece of a source. One that panics has failed.
+fn pull(source: &mut dyn Source, waker: &Waker, scratch: &mut Vec<u8>) -> Pull {
+    // The panic's message has been printed by the panic hook.
+    catch_unwind(AssertUnwindSafe(|| source.pull(waker, scratch))).unwrap_or_else(|_| {
+        log::error!("Error handling request: the source of its response panicked");
+        Pull::Failed
+    })
 }
