@@ -5,6 +5,7 @@ no server at all. An address is a port, or unix:PATH."""
 import importlib
 import io
 import json
+import os
 import sys
 import time
 
