@@ -98,6 +98,8 @@ class Beside:
                 continue
             try:
                 server = stage.start(full, ROLE)
+                # What it is known by.
+                server.name = name
                 verify(server, Question(GREETING))
                 for how in ("keep", "new"):
                     say(f"{self.name}: {name}, {how}")
