@@ -27,7 +27,7 @@ use super::exchange::{Outcome, Summary, Turn};
 use super::gateway;
 use super::handover::Parcel;
 use super::intake::Intake;
-use super::output::{Flushed, Output, Rest};
+use super::output::{Flushed, How, Output, Rest};
 use super::peers::Seat;
 use super::queue;
 use super::refusal::Refusal;
@@ -723,18 +723,14 @@ impl Connection {
             }
         }
         while let Some(output) = &mut self.output {
-            if !world.calls && output.is_pulled() {
-                // To pull is to call.
-                return Sent::Stop(Next::Hold);
-            }
             if let (Some(note), Some(log)) = (&world.note, &self.log)
                 && output.is_pulled()
             {
                 note.write(self.ticket.serial, &log.head);
             }
-            let World { scratch, flusher, policy, call, .. } = &mut *world;
-            let (flushed, count) =
-                output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, (policy.sendfile, *call));
+            let how = How { sendfile: world.policy.sendfile, pulls: world.calls, call: world.call };
+            let World { scratch, flusher, .. } = &mut *world;
+            let (flushed, count) = output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, how);
             self.moved += count;
             match flushed {
                 Flushed::Everything | Flushed::Ended => self.output_done(world),
@@ -746,6 +742,7 @@ impl Connection {
                     self.deadline = None;
                     return Sent::Stop(Next::Wait);
                 }
+                Flushed::Held => return Sent::Stop(Next::Hold),
                 Flushed::Enough => return Sent::Stop(Next::Again),
                 Flushed::Broken => return Sent::Stop(Next::Close),
             }

@@ -59,10 +59,23 @@ pub(crate) enum Flushed {
     Blocked,
     /// The source has nothing now.
     Starved,
+    /// It is to be pulled, which this thread may not do; everything before that is sent.
+    Held,
     /// It was this connection's turn for long enough.
     Enough,
     /// It cannot be sent whole: the peer has gone, the file has shrunk or the source has failed.
     Broken,
+}
+
+/// In which way it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How<'a> {
+    /// Files go by sendfile(2).
+    pub(crate) sendfile: bool,
+    /// Sources may be pulled.
+    pub(crate) pulls: bool,
+    /// Where that is noted: it is a call of the application.
+    pub(crate) call: &'a Call,
 }
 
 impl Output {
@@ -88,15 +101,14 @@ impl Output {
 
     /// Sends what the socket takes, pulling the source when everything before it has been sent.
     ///
-    /// Returns the bytes that were sent, too. `how` says whether files go by sendfile(2), and where pulls are noted, which are
-    /// calls of the application.
+    /// Returns the bytes that were sent, too.
     pub(crate) fn flush(
         &mut self,
         socket: BorrowedFd<'_>,
         machine: &mut Machine,
         scratch: &mut Vec<u8>,
         flusher: &mut Flusher,
-        how: (bool, &Call),
+        how: How<'_>,
     ) -> (Flushed, u64) {
         let mut total = 0;
         loop {
@@ -122,7 +134,7 @@ impl Output {
         machine: &mut Machine,
         scratch: &mut Vec<u8>,
         flusher: &mut Flusher,
-        how: (bool, &Call),
+        how: How<'_>,
     ) -> io::Result<Step> {
         let framed = self.bytes.get(self.sent..).unwrap_or_default();
         match &mut self.body {
@@ -135,17 +147,19 @@ impl Output {
             Rest::None => Ok(Step::Stop(Flushed::Everything)),
             Rest::Missing => Ok(Step::Stop(Flushed::Broken)),
             Rest::Source(..) if !self.piece.is_empty() => self.send_piece(socket, machine),
-            Rest::Source(..) if !framed.is_empty() && (self.due || framed.len() >= COLLECTED) => {
+            Rest::Source(..) if !framed.is_empty() && (self.due || framed.len() >= COLLECTED || !how.pulls) => {
                 self.due = true;
                 let count = send(socket.as_raw_fd(), framed, MsgFlags::MSG_NOSIGNAL)?;
                 self.sent += count;
                 self.due = self.sent < self.bytes.len();
                 Ok(Step::Sent(count as u64))
             }
+            // To pull is to call.
+            Rest::Source(..) if !how.pulls => Ok(Step::Stop(Flushed::Held)),
             Rest::Source(source, waker) => {
                 scratch.clear();
                 let (before, sent) = (crate::sys::now_coarse(), self.sent);
-                let call = how.1;
+                let call = how.call;
                 call.begin(before);
                 let pull = if framed.is_empty() {
                     pull(source.as_mut(), waker, scratch)
@@ -207,7 +221,7 @@ impl Output {
                         self.sent += count;
                         return Ok(Step::Sent(count as u64));
                     }
-                    let count = if how.0 {
+                    let count = if how.sendfile {
                         let mut offset = i64::try_from(range.offset).map_err(|_| io::ErrorKind::InvalidInput)?;
                         let length = range.length.min(*allowed).min(FILE_STEP) as usize;
                         nix::sys::sendfile::sendfile64(socket, &*range.file, Some(&mut offset), length)?
@@ -301,4 +315,62 @@ fn pull(source: &mut dyn Source, waker: &Waker, scratch: &mut Vec<u8>) -> Pull {
         log::error!("Error handling request: the source of its response panicked");
         Pull::Failed
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+mod tests {
+    use std::io::{ErrorKind, Read};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::protocol::Protocol;
+
+    struct Endless;
+
+    impl Source for Endless {
+        fn pull(&mut self, _: &Waker, out: &mut Vec<u8>) -> Pull {
+            out.extend_from_slice(&[b'x'; 1000]);
+            Pull::More
+        }
+    }
+
+    fn read_all(socket: &mut UnixStream) -> usize {
+        let (mut total, mut buffer) = (0, [0; 65536]);
+        loop {
+            match socket.read(&mut buffer) {
+                Ok(count) => total += count,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    return total;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_may_not_pull_sends_all_that_was_pulled_before() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).and_then(|()| theirs.set_nonblocking(true)).unwrap();
+        let slot = crate::sys::shared_slots(1).unwrap().first().unwrap();
+        let how = |pulls| How { sendfile: true, pulls, call: slot.call(0) };
+        let (mut machine, mut scratch, mut flusher) = (Machine::new(Protocol::Http1), Vec::new(), Flusher::default());
+        let source = Rest::Source(Box::new(Endless), Waker::noop().clone());
+        let mut output = Output::new(b"begin".to_vec(), 0, source);
+        let mut sent = 0;
+        let mut flush = |output: &mut Output, pulls| {
+            let (flushed, count) = output.flush(ours.as_fd(), &mut machine, &mut scratch, &mut flusher, how(pulls));
+            sent += count;
+            (flushed, sent as usize)
+        };
+        assert_eq!(flush(&mut output, true).0, Flushed::Blocked);
+        let left = output.bytes.len() - output.sent;
+        assert!(left > 1000, "{left} bytes are pulled and not sent");
+        let first = read_all(&mut theirs);
+        let (flushed, sent) = flush(&mut output, false);
+        assert_eq!(flushed, Flushed::Held);
+        assert_eq!((read_all(&mut theirs), first + left), (left, sent));
+        assert!(slot.in_call_since().is_none(), "no pull is under way");
+    }
 }
