@@ -607,7 +607,7 @@ pub(crate) fn leaks(duration: Duration) -> Outcome {
 
 /// Requests, reloads and workers that are replaced as they have served their time, all at once and so often: none is lost,
 /// and nothing stays behind of what has gone.
-pub(crate) fn endurance(requests: usize, recycled: usize, reloads: u32) -> Outcome {
+pub(crate) fn endurance(requests: u64, recycled: usize, reloads: u32) -> Outcome {
     const RECYCLED: &str = "Autorestarting worker after current request";
     let mut outcome = Outcome::default();
     let server =
