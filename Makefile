@@ -10,7 +10,7 @@ ADDRESS ?= 127.0.0.1:8000
 WHEEL := $(shell find src python/src python/ferricorn -type f -not -name '*.pyc') Cargo.toml python/Cargo.toml python/Cargo.lock \
 	python/build.rs python/pyproject.toml
 
-.PHONY: help run build test test-python test-pythons test-install soak bench bench-wsgi lint clean tools
+.PHONY: help run build test test-python test-pythons test-install soak loom bench bench-wsgi bench-blocked lint clean tools
 
 help:
 	@echo "make run    build, and serve an example on $(ADDRESS)"
@@ -21,6 +21,8 @@ help:
 	@echo "make soak   measure what is lost under reloads, upgrades, crashes and other faults, in full (ten minutes)"
 	@echo "make bench  measure side by side with other servers, a quarter of an hour"
 	@echo "make bench-wsgi  the same for Python's servers, twenty minutes"
+	@echo "make bench-blocked  what clients notice of others whose requests block, and what threads cost, ten minutes"
+	@echo "make loom   check the memory ordering between the threads of a worker, in every interleaving"
 	@echo "make lint   check formatting, clippy's lints, the documentation and Python's types"
 	@echo "make clean  remove what was built"
 
@@ -68,6 +70,14 @@ bench: .venv/bench
 # The Python servers alone.
 bench-wsgi: .venv/wheel
 	$(MAKE) bench BENCH="--group wsgi $(BENCH)"
+
+# What clients notice of each other.
+bench-blocked: .venv/wheel
+	$(MAKE) bench BENCH="--group blocked $(BENCH)"
+
+# In a directory of its own, as everything is built with other atomics.
+loom:
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(CURDIR)/target/loom $(CARGO) test --lib worker::lead
 
 lint: .venv/mypy
 	$(CARGO) fmt --check

@@ -3,6 +3,7 @@
 //! One writer a field. Whoever reads trusts nothing: every value is data to be checked, never an index or a size.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::clock::Moment;
 
@@ -34,6 +35,18 @@ impl Call {
     pub(crate) fn end(&self) {
         self.began.store(0, Ordering::Relaxed);
         self.step();
+    }
+
+    /// Since when its thread has been in one call. What was [put off](Self::put_off) may lie in the future.
+    pub(crate) fn began(&self) -> Option<Moment> {
+        Some(self.began.load(Ordering::Relaxed)).filter(|began| *began != 0).map(Moment::from_nanos)
+    }
+
+    /// Its thread, in a call: it counts as if it had begun so late that `limit` has not passed before `until`.
+    pub(crate) fn put_off(&self, limit: Duration, until: Moment) {
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        let began = until.as_nanos().saturating_sub(limit);
+        self.began.store(began.max(self.began.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 
     /// Its thread: so many requests are answered.
@@ -88,8 +101,7 @@ impl Slot {
 
     /// Since when the application has been in one call: that of the thread that has been in one for longest.
     pub(crate) fn in_call_since(&self) -> Option<Moment> {
-        let began = self.calls().map(|call| call.began.load(Ordering::Relaxed)).filter(|began| *began != 0);
-        began.min().map(Moment::from_nanos)
+        self.calls().filter_map(Call::began).min()
     }
 
     /// Requests that the worker has answered.

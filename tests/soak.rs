@@ -45,6 +45,7 @@ fn soak() {
         ("broken", &|| faults::broken_reloads(seconds(30))),
         ("stop", &|| faults::graceful_stop(200, 20)),
         ("leaks", &|| faults::leaks(seconds(40))),
+        ("endurance", &|| faults::endurance(1_000_000, 100, 100)),
         ("hang", &faults::hanging_workers),
         ("slow-clients", &|| faults::slow_clients(attack(4000))),
         ("slow-clients-full", &|| faults::slow_clients(attack(1000))),

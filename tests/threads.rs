@@ -164,6 +164,48 @@ fn a_thread_that_hangs_is_seen_while_others_work() {
 }
 
 #[test]
+fn a_slow_request_of_a_native_application_is_named_once_and_nothing_else_happens() {
+    for threads in ["1", "2"] {
+        let server = Server::probe().args(&["-w", "1", "--threads", threads, "--slow-request-timeout", "0.3"]).start();
+        assert_eq!(server.get("/sleep/1000?how=long").text(), "slept");
+        assert_eq!(server.get("/sleep/1").text(), "slept");
+        let line = server.wait_for_log("SLOW REQUEST");
+        assert!(line.contains("[WARNING]") && line.contains(": GET /sleep/1000?how=long has taken 0."), "{line}");
+        assert_eq!(server.count_log("SLOW REQUEST"), 1);
+    }
+}
+
+#[test]
+fn a_native_application_is_not_interrupted_but_may_ask_for_more_time() {
+    let server = Server::probe().args(&["-w", "1", "--request-timeout", "0.3", "--timeout", "1"]).start();
+    let worker = server.answering();
+    assert_eq!(server.get("/sleep/600").text(), "slept");
+    server.wait_for_log("GET /sleep/600 cannot be interrupted");
+    let timeouts = server.count_log("REQUEST TIMEOUT");
+    assert_eq!(server.get("/sleep-extended/2500").text(), "slept");
+    assert_eq!(server.count_log("REQUEST TIMEOUT"), timeouts);
+    assert_eq!(server.answering(), worker);
+    let mut client = server.connect();
+    begin(&mut client, "/sleep/10000");
+    assert!(client.answer().is_err(), "the next call has no more time than any");
+    server.wait_replaced(&[worker], 1);
+}
+
+#[test]
+fn a_source_that_hangs_is_a_call_that_is_overdue_and_one_that_panics_has_failed() {
+    let server = Server::probe().args(&["-w", "1", "--timeout", "1"]).start();
+    let worker = server.answering();
+    let mut client = server.connect();
+    begin(&mut client, "/stream-panic");
+    assert!(client.answer().is_err(), "it is cut off");
+    assert_eq!(server.answering(), worker);
+    let mut client = server.connect();
+    begin(&mut client, "/stream-hang");
+    server.wait_replaced(&[worker], 1);
+    assert!(server.log().contains("WORKER TIMEOUT"));
+}
+
+#[test]
 fn requests_on_their_way_between_workers_outlive_all_of_them() {
     let server = Server::probe().args(&["-w", "2"]).start();
     let workers = server.wait_workers(2);

@@ -20,6 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import blocked
 import processes
 import servers
 import sharing
@@ -65,7 +66,7 @@ def main() -> int:
     report = {"machine": machine(server_cpu, load_cpu), "options": vars(arguments), "scenarios": {}}
     failed = False
     with tempfile.TemporaryDirectory(prefix="ferricorn-compare-") as work:
-        commands = variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | sharing.COMMANDS | arguments.server
+        commands = variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | sharing.COMMANDS | blocked.COMMANDS | arguments.server
         stage = Stage(Path(work), server_cpu, arguments.base_port, commands)
         for scenario in chosen:
             options.failures.clear()

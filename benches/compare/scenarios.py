@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import blocked
 import sharing
 import wsgi
 from load import Load
@@ -95,4 +96,4 @@ NATIVE = (
     ),
 )
 
-SCENARIOS = NATIVE + wsgi.SCENARIOS + sharing.SCENARIOS
+SCENARIOS = NATIVE + wsgi.SCENARIOS + sharing.SCENARIOS + blocked.SCENARIOS

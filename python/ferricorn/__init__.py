@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._core import __version__
+from ._core import __version__, extend_deadline
 
-__all__ = ["Application", "__version__", "make_server", "serve"]
+__all__ = ["Application", "RequestTimeout", "__version__", "extend_deadline", "make_server", "serve"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from .simple_server import make_server
 
         return make_server
+    if name == "RequestTimeout":
+        from ._watchdog import RequestTimeout
+
+        return RequestTimeout
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

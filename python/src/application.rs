@@ -15,6 +15,7 @@ use crate::ffi::{self, CalledByWorker, Context};
 use crate::hooks::{Observed, RequestHooks};
 use crate::responder::{Responder, Started};
 use crate::stuck;
+use crate::watchdog;
 
 /// A WSGI callable and what calling it takes.
 pub(crate) struct Wsgi {
@@ -26,7 +27,8 @@ pub(crate) struct Wsgi {
     /// Kept for its memory.
     spare: Started,
     joined: Vec<u8>,
-    shown: &'static stuck::Place,
+    /// Its thread's, from the first call on.
+    shown: Option<&'static stuck::Place>,
 }
 
 impl CalledByWorker for Wsgi {}
@@ -84,7 +86,7 @@ impl Wsgi {
             hooks,
             spare: Started::default(),
             joined: Vec::new(),
-            shown: stuck::Place::next(),
+            shown: None,
         })
     }
 
@@ -94,6 +96,7 @@ impl Wsgi {
         py: Python<'_>,
         environ: Bound<'_, PyDict>,
         request: &Request<'_>,
+        place: &stuck::Place,
         mut reply: Reply<'r>,
     ) -> Result<(), (Failure, Option<Reply<'r>>)> {
         let mut observed = None;
@@ -112,6 +115,7 @@ impl Wsgi {
         let prepared = {
             let _loan = responder.begin(py, &mut reply, std::mem::take(&mut self.spare));
             let start_response = self.callbacks.start_response.bind(py);
+            let _window = place.calls.open(py);
             let called = context.run(py, || {
                 let result = self.callable.bind(py).call1((&environ, start_response));
                 // If nobody else has it, it is better released here: in the context of its request.
@@ -211,7 +215,8 @@ impl Wsgi {
 impl Application for Wsgi {
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
         let py = ffi::attached(self);
-        self.shown.begin(request);
+        let place = *self.shown.get_or_insert_with(stuck::Place::here);
+        place.begin(request);
         let name = |what: &str| format!("{what} {} {}", request.method(), request.target());
         let environ = match self.environs.make(py, request) {
             Ok(environ) => environ,
@@ -227,19 +232,25 @@ impl Application for Wsgi {
                 return reply.send(Response::error(500));
             }
         };
-        if let Err((failure, reply)) = self.respond(py, environ, request, reply) {
+        let mut status = 500;
+        if let Err((failure, reply)) = self.respond(py, environ, request, place, reply) {
             match failure {
                 Failure::Raised(error) if self.callbacks.responder.get().is_disconnected(py) => {
                     log::debug!("{}: {error}", name("The client has gone during"));
                 }
-                Failure::Raised(error) => errors::log(py, &name("Error handling request"), &error),
+                Failure::Raised(error) => {
+                    if watchdog::is_timeout(py, &error) {
+                        status = 504;
+                    }
+                    errors::log(py, &name("Error handling request"), &error);
+                }
                 Failure::Unsendable(problem) => log::error!("{}: {problem}", name("Error handling request")),
             }
             if let Some(reply) = reply {
-                reply.send(Response::error(500));
+                reply.send(Response::error(status));
             }
         }
-        self.shown.end();
+        place.end();
         if let Err(error) = self.renew(py) {
             errors::log(py, "Exception after a request", &error);
         }

@@ -18,6 +18,7 @@ use crate::errors;
 use crate::ffi::Context;
 use crate::hooks::Observed;
 use crate::responder::Responder;
+use crate::stuck::Place;
 
 /// Bytes of a body that are copied behind its head, so that both leave in one write.
 pub(crate) const COPIED: usize = 16 * 1024;
@@ -163,8 +164,12 @@ impl Stream {
         self.responder = Some(responder);
     }
 
-    fn piece(&mut self, py: Python<'_>, out: &mut Vec<u8>) -> Pull {
-        match self.next(py) {
+    fn piece(&mut self, py: Python<'_>, place: &Place, out: &mut Vec<u8>) -> Pull {
+        let next = {
+            let _window = place.calls.open(py);
+            self.next(py)
+        };
+        match next {
             Ok(Piece::End) => {
                 if let Some(missing) = self.left.filter(|left| *left > 0) {
                     log::error!("Error handling request {}: the body is {missing} bytes short", self.returned.name);
@@ -211,7 +216,13 @@ impl Stream {
 
 impl Source for Stream {
     fn pull(&mut self, _waker: &Waker, out: &mut Vec<u8>) -> Pull {
-        Python::attach(|py| self.piece(py, out))
+        let place = Place::here();
+        Python::attach(|py| {
+            place.go_on(&self.returned.name);
+            let pull = self.piece(py, place, out);
+            place.end();
+            pull
+        })
     }
 
     fn take_piece(&mut self) -> Option<Bytes> {

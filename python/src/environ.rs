@@ -278,6 +278,7 @@ impl Environs {
         set("wsgi.file_wrapper", objects.getattr("FileWrapper")?)?;
         set("wsgi.input_terminated", true.into_pyobject(py)?.to_owned().into_any())?;
         set("wsgi.early_hints", self.early_hints.bind(py).clone())?;
+        set("ferricorn.extend_deadline", py.import("ferricorn._core")?.getattr("extend_deadline")?)?;
         set("SERVER_SOFTWARE", string(concat!("ferricorn/", env!("CARGO_PKG_VERSION"))))?;
         let (name, port) = match local {
             Address::Ip(address) => (address.ip().to_string(), address.port().to_string()),

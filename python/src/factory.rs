@@ -4,7 +4,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use ferricorn::Hook;
-use ferricorn::app::{Application, Command, Factory, LoadError, ThreadLife};
+use ferricorn::app::{Application, Command, Factory, LoadError, ThreadLife, Watcher};
 use ferricorn::settings::Settings;
 use pyo3::prelude::*;
 
@@ -15,6 +15,7 @@ use crate::ffi::{self, CalledByWorker};
 use crate::hooks::Hooks;
 use crate::reload::Reloader;
 use crate::stuck::Watch;
+use crate::watchdog::{self, PythonWatcher};
 
 /// Where the application comes from.
 pub(crate) enum Loader {
@@ -31,6 +32,8 @@ pub(crate) struct PythonFactory {
     hooks: Option<Hooks>,
     pythonpath: Option<String>,
     variables: Vec<(String, String)>,
+    /// There is a `request_timeout`.
+    interrupts: bool,
     /// What was loaded, if there are hooks that are to be given it.
     callable: Option<Py<PyAny>>,
     surroundings: Surroundings,
@@ -50,6 +53,7 @@ impl PythonFactory {
             hooks,
             pythonpath: settings.pythonpath.clone(),
             variables: settings.raw_env.clone(),
+            interrupts: settings.request_timeout.is_some(),
             reloader: (settings.reload && !settings.check_config).then(|| Reloader::new(settings)),
             loader,
             surroundings: Surroundings {
@@ -80,6 +84,9 @@ impl PythonFactory {
             Loader::Program(program) => program.bind(py).call_method0("wsgi")?,
             Loader::Named(name) => module.call_method1("load", (name,))?,
         };
+        if self.interrupts {
+            watchdog::install(py)?;
+        }
         self.shared = Some(callable.clone().unbind());
         self.callable = self.hooks.is_some().then(|| callable.clone().unbind());
         self.hooked(py, callable.unbind())
@@ -188,6 +195,10 @@ impl Factory for PythonFactory {
         if let Some(reloader) = &self.reloader {
             reloader.tell(py, "drain");
         }
+    }
+
+    fn watcher(&mut self) -> Option<Box<dyn Watcher>> {
+        Some(Box::new(PythonWatcher))
     }
 
     fn freeze(&mut self) {
@@ -323,6 +334,10 @@ impl Factory for HookedFactory {
 
     fn within(&mut self, limit: Duration, work: &mut dyn FnMut()) -> bool {
         self.inner.within(limit, work)
+    }
+
+    fn watcher(&mut self) -> Option<Box<dyn Watcher>> {
+        self.inner.watcher()
     }
 
     fn freeze(&mut self) {

@@ -12,7 +12,7 @@ use ferricorn::Reply;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple, PyType};
 
 /// The token of a worker's own thread, inside the calls that the server makes to its application.
 ///
@@ -332,6 +332,25 @@ pub(crate) fn borrow_fd<'a>(fd: i32) -> std::os::fd::BorrowedFd<'a> {
     // SAFETY: callers pass numbers from 0 on, and use it only to duplicate the descriptor at once; if it is not open after
     // all, that fails.
     unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
+}
+
+/// Python's identifier of this thread.
+pub(crate) fn this_thread(_py: Python<'_>) -> u64 {
+    // SAFETY: it may be called anywhere.
+    unsafe { ffi::PyThread_get_thread_ident() }
+}
+
+/// Has an exception of that class raised in the thread of Python's with that identifier, as soon as it runs something.
+pub(crate) fn raise_in(thread: u64, class: &Bound<'_, PyType>) {
+    // SAFETY: attached, as whoever has a bound object is; the class is alive, and a reference to it is kept by the callee.
+    // There may be no such thread.
+    unsafe { ffi::PyThreadState_SetAsyncExc(thread as std::ffi::c_long, class.as_ptr()) };
+}
+
+/// Takes back what was to be raised in that thread and was not yet.
+pub(crate) fn raise_nothing_in(_py: Python<'_>, thread: u64) {
+    // SAFETY: attached, as the token says; NULL is what the function is given for that.
+    unsafe { ffi::PyThreadState_SetAsyncExc(thread as std::ffi::c_long, std::ptr::null_mut()) };
 }
 
 /// How many references there are to an object.

@@ -25,15 +25,18 @@ mod reload;
 mod responder;
 mod stuck;
 mod values;
+mod watchdog;
 
 use pyo3::prelude::*;
 
 #[pymodule(gil_used = true)]
 mod _core {
     use std::ffi::OsString;
+    use std::time::Duration;
 
     use ferricorn::CommandLine;
     use ferricorn::settings::{self, Settings};
+    use pyo3::exceptions::PyValueError;
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 
@@ -82,6 +85,14 @@ mod _core {
     #[pyfunction]
     fn requests() -> u64 {
         crate::stuck::requests()
+    }
+
+    /// Lets the call of this thread go on for so many seconds from now, and says whether it is in one.
+    #[pyfunction]
+    fn extend_deadline(seconds: f64) -> PyResult<bool> {
+        let time = Duration::try_from_secs_f64(seconds)
+            .map_err(|_| PyValueError::new_err(format!("seconds must be a number from 0 on, not {seconds}")))?;
+        Ok(ferricorn::app::extend_deadline(time))
     }
 
     /// Writes to the error log, with a level of Python's `logging`.

@@ -1,7 +1,7 @@
 //! What a worker does, said by signal handlers: the request, and the stack of every thread of Python's.
 //!
 //! `SIGUSR2` asks for it, and goes on; with `SIGABRT` the arbiter ends a call that takes too long. Python's `faulthandler`
-//! writes the stacks, even if the interpreter is stuck in a function written in C.
+//! writes the stacks, even if the interpreter is stuck in a function written in C. [`crate::watchdog`] looks here, too.
 
 use std::fmt::{self, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use ferricorn::Request;
+use ferricorn::app::call;
 use ferricorn::protocol::head::RawLine;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use signal_hook::consts::{SIGABRT, SIGUSR2};
 
 use crate::ffi_signals::{self, Handler};
+use crate::watchdog::Calls;
 
 /// Bytes of a request line that are shown.
 const SHOWN: usize = 512;
@@ -31,11 +33,19 @@ pub(crate) struct Place {
     length: AtomicUsize,
     /// How many times [`Place::begin`] was called.
     requests: AtomicU64,
+    /// Whether the thread may be interrupted.
+    pub(crate) calls: Calls,
 }
 
 static ALL: [Place; PLACES] = [const {
-    Place { words: [const { AtomicU64::new(0) }; SHOWN / 8], length: AtomicUsize::new(0), requests: AtomicU64::new(0) }
+    Place {
+        words: [const { AtomicU64::new(0) }; SHOWN / 8],
+        length: AtomicUsize::new(0),
+        requests: AtomicU64::new(0),
+        calls: Calls::new(),
+    }
 }; PLACES];
+/// Places up to the last that was used.
 static USED: AtomicUsize = AtomicUsize::new(0);
 static LOG: AtomicI32 = AtomicI32::new(2);
 /// Seconds that local time is ahead of UTC.
@@ -47,10 +57,16 @@ pub(crate) fn requests() -> u64 {
 }
 
 impl Place {
-    /// That of the next thread.
-    pub(crate) fn next() -> &'static Self {
-        let index = USED.fetch_add(1, Ordering::Relaxed);
-        ALL.get(index).unwrap_or(&ALL[PLACES - 1])
+    /// That of this thread. A thread that is none of a worker's shares the first.
+    pub(crate) fn here() -> &'static Self {
+        let index = call::thread().unwrap_or(0).min(PLACES - 1);
+        USED.fetch_max(index + 1, Ordering::Relaxed);
+        &ALL[index]
+    }
+
+    /// That of an application thread.
+    pub(crate) fn of(thread: usize) -> Option<&'static Self> {
+        ALL.get(thread)
     }
 
     /// Takes note of the request that is about to be handled.
@@ -64,6 +80,14 @@ impl Place {
         put_words(method, &mut words);
         put_words(b" ", &mut words);
         put_words(target, &mut words);
+        self.length.store(self.words.len() - words.len(), Ordering::Release);
+    }
+
+    /// Takes note of the request whose response is about to be asked for its next piece.
+    #[inline]
+    pub(crate) fn go_on(&self, line: &str) {
+        let mut words = self.words.iter();
+        put_words(line.as_bytes(), &mut words);
         self.length.store(self.words.len() - words.len(), Ordering::Release);
     }
 

@@ -8,6 +8,7 @@
 //! inside of a protocol.
 
 pub mod body;
+pub mod call;
 pub mod cgi;
 pub mod exec;
 pub mod fastcgi;
@@ -23,6 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use call::{Watcher, extend_deadline};
 pub(crate) use cgi::lines::Lines;
 pub use exec::Command;
 
@@ -92,6 +94,11 @@ pub trait Factory {
         let _ = limit;
         work();
         false
+    }
+
+    /// What looks into calls of these applications for `slow_request_timeout` and `request_timeout`, in the worker.
+    fn watcher(&mut self) -> Option<Box<dyn Watcher>> {
+        None
     }
 
     /// The template has loaded the application, and is about to fork workers that share its memory.

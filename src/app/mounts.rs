@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Application, Factory, Hook, LoadError, Reply, Request, Response, ThreadLife, percent};
+use super::{Application, Factory, Hook, LoadError, Reply, Request, Response, ThreadLife, Watcher, percent};
 
 /// Makes [`Mounts`].
 pub struct MountsFactory {
@@ -112,6 +112,10 @@ impl Factory for MountsFactory {
                 false
             }
         }
+    }
+
+    fn watcher(&mut self) -> Option<Box<dyn Watcher>> {
+        self.hosts().find_map(|factory| factory.watcher())
     }
 
     fn ready(&mut self) {

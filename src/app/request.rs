@@ -147,6 +147,12 @@ impl<'a> Request<'a> {
         queue_time(self.head, self.peer, self.waited)
     }
 
+    /// Lets this call go on for so long from now, whatever `request_timeout` and `timeout` say, for work that is known to
+    /// take its time; never less than before. `false` in a thread that is not the one that was called.
+    pub fn extend_deadline(&self, time: Duration) -> bool {
+        super::extend_deadline(time)
+    }
+
     /// The head, with all that is not repeated here.
     pub fn head(&self) -> &'a Head {
         self.head

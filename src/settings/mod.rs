@@ -112,6 +112,10 @@ pub struct Settings {
     pub worker_connections: usize,
     /// How long one call of the application may take; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// When one call of the application is shown in the log; `None` is never.
+    pub slow_request_timeout: Option<Duration>,
+    /// When one call of the application is ended, where it can be; `None` is never.
+    pub request_timeout: Option<Duration>,
     /// How long a request may wait before it is started; `None` is for ever.
     pub queue_timeout: Option<Duration>,
     /// How long a worker may take from its fork to ready; `None` is for ever.
@@ -297,6 +301,8 @@ impl Default for Settings {
             warmup: None,
             worker_connections: 1000,
             timeout: Some(Duration::from_secs(30)),
+            slow_request_timeout: None,
+            request_timeout: None,
             queue_timeout: None,
             boot_timeout: Some(Duration::from_secs(300)),
             graceful_timeout: Duration::from_secs(30),

@@ -26,7 +26,7 @@ use super::buffers::{Buffer, Filled};
 use super::exchange::{Outcome, Summary, Turn};
 use super::gateway;
 use super::intake::Intake;
-use super::output::{Flushed, Output, Rest};
+use super::output::{Flushed, How, Output, Rest};
 use super::parcel::Parcel;
 use super::peers::Seat;
 use super::queue;
@@ -663,6 +663,9 @@ impl Connection {
         };
         let Some(log) = self.log.take() else { return };
         world.begin_call(crate::sys::now_coarse());
+        if let Some(note) = &world.note {
+            note.write(ticket.serial, &head);
+        }
         let local = &*self.local;
         let mut outcome = Outcome::Unanswered;
         let mut turn = Turn {
@@ -720,13 +723,14 @@ impl Connection {
             }
         }
         while let Some(output) = &mut self.output {
-            if !world.calls && output.is_pulled() {
-                // To pull is to call.
-                return Sent::Stop(Next::Hold);
+            if let (Some(note), Some(log)) = (&world.note, &self.log)
+                && output.is_pulled()
+            {
+                note.write(self.ticket.serial, &log.head);
             }
-            let World { scratch, flusher, policy, .. } = &mut *world;
-            let (flushed, count) =
-                output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, policy.sendfile);
+            let how = How { sendfile: world.policy.sendfile, pulls: world.calls, call: world.call };
+            let World { scratch, flusher, .. } = &mut *world;
+            let (flushed, count) = output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, how);
             self.moved += count;
             match flushed {
                 Flushed::Everything | Flushed::Ended => self.output_done(world),
@@ -738,6 +742,7 @@ impl Connection {
                     self.deadline = None;
                     return Sent::Stop(Next::Wait);
                 }
+                Flushed::Held => return Sent::Stop(Next::Hold),
                 Flushed::Enough => return Sent::Stop(Next::Again),
                 Flushed::Broken => return Sent::Stop(Next::Close),
             }

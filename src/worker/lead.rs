@@ -225,7 +225,7 @@ impl Lead {
     }
 }
 
-/// All interleavings: `RUSTFLAGS="--cfg loom" cargo test --release --lib worker::lead`.
+/// All interleavings: `make loom`.
 #[cfg(all(test, loom))]
 mod model {
     use loom::sync::Arc;

@@ -29,6 +29,7 @@ mod sharing;
 mod storage;
 mod timers;
 mod warmup;
+mod watchdog;
 mod wear;
 mod world;
 
@@ -164,12 +165,17 @@ fn boot(
     let locals = listeners.iter().map(|listener| Arc::new(listener.local().clone())).collect();
     let common = Common { policy, locals, slot, access: access.clone(), letterbox, lead, alarm, threads };
     let worlds = applications.into_iter().enumerate();
-    let worlds = worlds.map(|(thread, application)| World::new(application, thread, common.clone())).collect();
+    let mut worlds: Vec<_> =
+        worlds.map(|(thread, application)| World::new(application, thread, common.clone())).collect();
     let (engine, channel) = (Arc::new(engine), Arc::new(channel));
     let finish = Arc::new(Finish::new().map_err(|error| failed("event loop", &error))?);
     if settings.relief {
         relief::start(&engine, World::relief(common), &channel, &finish)
             .map_err(|error| failed("relief thread", &error))?;
+    }
+    if let Some(ladder) = watchdog::Ladder::from(settings) {
+        let notes = worlds.iter_mut().map(World::note_calls).collect();
+        ladder.start(slot, notes, factory.watcher()).map_err(|error| failed("watchdog thread", &error))?;
     }
     factory.ready();
     engine.start().map_err(|error| failed("listeners", &error))?;
@@ -217,6 +223,7 @@ impl Worker {
     /// This thread calls the application.
     fn live_alone(&mut self, mut world: World, factory: &mut dyn Factory) -> std::io::Result<i32> {
         let watch = |fd: BorrowedFd<'_>, number| self.engine.watch(fd.as_raw_fd(), number);
+        world.serve_here();
         watch(self.channel.as_fd(), CHANNEL)?;
         watch(self.signals.as_fd(), SIGNALS)?;
         loop {

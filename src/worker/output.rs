@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use nix::sys::socket::{MsgFlags, send};
 use super::flusher::Flusher;
 use crate::app::{Pull, Segment, Source};
 use crate::protocol::Machine;
+use crate::scoreboard::Call;
 
 /// Segments that one writev takes.
 const VECTORS: usize = 16;
@@ -57,10 +59,23 @@ pub(crate) enum Flushed {
     Blocked,
     /// The source has nothing now.
     Starved,
+    /// It is to be pulled, which this thread may not do; everything before that is sent.
+    Held,
     /// It was this connection's turn for long enough.
     Enough,
     /// It cannot be sent whole: the peer has gone, the file has shrunk or the source has failed.
     Broken,
+}
+
+/// In which way it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How<'a> {
+    /// Files go by sendfile(2).
+    pub(crate) sendfile: bool,
+    /// Sources may be pulled.
+    pub(crate) pulls: bool,
+    /// Where that is noted: it is a call of the application.
+    pub(crate) call: &'a Call,
 }
 
 impl Output {
@@ -93,11 +108,11 @@ impl Output {
         machine: &mut Machine,
         scratch: &mut Vec<u8>,
         flusher: &mut Flusher,
-        sendfile: bool,
+        how: How<'_>,
     ) -> (Flushed, u64) {
         let mut total = 0;
         loop {
-            match self.step(socket, machine, scratch, flusher, sendfile) {
+            match self.step(socket, machine, scratch, flusher, how) {
                 Ok(Step::Sent(count)) => {
                     total += count;
                     if total > 4 * FILE_STEP {
@@ -119,7 +134,7 @@ impl Output {
         machine: &mut Machine,
         scratch: &mut Vec<u8>,
         flusher: &mut Flusher,
-        sendfile: bool,
+        how: How<'_>,
     ) -> io::Result<Step> {
         let framed = self.bytes.get(self.sent..).unwrap_or_default();
         match &mut self.body {
@@ -132,21 +147,27 @@ impl Output {
             Rest::None => Ok(Step::Stop(Flushed::Everything)),
             Rest::Missing => Ok(Step::Stop(Flushed::Broken)),
             Rest::Source(..) if !self.piece.is_empty() => self.send_piece(socket, machine),
-            Rest::Source(..) if !framed.is_empty() && (self.due || framed.len() >= COLLECTED) => {
+            Rest::Source(..) if !framed.is_empty() && (self.due || framed.len() >= COLLECTED || !how.pulls) => {
                 self.due = true;
                 let count = send(socket.as_raw_fd(), framed, MsgFlags::MSG_NOSIGNAL)?;
                 self.sent += count;
                 self.due = self.sent < self.bytes.len();
                 Ok(Step::Sent(count as u64))
             }
+            // To pull is to call.
+            Rest::Source(..) if !how.pulls => Ok(Step::Stop(Flushed::Held)),
             Rest::Source(source, waker) => {
                 scratch.clear();
                 let (before, sent) = (crate::sys::now_coarse(), self.sent);
+                let call = how.call;
+                call.begin(before);
                 let pull = if framed.is_empty() {
-                    source.pull(waker, scratch)
+                    pull(source.as_mut(), waker, scratch)
                 } else {
-                    flusher.meanwhile(socket, &mut self.bytes, &mut self.sent, || source.pull(waker, scratch))
+                    let (bytes, sent) = (&mut self.bytes, &mut self.sent);
+                    flusher.meanwhile(socket, bytes, sent, || pull(source.as_mut(), waker, scratch))
                 };
+                call.end();
                 let flushed = (self.sent - sent) as u64;
                 if self.sent == self.bytes.len() {
                     self.bytes.clear();
@@ -200,7 +221,7 @@ impl Output {
                         self.sent += count;
                         return Ok(Step::Sent(count as u64));
                     }
-                    let count = if sendfile {
+                    let count = if how.sendfile {
                         let mut offset = i64::try_from(range.offset).map_err(|_| io::ErrorKind::InvalidInput)?;
                         let length = range.length.min(*allowed).min(FILE_STEP) as usize;
                         nix::sys::sendfile::sendfile64(socket, &*range.file, Some(&mut offset), length)?
@@ -285,4 +306,60 @@ enum Step {
     Framed,
     /// That is as far as it goes.
     Stop(Flushed),
+}
+
+/// The next piece of a source. One that panics has failed.
+fn pull(source: &mut dyn Source, waker: &Waker, scratch: &mut Vec<u8>) -> Pull {
+    // The panic's message has been printed by the panic hook.
+    catch_unwind(AssertUnwindSafe(|| source.pull(waker, scratch))).unwrap_or_else(|_| {
+        log::error!("Error handling request: the source of its response panicked");
+        Pull::Failed
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::protocol::Protocol;
+    use crate::scoreboard::Slot;
+
+    struct Untouchable;
+
+    impl Source for Untouchable {
+        fn pull(&mut self, _: &Waker, _: &mut Vec<u8>) -> Pull {
+            panic!("it was pulled");
+        }
+    }
+
+    #[test]
+    fn who_may_not_pull_sends_all_that_was_pulled_before() {
+        for length in [10, 1_000_000] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).and_then(|()| theirs.set_nonblocking(true)).unwrap();
+            let slot: &'static Slot = crate::sys::shared_slots(1).unwrap().first().unwrap();
+            let how = How { sendfile: true, pulls: false, call: slot.call(0) };
+            let (mut machine, mut scratch) = (Machine::new(Protocol::Http), Vec::new());
+            let mut flusher = Flusher::default();
+            let source = Rest::Source(Box::new(Untouchable), Waker::noop().clone());
+            let mut output = Output::new(vec![b'x'; length], 0, source);
+            let (mut received, mut buffer) = (0, vec![0; 1 << 20]);
+            loop {
+                let (flushed, sent) = output.flush(ours.as_fd(), &mut machine, &mut scratch, &mut flusher, how);
+                assert!(sent > 0);
+                while let Ok(count @ 1..) = theirs.read(&mut buffer) {
+                    received += count;
+                }
+                if flushed == Flushed::Held {
+                    break;
+                }
+                assert_eq!(flushed, Flushed::Blocked);
+            }
+            assert_eq!(received, length);
+        }
+    }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Policy {
     pub(crate) ready_path: Option<Box<str>>,
     /// How long a request may wait for its turn.
     pub(crate) queue_timeout: Option<Duration>,
+    /// How long a call may take before something ends it.
+    pub(crate) call_limit: Option<Duration>,
     pub(crate) sendfile: bool,
     pub(crate) forwarders: TrustedPeers,
     pub(crate) secure_schemes: SecureSchemes,
@@ -106,6 +108,7 @@ impl From<&Settings> for Policy {
             peers: (settings.peer_connections > 0).then(|| Peers::new(settings.peer_connections)),
             ready_path: settings.ready_path.as_deref().map(Box::from),
             queue_timeout: settings.queue_timeout,
+            call_limit: settings.request_timeout.into_iter().chain(settings.timeout).min(),
             sendfile: settings.sendfile,
             forwarders: settings.forwarded_allow_ips.clone(),
             secure_schemes: SecureSchemes::new(&settings.secure_scheme_headers),

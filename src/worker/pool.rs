@@ -76,6 +76,7 @@ pub(crate) fn start(
 }
 
 fn run(engine: &Engine, world: &mut World, channel: &Channel, finish: &Finish) {
+    world.serve_here();
     loop {
         match engine.turn(world, None) {
             Ok(turned) => {

@@ -10,7 +10,8 @@ use super::lead::{Lead, SAMPLED};
 use super::mailbox::Letterbox;
 use super::policy::Policy;
 use super::queue::TurnedAway;
-use crate::app::{Address, Application, Reply, Request};
+use super::watchdog::Note;
+use crate::app::{Address, Application, Reply, Request, call};
 use crate::clock::Moment;
 use crate::logging::access::SharedAccessLog;
 use crate::protocol::Head;
@@ -50,6 +51,10 @@ pub(crate) struct World {
     alarm: Option<Arc<Alarm>>,
     /// There are other application threads.
     shared: bool,
+    /// What the watchdog is told of calls, if there is one.
+    pub(crate) note: Option<Arc<Note>>,
+    /// One of the two: calls are more than a place on the scoreboard.
+    attended: bool,
     /// When the present call began, if it is measured.
     measured: Option<Moment>,
     /// Every response says `Connection: close`, and idle connections end soon.
@@ -95,6 +100,8 @@ impl World {
             lead,
             alarm,
             shared: threads > 1,
+            note: None,
+            attended: threads > 1,
             measured: None,
             draining: false,
             leaving: false,
@@ -131,13 +138,30 @@ impl World {
     /// The application is about to be called.
     #[inline]
     pub(crate) fn begin_call(&mut self, now: Moment) {
-        if self.shared {
-            self.begin_shared_call();
+        if self.attended {
+            self.begin_attended_call();
         }
         self.call.begin(now);
     }
 
-    fn begin_shared_call(&mut self) {
+    /// This is its application thread.
+    pub(crate) fn serve_here(&self) {
+        call::serve_here(self.thread, self.call, self.policy.call_limit);
+    }
+
+    /// Has the watchdog be told of calls.
+    pub(crate) fn note_calls(&mut self) -> Arc<Note> {
+        self.attended = true;
+        Arc::clone(self.note.insert(Arc::default()))
+    }
+
+    fn begin_attended_call(&mut self) {
+        if let Some(note) = &self.note {
+            note.write(self.serial, &self.head);
+        }
+        if !self.shared {
+            return;
+        }
         let parallel = self.lead.is_parallel();
         if parallel || self.serial.is_multiple_of(SAMPLED) {
             self.measured = Some(crate::sys::now());

@@ -607,6 +607,61 @@ pub(crate) fn leaks(duration: Duration) -> Outcome {
     outcome
 }
 
+/// Requests, reloads and workers that are replaced as they have served their time, all at once and so often: none is lost,
+/// and nothing stays behind of what has gone.
+pub(crate) fn endurance(requests: u64, recycled: usize, reloads: u32) -> Outcome {
+    const RECYCLED: &str = "Autorestarting worker after current request";
+    let mut outcome = Outcome::default();
+    let server =
+        Server::probe().ledger().args(&["-w", "2", "--max-requests", "1500", "--max-requests-jitter", "500"]).start();
+    let holds = |pid: i32| {
+        // The thread that sends what a stream has ready begins with the first stream.
+        let name = |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let threads = tasks.filter(|task| name(task).trim() != "flusher").count();
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        // Memory that is shared is the scoreboard's and the like; the rest is told by how much is resident.
+        let shared = maps.lines().filter(|line| line.contains(" rw-s ")).count();
+        (process::descriptors(pid).len(), threads, shared)
+    };
+    let ledger = crowd(&server);
+    let began = Instant::now();
+    let (mut hung_up, mut early) = (0, None);
+    while hung_up < reloads || ledger.answered() < requests || server.count_log(RECYCLED) < recycled {
+        assert!(began.elapsed() < Duration::from_secs(1800), "{} answered, {hung_up} reloads", ledger.answered());
+        if hung_up < reloads {
+            server.signal(Signal::SIGHUP);
+            hung_up += 1;
+        }
+        std::thread::sleep(Duration::from_millis(600));
+        // The first few touch pages that were not touched before.
+        if early.is_none() && hung_up >= reloads / 5 {
+            early = Some(process::resident(server.pid));
+        }
+    }
+    let what = format!("{} requests, {} recycled, {hung_up} reloads", ledger.answered(), server.count_log(RECYCLED));
+    outcome.nothing_lost(&what, ledger, &server);
+    settle(&server, 2);
+    // Connections have been closed in stages.
+    let fresh = Server::probe().ledger().args(&["-w", "2"]).start();
+    let expected = (holds(fresh.pid), fresh.wait_workers(2).into_iter().map(holds).max());
+    let held = || (holds(server.pid), server.workers().into_iter().map(holds).max());
+    let began = Instant::now();
+    while held() != expected && began.elapsed() < SOON {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    outcome.figure(
+        format!("{what}: descriptors, threads and shared mappings of the arbiter and of a worker"),
+        format!("{:?}", held()),
+        format!("{expected:?}, as in a fresh server"),
+        held() == expected,
+    );
+    let grown = process::resident(server.pid) as f64 / early.unwrap_or(1).max(1) as f64 - 1.0;
+    let bar = if reloads < 50 { 10.0 } else { 2.0 };
+    outcome.at_most(&format!("{what}: growth of the arbiter's memory"), grown * 100.0, bar, " %");
+    outcome
+}
+
 /// A connection that the worker holds.
 fn client_of(server: &Server, pid: i32) -> Option<u16> {
     let inodes = process::sockets(pid);
@@ -690,6 +745,11 @@ fn nothing_is_lost_in_a_crash_loop() {
 #[test]
 fn a_worker_is_after_a_load_what_it_was_before() {
     leaks(Duration::from_secs(5)).check();
+}
+
+#[test]
+fn nothing_stays_behind_of_workers_and_settings_that_have_gone() {
+    endurance(5000, 4, 6).check();
 }
 
 #[test]

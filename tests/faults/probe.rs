@@ -115,6 +115,13 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
         "echo" => Response::new(200).with_content_type("application/octet-stream").with_body(body(request)),
         "length" => Response::text(request.body().len().to_string()),
         "id" => note(request, argument),
+        // With as much more time as it needs.
+        "sleep-extended" => {
+            let pause = milliseconds(argument);
+            assert!(request.extend_deadline(pause + Duration::from_secs(5)), "a call");
+            std::thread::sleep(pause);
+            Response::text("slept")
+        }
         "sleep" => {
             std::thread::sleep(milliseconds(argument));
             Response::text("slept")
@@ -131,6 +138,10 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
         "stream-known" => Response::text(Body::Source(Box::new(Pieces { left: number, fail_at: None, known: true }))),
         "stream-fail" => {
             Response::text(Body::Source(Box::new(Pieces { left: number, fail_at: Some(1), known: false })))
+        }
+        "stream-hang" | "stream-panic" => {
+            let end = if route == "stream-hang" { Misfortune::Hang } else { Misfortune::Panic };
+            Response::text(Body::Source(Box::new(Unfortunate { pieces: 3, end })))
         }
         "stream-short" => {
             Response::text(Body::Source(Box::new(Pieces { left: number, fail_at: Some(1), known: true })))
@@ -278,6 +289,35 @@ impl Source for Pieces {
 
     fn length(&self) -> Option<u64> {
         self.known.then_some(self.left as u64 * 1000)
+    }
+}
+
+/// How a source does not go on.
+#[derive(Clone, Copy)]
+enum Misfortune {
+    Hang,
+    Panic,
+}
+
+/// Some pieces, and no good end.
+struct Unfortunate {
+    pieces: usize,
+    end: Misfortune,
+}
+
+impl Source for Unfortunate {
+    fn pull(&mut self, _waker: &Waker, out: &mut Vec<u8>) -> Pull {
+        if self.pieces > 0 {
+            self.pieces -= 1;
+            out.extend_from_slice(b"piece");
+            return Pull::More;
+        }
+        match self.end {
+            Misfortune::Hang => loop {
+                std::thread::park();
+            },
+            Misfortune::Panic => panic!("told to panic"),
+        }
     }
 }
 

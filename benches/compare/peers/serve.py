@@ -5,6 +5,7 @@ no server at all. An address is a port, or unix:PATH."""
 import importlib
 import io
 import json
+import os
 import sys
 import time
 
@@ -26,7 +27,8 @@ def fastpysgi(application, port):
     import fastpysgi
 
     fastpysgi.server.tcp_nodelay = 1
-    fastpysgi.run(app=application, host="127.0.0.1", port=int(port))
+    workers = os.environ.get("WORKERS")
+    fastpysgi.run(app=application, host="127.0.0.1", port=int(port), workers=int(workers) if workers else None)
 
 
 def bjoern(application, address):

@@ -47,3 +47,11 @@ def stream(environ, start_response):
 def pieces():
     for _ in range(PIECES):
         yield PIECE
+
+
+def blocking(environ, start_response):
+    """`/sleep/300` answers after so many milliseconds, everything else at once."""
+    _, _, milliseconds = environ["PATH_INFO"].partition("/sleep/")
+    if milliseconds:
+        time.sleep(int(milliseconds) / 1000)
+    return hello(environ, start_response)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import applications_alone
+import blocked
 import compare
 import pytest
 import report
@@ -16,7 +17,7 @@ from measures import Options, Paired, over_best_peer, wanted
 from scenarios import SCENARIOS
 from servers import CALLS, Role, Stage, Wrong
 
-COMMANDS = compare.variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | sharing.COMMANDS
+COMMANDS = compare.variants(servers.COMMANDS) | servers.COMMANDS | wsgi.COMMANDS | sharing.COMMANDS | blocked.COMMANDS
 PAIRED = [scenario for scenario in SCENARIOS if isinstance(scenario, Paired)]
 
 

@@ -215,13 +215,12 @@ impl State {
             return;
         }
         let Some(timeout) = child.timeout else { return };
-        // A worker may write any number there; at worst it is called overdue a timeout too late.
-        let since = in_call_since.unwrap_or(now).min(now);
-        let due = since + timeout;
+        // A worker may write any number there. One that says so of the future wants more time, and the next call may not.
+        let due = in_call_since.unwrap_or(now) + timeout;
         if due <= now {
             overdue(child, now, out);
         } else {
-            child.check = Some(due);
+            child.check = Some(due.min(now + timeout));
         }
     }
 

@@ -47,7 +47,8 @@ impl Kind<(usize, usize)> for Workers {
     fn read(raw: &Raw, host: Host) -> Result<(usize, usize), Invalid> {
         let expected = || {
             Invalid::new(format!(
-                "a whole number from 1 to {MOST_WORKERS}, two of them such as 2:8, the lower first, or auto"
+                "a whole number from 1 to {MOST_WORKERS} (without a worker nobody would accept), two of them such as 2:8, the \
+                 lower first, or auto"
             ))
         };
         let count = |text: &str| {

@@ -13,6 +13,22 @@ pub(super) static ENTRIES: &[Setting] = &[
         "How long the application may take for one request before its worker is killed and replaced. 0 is for ever."
     ),
     setting!(
+        slow_request_timeout: Seconds,
+        ["--slow-request-timeout"],
+        Lacks,
+        "When a request has kept the application for so long, the error log says which one it is and where the application \
+         is, once. Nothing else happens. 0 is never."
+    ),
+    setting!(
+        request_timeout: Seconds,
+        ["--request-timeout"],
+        Lacks,
+        "When a request has kept the application for so long, the error log says where it is, and the call is ended: \
+         `ferricorn.RequestTimeout` is raised in the thread that it runs in, the client gets 504, or sees its response cut \
+         off if that has begun, and the worker goes on. What cannot be interrupted, such as code in C or Rust, goes on until \
+         `timeout`, which should be longer. 0 is never."
+    ),
+    setting!(
         queue_timeout: Seconds,
         ["--queue-timeout"],
         Lacks,

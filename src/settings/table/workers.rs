@@ -16,7 +16,7 @@ pub(super) static ENTRIES: &[Setting] = &[
         doc: "The number of worker processes. `auto` is one for each processor that the server may use. With MIN:MAX there \
               are as many as the load asks for: more when all are in a call or connections wait to be accepted, fewer when \
               some have been idle for `worker_idle_timeout`.",
-        gunicorn: Differs("`auto` and `MIN:MAX` are new. 0 workers serve nobody and are refused."),
+        gunicorn: Differs("`auto` and `MIN:MAX` are new. 0 workers serve nobody and are refused, also as MIN."),
         assign: |settings, raw, host| {
             (settings.workers, settings.workers_most) = Workers::read(raw, host)?;
             Ok(())
