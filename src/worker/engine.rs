@@ -49,6 +49,10 @@ const STARVED: Duration = Duration::from_millis(250);
 /// How often a full worker looks for connections that can be spared.
 const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
 
+/// After a wait of that length nothing was there when it began, and what it has told of is new. (Two ticks of a coarse clock:
+/// one may pass in a wait that finds something at once.)
+const SLEPT: Duration = Duration::from_millis(8);
+
 /// How often it is said that a worker is full.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
@@ -321,12 +325,13 @@ impl Engine {
 
     fn wait(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<()> {
         let log = world.access.as_ref().filter(|access| access.lock().is_waiting()).map(|_| LOG_RETRY);
+        let mut begun = None;
         let timeout = {
             let mut core = self.core();
             if core.has_work() || core.watched != 0 {
                 Some(Duration::ZERO)
             } else {
-                let now = crate::sys::now_coarse();
+                let now = *begun.insert(crate::sys::now_coarse());
                 let starved = match core.accepting {
                     Accepting::Starved(until) => Some(until.since(now)),
                     Accepting::Full => Some(BETWEEN_SHEDS),
@@ -342,6 +347,9 @@ impl Engine {
         // What has happened is the core's before anything else is waited for, such as an interpreter's lock.
         world.application.idle(&mut || waited = self.gather(timeout));
         world.tick();
+        if begun.is_some_and(|begun| world.now.since(begun) >= SLEPT) {
+            world.earlier = world.now;
+        }
         world.slot.set_idle(None);
         if waited? > 1 {
             self.balance(world);
