@@ -19,13 +19,14 @@ _GRANIAN = (
 # Each connection that is kept would occupy a worker, so its own router stands before it where nginx does not.
 _UWSGI = "{venv}/uwsgi --home {venv}/.. --need-app --single-interpreter --disable-logging --processes 1 --die-on-term"
 
-# FIELDS are those that a server leaves out, and the application adds (peers/wsgi.py), so that all send the same.
+# FIELDS are those that a server leaves out, and the application adds (peers/wsgi.py), so that all send the same. CLOSE is for
+# those that never call `close`, so that all do the same (peers/frameworks.py).
 # Behind nginx each listens on a unix socket; those that cannot are not compared there.
 COMMANDS = {
     OURS_WSGI: "{venv}/ferricorn -b 127.0.0.1:{port} -w 1 {app}",
     f"{OURS_WSGI} behind nginx": "{venv}/ferricorn -b unix:{socket} -w 1 {app}",
-    "fastwsgi": f"FIELDS=Server {_SERVE} fastwsgi {{app}} {{port}}",
-    "fastpysgi": f"{_SERVE} fastpysgi {{app}} {{port}}",
+    "fastwsgi": f"CLOSE=1 FIELDS=Server {_SERVE} fastwsgi {{app}} {{port}}",
+    "fastpysgi": f"CLOSE=1 {_SERVE} fastpysgi {{app}} {{port}}",
     "bjoern": f"FIELDS='Server Date' {_SERVE} bjoern {{app}} {{port}}",
     "bjoern behind nginx": f"FIELDS='Server Date' {_SERVE} bjoern {{app}} unix:{{socket}}",
     "granian": f"{_GRANIAN} --port {{port}} {{app}}",

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::abandoned::{self, Ours};
-use crate::body::{self, COPIED, Piece, Returned, Stream};
+use crate::body::{self, COPIED, Ending, Piece, Returned, Stream};
 use crate::environ::{Environs, Surroundings, Unfit};
 use crate::errors;
 use crate::ffi::{self, CalledByWorker, Context};
@@ -153,12 +153,30 @@ impl Wsgi {
             }
         }
         let _until_sent = content.observe(observed);
-        let (first, rest, known): (&[u8], Body, Option<u64>) = match &content {
-            Content::One(bytes) if bytes.as_bytes().len() <= COPIED => {
-                let bytes = bytes.as_bytes();
-                (bytes, Body::Empty, Some(bytes.len() as u64))
+        let length = content.known();
+        let held;
+        let mut after: Option<Box<dyn Send>> = None;
+        let (first, rest, known): (&[u8], Body, Option<u64>) = match content {
+            Content::One(piece) if length <= COPIED as u64 => {
+                held = piece;
+                (held.as_bytes(), Body::Empty, Some(length))
             }
-            _ => {
+            // What an iterable does after its last piece, and when it is closed, is not waited for.
+            Content::Stream(piece, stream) if written == 0 && declared == Some(length) => {
+                let ending = Ending::new(stream);
+                held = piece;
+                if length <= COPIED as u64 {
+                    after = Some(Box::new(Ours::new(ending)));
+                    (held.as_bytes(), Body::Empty, Some(length))
+                } else {
+                    (&[], body::segment(held.clone(), ending), Some(length))
+                }
+            }
+            Content::Nothing(stream) => {
+                after = Some(Box::new(Ours::new(Ending::new(stream))));
+                (&[], Body::Empty, Some(0))
+            }
+            content => {
                 self.joined.clear();
                 let left = declared.map(|declared| declared.saturating_sub(written));
                 let (rest, known) = content.into_rest(&mut self.joined, &self.callbacks.responder, left, py);
@@ -190,6 +208,7 @@ impl Wsgi {
             length: declared.or(known).map_or(Length::Unknown, Length::Known),
             first,
             rest,
+            after,
         });
         drop(fields);
         self.spare = started;
@@ -278,7 +297,8 @@ enum Content<'py> {
     File(ferricorn::app::FileRange, Returned),
     /// The first piece of a stream, and the stream.
     Stream(Bound<'py, PyBytes>, Stream),
-    Empty,
+    /// A stream without any.
+    Nothing(Stream),
 }
 
 impl<'py> Prepared<'py> {
@@ -310,16 +330,15 @@ impl<'py> Prepared<'py> {
             return Ok(Content::Many(parts));
         }
         let range = if result.get_type().is(file_wrapper) { body::file(&result) } else { None };
-        let name = format!("{} {}", request.method(), request.target());
+        let name = [request.method(), request.target()].join(" ");
         let returned = Returned::new(result, context, name);
         if let Some(range) = range {
             return Ok(Content::File(range, returned));
         }
-        let mut stream = Stream::new(py, returned)?;
         // PEP 3333: start_response may be called as late as before the first piece.
-        Ok(match stream.next(py)? {
-            Piece::Bytes(bytes) => Content::Stream(bytes, stream),
-            Piece::End => Content::Empty,
+        Ok(match Stream::new(py, returned)? {
+            (stream, Piece::Bytes(bytes)) => Content::Stream(bytes, stream),
+            (stream, Piece::End) => Content::Nothing(stream),
         })
     }
 }
@@ -331,7 +350,7 @@ impl Content<'_> {
             Self::One(part) | Self::Stream(part, _) => part.as_bytes().len() as u64,
             Self::Many(parts) => parts.iter().map(|part| part.as_bytes().len() as u64).sum(),
             Self::File(range, _) => range.length,
-            Self::Empty => 0,
+            Self::Nothing(_) => 0,
         }
     }
 
@@ -339,8 +358,8 @@ impl Content<'_> {
     fn observe(&mut self, observed: Option<Observed>) -> Option<Observed> {
         match self {
             Self::File(_, returned) => returned.observe(observed?),
-            Self::Stream(_, stream) => stream.observe(observed?),
-            Self::One(_) | Self::Many(_) | Self::Empty => return observed,
+            Self::Stream(_, stream) | Self::Nothing(stream) => stream.observe(observed?),
+            Self::One(_) | Self::Many(_) => return observed,
         }
         None
     }
@@ -354,7 +373,7 @@ impl Content<'_> {
         py: Python<'_>,
     ) -> (Body, Option<u64>) {
         let parts = match self {
-            Self::Empty => return (Body::Empty, Some(first.len() as u64)),
+            Self::Nothing(_) => return (Body::Empty, Some(first.len() as u64)),
             Self::One(part) => vec![part],
             Self::Many(parts) => parts,
             Self::File(mut range, returned) => {

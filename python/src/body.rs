@@ -11,7 +11,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
 use crate::abandoned::Ours;
 use crate::errors;
@@ -49,6 +49,27 @@ pub(crate) fn segments(parts: Vec<Bound<'_, PyBytes>>) -> Body {
     )
 }
 
+/// What is left to do when all bytes that were promised are known: the iterable ends, and is closed.
+pub(crate) struct Ending(Stream);
+
+impl Ending {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self(stream)
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        Python::attach(|py| self.0.finish(py));
+    }
+}
+
+/// A body of one large piece, and what is left to do when it is sent.
+pub(crate) fn segment(piece: Bound<'_, PyBytes>, ending: Ending) -> Body {
+    let piece = Bytes::from_owner(Ours::new(PyBackedBytes::from(piece)));
+    Body::Segments(vec![Segment::Bytes(piece), Segment::Bytes(Bytes::from_owner(Kept(Ours::new(ending))))])
+}
+
 /// What an application has returned, and has to be closed.
 pub(crate) struct Returned {
     result: Option<Py<PyAny>>,
@@ -64,38 +85,46 @@ impl Returned {
         Self { result: Some(result.unbind()), context, name, observed: None }
     }
 
+    /// Calls `close`, if there is one, and releases it: once, however the response has ended, and in its own context.
+    fn close(&mut self, py: Python<'_>, before: impl FnOnce(&str)) {
+        let Some(result) = self.result.take() else { return };
+        let result = result.into_bound(py);
+        let closed = self.context.run(py, || {
+            before(&self.name);
+            let closed = match result.getattr_opt(intern!(py, "close")) {
+                Ok(Some(close)) => close.call0().map(drop),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            drop(result);
+            closed
+        });
+        if let Err(error) = closed.and_then(|closed| closed) {
+            self.log(py, &error);
+        }
+    }
+
     /// Has the hook called when this is closed.
     pub(crate) fn observe(&mut self, observed: Observed) {
         self.observed = Some(observed);
     }
 
     fn log(&self, py: Python<'_>, error: &PyErr) {
-        errors::log(py, &format!("Error handling request {}", self.name), error);
+        log_failure(py, &self.name, error);
     }
 }
 
 impl Drop for Returned {
-    /// Calls `close`, if there is one: once, however the response has ended.
     fn drop(&mut self) {
-        let Some(result) = self.result.take() else { return };
-        Python::attach(|py| {
-            let result = result.into_bound(py);
-            let closed = self.context.run(py, || match result.getattr_opt(intern!(py, "close"))? {
-                Some(close) => close.call0().map(drop),
-                None => Ok(()),
-            });
-            if let Err(error) = closed.and_then(|closed| closed) {
-                self.log(py, &error);
-            }
-            // Whatever is released with it, in its own context.
-            let _ = self.context.run(py, || drop(result));
-        });
+        if self.result.is_some() {
+            Python::attach(|py| self.close(py, |_| ()));
+        }
     }
 }
 
 /// A body that is iterated while the peer takes it.
 pub(crate) struct Stream {
-    iterator: Py<PyAny>,
+    iterator: Py<PyIterator>,
     returned: Returned,
     responder: Option<Py<Responder>>,
     /// Bytes that may still be sent, if the application has said how many there are.
@@ -113,40 +142,46 @@ pub(crate) enum Piece<'py> {
 
 impl Stream {
     /// Begins to iterate over what was returned.
-    pub(crate) fn new(py: Python<'_>, returned: Returned) -> PyResult<Self> {
-        let iterator = match &returned.result {
-            Some(result) => returned.context.run(py, || result.bind(py).try_iter())??.into_any().unbind(),
-            None => py.None(),
-        };
-        Ok(Self { iterator, returned, responder: None, left: None, large: None, ended: false })
+    pub(crate) fn new<'py>(py: Python<'py>, returned: Returned) -> PyResult<(Self, Piece<'py>)> {
+        let begun = returned.context.run(py, || {
+            let iterator = match &returned.result {
+                Some(result) => result.bind(py).try_iter()?,
+                None => return Err(PyTypeError::new_err("the response was closed")),
+            };
+            let first = next_piece(&iterator);
+            Ok((iterator.unbind(), first))
+        });
+        // What is dropped here on an error is closed.
+        let (iterator, first) = begun.and_then(|begun| begun)?;
+        let first = first?;
+        let ended = matches!(first, Piece::End);
+        Ok((Self { iterator, returned, responder: None, left: None, large: None, ended }, first))
     }
 
     /// The next piece, empty ones left out.
-    pub(crate) fn next<'py>(&mut self, py: Python<'py>) -> PyResult<Piece<'py>> {
-        while !self.ended {
-            let iterator = self.iterator.bind(py);
-            let next = self.returned.context.run(py, || match iterator.cast::<pyo3::types::PyIterator>() {
-                Ok(iterator) => iterator.clone().next(),
-                Err(error) => Some(Err(error.into())),
-            })?;
-            match next {
-                Some(Ok(piece)) => {
-                    let piece = piece.cast_into::<PyBytes>().map_err(|error| {
-                        let kind = error.into_inner().get_type();
-                        PyTypeError::new_err(format!("the application yielded {kind} instead of bytes"))
-                    })?;
-                    if !piece.as_bytes().is_empty() {
-                        return Ok(Piece::Bytes(piece));
-                    }
-                }
-                Some(Err(error)) => {
-                    self.ended = true;
-                    return Err(error);
-                }
-                None => self.ended = true,
-            }
+    fn next<'py>(&mut self, py: Python<'py>) -> PyResult<Piece<'py>> {
+        if self.ended {
+            return Ok(Piece::End);
         }
-        Ok(Piece::End)
+        let next = self.returned.context.run(py, || next_piece(self.iterator.bind(py))).and_then(|next| next);
+        self.ended = !matches!(next, Ok(Piece::Bytes(_)));
+        next
+    }
+
+    /// All that was promised is sent: what the iterable does after its last piece is done, and it is closed.
+    fn finish(&mut self, py: Python<'_>) {
+        let ended = std::mem::replace(&mut self.ended, true);
+        let iterator = self.iterator.bind(py);
+        self.returned.close(py, |name| {
+            if !ended {
+                match next_piece(iterator) {
+                    Ok(Piece::End) => {}
+                    // PEP 3333: stop iterating when enough has been sent.
+                    Ok(Piece::Bytes(_)) => log_excess(name),
+                    Err(error) => log_failure(py, name, &error),
+                }
+            }
+        });
     }
 
     /// The head says that so many bytes are to come.
@@ -195,10 +230,7 @@ impl Stream {
                         Pull::More
                     }
                     Some(None) => {
-                        log::error!(
-                            "Error handling request {}: the body is longer than its Content-Length; the rest is not sent",
-                            self.returned.name
-                        );
+                        log_excess(&self.returned.name);
                         // PEP 3333: stop iterating when enough has been sent.
                         self.ended = true;
                         self.left = None;
@@ -212,6 +244,29 @@ impl Stream {
             }
         }
     }
+}
+
+/// The next piece of an iterable, empty ones left out; its context is entered.
+fn next_piece<'py>(iterator: &Bound<'py, PyIterator>) -> PyResult<Piece<'py>> {
+    let mut iterator = iterator.clone();
+    loop {
+        let Some(piece) = iterator.next().transpose()? else { return Ok(Piece::End) };
+        let piece = piece.cast_into::<PyBytes>().map_err(|error| {
+            let kind = error.into_inner().get_type();
+            PyTypeError::new_err(format!("the application yielded {kind} instead of bytes"))
+        })?;
+        if !piece.as_bytes().is_empty() {
+            return Ok(Piece::Bytes(piece));
+        }
+    }
+}
+
+fn log_excess(name: &str) {
+    log::error!("Error handling request {name}: the body is longer than its Content-Length; the rest is not sent");
+}
+
+fn log_failure(py: Python<'_>, name: &str, error: &PyErr) {
+    errors::log(py, &format!("Error handling request {name}"), error);
 }
 
 impl Source for Stream {
@@ -239,9 +294,9 @@ impl Drop for Stream {
 }
 
 /// Keeps what was returned until the segment is sent, as an empty segment behind it.
-struct Kept(#[expect(dead_code, reason = "for its drop")] Ours<Returned>);
+struct Kept<T: Send + 'static>(Ours<T>);
 
-impl AsRef<[u8]> for Kept {
+impl<T: Send> AsRef<[u8]> for Kept<T> {
     fn as_ref(&self) -> &[u8] {
         &[]
     }

@@ -84,6 +84,7 @@ impl Started {
             length: self.declared.map_or(Length::Unknown, Length::Known),
             first: &[],
             rest: Body::Empty,
+            after: None,
         })
     }
 

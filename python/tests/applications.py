@@ -309,6 +309,41 @@ def yields_and_waits(environ, start_response):
     yield b"done"
 
 
+class ClosesAndWaits:
+    """`close`, and whatever comes behind the last piece, waits for the file that the response names."""
+
+    def __init__(self, times, in_close):
+        self.path = os.path.join(tempfile.mkdtemp(), "received")
+        self.in_close = in_close
+        self.body = self.path.encode() * times
+
+    def __iter__(self):
+        if self.body:
+            yield self.body
+        if not self.in_close:
+            self.wait()
+
+    def wait(self):
+        end = time.monotonic() + 10
+        while not os.path.exists(self.path):
+            if time.monotonic() > end:
+                raise TimeoutError("nobody has received the response")
+            time.sleep(0.001)
+        closed.append("received")
+
+    def close(self):
+        if self.in_close:
+            self.wait()
+
+
+@path
+def closes_and_waits(environ, start_response):
+    times, where = environ["QUERY_STRING"].split(",")
+    result = ClosesAndWaits(int(times), where == "close")
+    start_response("200 OK", [("Content-Length", str(len(result.body))), ("X-Path", result.path)])
+    return result
+
+
 @path
 def sizes(environ, start_response):
     sizes, _, length = environ["QUERY_STRING"].partition("&")

@@ -332,6 +332,27 @@ def test_pieces_are_on_their_way_while_the_next_is_produced(pep3333):
         assert client.take_line() == b"4" and client.take(4) == b"done"
 
 
+@pytest.mark.parametrize("where", ["close", "end"])
+@pytest.mark.parametrize("times", [1, 10_000])
+def test_a_response_of_known_length_is_not_held_up_by_what_comes_behind_it(pep3333, times, where):
+    names_closed(pep3333)
+    with pep3333.client() as client:
+        response = client.request(target=f"/closes_and_waits?{times},{where}")
+        path = Path(response.value("X-Path").decode())
+        assert response.body == str(path).encode() * times
+        path.touch()
+        assert client.request().body == b"Hello, World!"
+    assert names_closed(pep3333) == ["received"]
+
+
+def test_an_empty_response_is_not_held_up_by_its_close(pep3333):
+    names_closed(pep3333)
+    with pep3333.client() as client:
+        Path(client.request(target="/closes_and_waits?0,close").value("X-Path").decode()).touch()
+        assert client.request().body == b"Hello, World!"
+    assert names_closed(pep3333) == ["received"]
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 @pytest.mark.parametrize("length", [None, 600_000, 599_999, 300_000, 5])
 def test_pieces_of_all_sizes_are_streamed(pep3333, version, length):

@@ -25,6 +25,8 @@ pub struct Parts<'a, 'f> {
     pub first: &'a [u8],
     /// All that comes after it.
     pub rest: Body,
+    /// Dropped when what is ready of the response was offered to the socket, by the thread that calls the application.
+    pub after: Option<Box<dyn Send>>,
 }
 
 impl fmt::Debug for Parts<'_, '_> {

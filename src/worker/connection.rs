@@ -276,7 +276,11 @@ impl Connection {
         }
         for _ in 0..4 {
             let served = self.serve(world);
-            match self.send(world, served) {
+            let sent = self.send(world, served);
+            if !world.after.is_empty() {
+                world.after.clear();
+            }
+            match sent {
                 Sent::GoOn => {}
                 Sent::Stop(next) => return next,
             }
@@ -529,6 +533,7 @@ impl Connection {
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
+            after: &mut world.after,
             ticket: &self.ticket,
             logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
             lead: &world.lead,
@@ -637,6 +642,7 @@ impl Connection {
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
+            after: &mut world.after,
             ticket: &self.ticket,
             logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
             lead: &world.lead,
@@ -673,6 +679,7 @@ impl Connection {
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
+            after: &mut world.after,
             ticket: &ticket,
             logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
             lead: &world.lead,

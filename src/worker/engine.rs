@@ -50,6 +50,10 @@ const STARVED: Duration = Duration::from_millis(250);
 /// How often a full worker looks for connections that can be spared.
 const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
 
+/// After a wait of that length nothing was there when it began, and what it has told of is new. (Two ticks of a coarse clock:
+/// one may pass in a wait that finds something at once.)
+const SLEPT: Duration = Duration::from_millis(8);
+
 /// How often it is said that a worker is full.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
@@ -337,12 +341,13 @@ impl Engine {
 
     fn wait(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<()> {
         let log = world.access.as_ref().filter(|access| access.lock().is_waiting()).map(|_| LOG_RETRY);
+        let mut begun = None;
         let timeout = {
             let mut core = self.core();
             if core.has_work() || core.watched != 0 {
                 Some(Duration::ZERO)
             } else {
-                let now = crate::sys::now_coarse();
+                let now = *begun.insert(crate::sys::now_coarse());
                 let starved = match core.accepting {
                     Accepting::Starved(until) => Some(until.since(now)),
                     Accepting::Full => Some(BETWEEN_SHEDS),
@@ -360,6 +365,9 @@ impl Engine {
         world.slot.set_idle(None);
         let (count, now) = waited?;
         world.tick(now);
+        if begun.is_some_and(|begun| now.since(begun) >= SLEPT) {
+            world.earlier = now;
+        }
         if count > 1 {
             self.balance(world);
         }

@@ -38,6 +38,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) date: &'a [u8; 29],
     pub(crate) letterbox: &'a Arc<Letterbox>,
     pub(crate) ticket: &'a Ticket,
+    /// What is dropped when the output was offered to the socket.
+    pub(crate) after: &'a mut Vec<Box<dyn Send>>,
     /// Whether the access log shows fields of the response.
     pub(crate) logs_fields: bool,
     /// Whether the worker drains, which may have begun during the call.
@@ -135,7 +137,7 @@ impl Turn<'_> {
 
     /// The head of a response in parts; returns what follows. If it cannot be sent, the answer is 500.
     fn head(&mut self, parts: Parts<'_, '_>) -> Result<(Body, Summary), ResponseError> {
-        let Parts { status, reason, fields, length, rest, .. } = parts;
+        let Parts { status, reason, fields, length, rest, after, .. } = parts;
         self.heed_drain();
         let mut kept = None;
         let responded = if self.logs_fields {
@@ -145,6 +147,9 @@ impl Turn<'_> {
         } else {
             self.machine.respond(status, reason, fields, length, self.date, self.out)
         };
+        if let Some(after) = after {
+            self.after.push(after);
+        }
         if let Err(error) = responded {
             drop(rest);
             self.answer(&mut Response::error(500));

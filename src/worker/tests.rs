@@ -140,6 +140,7 @@ impl Application for Routes {
                     length,
                     first: b"abc",
                     rest: Body::Segments(vec![Segment::Bytes(Bytes::from_static(b"de"))]),
+                    after: None,
                 });
                 assert_eq!(sent.is_err(), name == "X:Bad");
             }
@@ -148,7 +149,7 @@ impl Application for Routes {
                 let begin = |reply: &mut Reply<'_>, name: &[u8]| {
                     let fields = &mut [(name, b"value".as_slice())].into_iter();
                     let (length, rest) = (Length::Unknown, Body::Empty);
-                    reply.begin(Parts { status: 200, reason: None, fields, length, first: &[], rest })
+                    reply.begin(Parts { status: 200, reason: None, fields, length, first: &[], rest, after: None })
                 };
                 let end = request.query().unwrap();
                 let begun = begin(&mut reply, if end == "unsendable" { b"X:Bad" } else { b"X-Good" });

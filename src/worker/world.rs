@@ -73,6 +73,8 @@ pub(crate) struct World {
     /// Responses that are collected to leave in one write. Empty between connections.
     pub(crate) out: Vec<u8>,
     pub(crate) scratch: Vec<u8>,
+    /// What is dropped when they have left.
+    pub(crate) after: Vec<Box<dyn Send>>,
     pub(crate) buffers: Buffers,
     pub(crate) flusher: Flusher,
     /// Requests answered.
@@ -112,6 +114,7 @@ impl World {
             head: Head::default(),
             out: Vec::with_capacity(16 * 1024),
             scratch: Vec::new(),
+            after: Vec::new(),
             buffers: Buffers::default(),
             flusher: Flusher::default(),
             requests: 0,

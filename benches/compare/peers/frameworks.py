@@ -1,4 +1,6 @@
-"""The same hello from Flask and from Django. FRAMEWORK in the environment says which `app` is."""
+"""The same hello from Flask and from Django. FRAMEWORK in the environment says which `app` is. With CLOSE in the
+environment, for servers that never call the `close` of what they are given (PEP 3333 demands it, and frameworks do the last
+of their work there), the application does it itself."""
 
 import os
 
@@ -36,4 +38,17 @@ def django():
     return get_wsgi_application()
 
 
+def closing(app):
+    def call(environ, start_response):
+        result = app(environ, start_response)
+        try:
+            return list(result)
+        finally:
+            result.close()
+
+    return call
+
+
 app = {"flask": flask, "django": django}[os.environ["FRAMEWORK"]]()
+if "CLOSE" in os.environ:
+    app = closing(app)
