@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use slab::Slab;
 
-use super::accept_ahead::AcceptAhead;
 use super::connection::{Connection, Next};
 use super::mailbox::Letter;
 use super::timers::Wheel;
@@ -105,8 +104,6 @@ pub(crate) struct Core {
     pub(crate) left: bool,
     /// Connections accepted since the listeners were entered.
     pub(crate) accepted: u32,
-    /// How many of them one wake takes.
-    pub(crate) accept_ahead: AcceptAhead,
     /// The listeners were left, perhaps after an exclusive wake-up that no sibling has had.
     pub(crate) swallowed: bool,
     /// Bit n: the descriptor watched as n is readable, and the worker was not told.
@@ -158,7 +155,6 @@ impl Core {
             accepting: Accepting::Ended,
             left: false,
             accepted: 0,
-            accept_ahead: AcceptAhead::default(),
             swallowed: false,
             watched: 0,
             shed: Moment::default(),

@@ -413,16 +413,21 @@ impl Engine {
     }
 
     fn accept_some(&self, world: &mut World, index: usize) {
-        let (most, woken) = (self.core().accept_ahead.begin(ACCEPTED_PER_WAKE), world.now);
-        for taken in 0..most {
+        let woken = world.now;
+        for taken in 0..ACCEPTED_PER_WAKE {
             if self.core().accepting != Accepting::Yes {
                 return;
             }
-            match self.accept(world, index) {
-                Ok(Accepted::Gone) if taken + 1 < most && crate::sys::now_coarse() == woken => {}
-                Ok(Accepted::Gone | Accepted::Stays) => return,
-                Ok(Accepted::Nothing) => return self.core().accept_ahead.missed(taken),
+            let accepted = match self.accept(world, index) {
+                Ok(accepted) => accepted,
                 Err(error) => return self.starve(world, &error),
+            };
+            if taken == 1 {
+                world.further.note(accepted != Accepted::Nothing);
+            }
+            let goes_on = accepted == Accepted::Gone && crate::sys::now_coarse() == woken;
+            if !goes_on || (taken == 0 && !world.further.begin()) {
+                return;
             }
         }
     }
@@ -471,7 +476,13 @@ impl Engine {
             core.insert()
         };
         let mut connection = Box::new(Connection::new(socket, peer, seat, local, protocol, key, world));
-        let next = connection.drive(world);
+        let mut next = connection.drive(world);
+        if connection.is_silent() && world.calls && !self.core().has_work() && world.yields.begin() {
+            // There is nothing else to do but to wait for what the peer is about to send.
+            std::thread::yield_now();
+            next = connection.look_once_more(world);
+            world.yields.note(!connection.is_silent());
+        }
         self.check_in(world, key, connection, next);
         if next == Next::Close {
             return Ok(Accepted::Gone);

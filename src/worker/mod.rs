@@ -1,7 +1,7 @@
 //! The life of a worker: load the application, say ready, turn the engine, drain, exit.
 
-mod accept_ahead;
 mod alarm;
+mod attempts;
 mod buffers;
 mod connection;
 mod core;
