@@ -168,6 +168,7 @@ impl<'a> Reply<'a> {
 }
 
 impl Drop for Reply<'_> {
+    #[inline]
     fn drop(&mut self) {
         // While a panic unwinds, whoever catches it answers.
         if let Some(exchange) = self.exchange.take().filter(|_| !std::thread::panicking()) {

@@ -1,9 +1,10 @@
 //! Buffers that are lent to connections while they need them.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
-use nix::sys::socket::{MsgFlags, recv};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 /// Bytes of a buffer as it is lent: two thirds of all heads fit many times over, and it stays in the first-level cache.
 const SIZE: usize = 16 * 1024;
@@ -79,15 +80,15 @@ impl Buffer {
         let room = self.bytes.get_mut(self.end..).unwrap_or_default();
         let length = room.len();
         // recv(2) is cheaper than read(2), which looks first what kind of file it has.
-        match recv(socket.as_raw_fd(), room, MsgFlags::empty()) {
-            Ok(0) => Ok(Filled::Eof),
-            Ok(count) => {
+        match recv(socket, room, RecvFlags::empty()) {
+            Ok((0, _)) => Ok(Filled::Eof),
+            Ok((count, _)) => {
                 self.end += count;
                 Ok(if count < length { Filled::Drained } else { Filled::More })
             }
-            Err(nix::Error::EAGAIN) => Ok(Filled::WouldBlock),
+            Err(Errno::AGAIN) => Ok(Filled::WouldBlock),
             // Nothing was read; asking again at once is as good as anything.
-            Err(nix::Error::EINTR) => Ok(Filled::More),
+            Err(Errno::INTR) => Ok(Filled::More),
             Err(error) => Err(error.into()),
         }
     }

@@ -17,7 +17,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::socket::{MsgFlags, send};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 
 pub(crate) use deadlines::Burden;
 
@@ -522,24 +523,24 @@ impl Connection {
         }
         world.begin_call(start);
         let local = &*self.local;
+        let mut outcome = Outcome::Unanswered;
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
-            ticket: self.ticket,
+            ticket: &self.ticket,
             logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
             lead: &world.lead,
             socket: self.socket.as_fd(),
             call: world.call,
             pace: world.policy.send,
-            outcome: Outcome::Unanswered,
+            outcome: &mut outcome,
         };
         let request = Request::new(&world.head, &body, &self.peer, local).after(self.waited);
         turn.call(world.application.as_mut(), &request);
-        let outcome = turn.outcome;
         world.end_call();
-        self.take_outcome(world, outcome, began)
+        self.take_outcome(world, &mut outcome, began)
     }
 
     /// Believes what a trusted peer says of its client; answers by itself if that contradicts itself.
@@ -559,12 +560,12 @@ impl Connection {
     /// Files away what a call came to; the request's head is the world's. Returns whether the next request may be parsed at
     /// once.
     #[inline]
-    fn take_outcome(&mut self, world: &mut World, outcome: Outcome, began: Moment) -> bool {
+    fn take_outcome(&mut self, world: &mut World, outcome: &mut Outcome, began: Moment) -> bool {
         if let Outcome::Finished(reuse, summary) = outcome {
-            self.account(world, began, &summary);
-            return self.finished(world, reuse);
+            self.account(world, began, summary);
+            return self.finished(world, *reuse);
         }
-        self.take_unfinished(world, outcome, began);
+        self.take_unfinished(world, std::mem::replace(outcome, Outcome::Unanswered), began);
         false
     }
 
@@ -630,22 +631,22 @@ impl Connection {
 
     /// Answers without the application the request whose head is the world's. Returns whether the next one may be parsed.
     fn answer_with(&mut self, world: &mut World, response: &mut Response, began: Moment) -> bool {
+        let mut outcome = Outcome::Unanswered;
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
-            ticket: self.ticket,
+            ticket: &self.ticket,
             logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
             lead: &world.lead,
             socket: self.socket.as_fd(),
             call: world.call,
             pace: world.policy.send,
-            outcome: Outcome::Unanswered,
+            outcome: &mut outcome,
         };
         turn.answer(response);
-        let outcome = turn.outcome;
-        self.take_outcome(world, outcome, began)
+        self.take_outcome(world, &mut outcome, began)
     }
 
     /// The application, which had deferred its answer, wants to be called for another target of this server instead.
@@ -663,25 +664,25 @@ impl Connection {
         let Some(log) = self.log.take() else { return };
         world.begin_call(crate::sys::now_coarse());
         let local = &*self.local;
+        let mut outcome = Outcome::Unanswered;
         let mut turn = Turn {
             machine: &mut self.machine,
             out: &mut world.out,
             date: world.date.text(),
             letterbox: &world.letterbox,
-            ticket,
+            ticket: &ticket,
             logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
             lead: &world.lead,
             socket: self.socket.as_fd(),
             call: world.call,
             pace: world.policy.send,
-            outcome: Outcome::Unanswered,
+            outcome: &mut outcome,
         };
         turn.call(world.application.as_mut(), &Request::new(&head, &RequestBody::Empty, &self.peer, local));
-        let outcome = turn.outcome;
         world.end_call();
         // The access log shows what the client has asked for.
         world.head = log.head;
-        self.take_outcome(world, outcome, log.began);
+        self.take_outcome(world, &mut outcome, log.began);
         if let Some(log) = &mut self.log {
             log.redirects = redirects;
         }
@@ -707,10 +708,10 @@ impl Connection {
             if let Some(output) = &mut self.output {
                 output.extend(|bytes| bytes.append(&mut world.out));
             } else {
-                match send(self.socket.as_raw_fd(), &world.out, MsgFlags::MSG_NOSIGNAL) {
+                match send(&self.socket, &world.out, SendFlags::NOSIGNAL) {
                     Ok(count) if count == world.out.len() => world.out.clear(),
                     Ok(count) => self.keep_output(world, count),
-                    Err(nix::Error::EAGAIN | nix::Error::EINTR) => self.keep_output(world, 0),
+                    Err(Errno::AGAIN | Errno::INTR) => self.keep_output(world, 0),
                     Err(_) => {
                         world.out.clear();
                         return Sent::Stop(Next::Close);

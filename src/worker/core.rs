@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use nix::sys::epoll::{EpollEvent, EpollFlags};
+use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
 
 use super::connection::{Connection, Next};
@@ -227,14 +227,14 @@ impl Core {
     }
 
     /// Takes in what a wait has given.
-    pub(crate) fn gather(&mut self, events: &[EpollEvent], now: Moment) {
+    pub(crate) fn gather(&mut self, events: &[Event], now: Moment) {
         for event in events {
-            let flags = event.events();
-            let has = |flag| flags.contains(flag);
+            let flags = event.flags;
+            let has = |any| flags.intersects(any);
             let ready = Ready {
-                token: event.data(),
-                readable: has(EpollFlags::EPOLLIN) || has(EpollFlags::EPOLLPRI),
-                read_closed: has(EpollFlags::EPOLLHUP) || has(EpollFlags::EPOLLRDHUP) || has(EpollFlags::EPOLLERR),
+                token: event.data.u64(),
+                readable: has(EventFlags::IN | EventFlags::PRI),
+                read_closed: has(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR),
             };
             if ready.token == HANDED {
                 // What is in there has waited for longer than anything here.

@@ -9,6 +9,7 @@
 //! of an event.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,9 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 
 use super::alarm::Alarm;
 use super::connection::{Connection, Next};
@@ -29,6 +32,9 @@ use super::pressure;
 use super::world::World;
 use crate::app::Address;
 use crate::listener::Listener;
+
+/// Events that one wait takes.
+const BATCH: usize = 256;
 
 /// Connections that one wake of a listener takes, at most. It takes another one only if the one before is served and gone,
 /// within the same tick of the clock: those that stay are for idle siblings as well, and whoever has waited with them has
@@ -349,9 +355,8 @@ impl Engine {
             }
         };
         let mut waited = Ok(0);
-        let World { application, events, .. } = world;
         // What has happened is the core's before anything else is waited for, such as an interpreter's lock.
-        application.idle(&mut || waited = self.gather(events, timeout));
+        world.application.idle(&mut || waited = self.gather(timeout));
         world.tick();
         world.slot.set_idle(None);
         if waited? > 1 {
@@ -360,8 +365,8 @@ impl Engine {
         Ok(())
     }
 
-    fn gather(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<usize> {
-        let collected = self.collect(events, timeout);
+    fn gather(&self, timeout: Option<Duration>) -> io::Result<usize> {
+        let collected = self.collect(timeout);
         let something = !matches!(collected, Ok(0));
         if self.lead.end_wait(something)
             && let Some(alarm) = &self.alarm
@@ -372,15 +377,15 @@ impl Engine {
     }
 
     /// Takes in what has happened, and says how much.
-    pub(super) fn collect(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<usize> {
-        let count = match self.epoll.wait(events, milliseconds(timeout)) {
-            Ok(count) => count,
-            Err(nix::Error::EINTR) => 0,
+    pub(super) fn collect(&self, timeout: Option<Duration>) -> io::Result<usize> {
+        let mut events = [const { MaybeUninit::uninit() }; BATCH];
+        let events = match epoll::wait(&self.epoll.0, &mut events, milliseconds(timeout).as_ref()) {
+            Ok((events, _)) => events,
+            Err(Errno::INTR) => &mut [],
             Err(error) => return Err(error.into()),
         };
-        let events = events.get(..count).unwrap_or_default();
         self.core().gather(events, crate::sys::now_coarse());
-        Ok(count)
+        Ok(events.len())
     }
 
     /// Has the leader wait anew: it waits for longer than it should, or something is left for it to do.
@@ -607,9 +612,8 @@ impl Engine {
     }
 }
 
-/// As epoll_wait(2) wants it, rounded up.
-fn milliseconds(timeout: Option<Duration>) -> EpollTimeout {
-    let Some(timeout) = timeout else { return EpollTimeout::NONE };
-    let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
-    i32::try_from(milliseconds).ok().and_then(|number| EpollTimeout::try_from(number).ok()).unwrap_or(EpollTimeout::MAX)
+/// As epoll_wait(2) wants it: whole milliseconds, rounded up.
+fn milliseconds(timeout: Option<Duration>) -> Option<Timespec> {
+    let milliseconds = i32::try_from(timeout?.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+    Some(Timespec { tv_sec: (milliseconds / 1000).into(), tv_nsec: (milliseconds % 1000 * 1_000_000).into() })
 }

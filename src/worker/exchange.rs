@@ -37,7 +37,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) date: &'a [u8; 29],
     pub(crate) letterbox: &'a Arc<Letterbox>,
-    pub(crate) ticket: Ticket,
+    pub(crate) ticket: &'a Ticket,
     /// Whether the access log shows fields of the response.
     pub(crate) logs_fields: bool,
     /// Whether the worker drains, which may have begun during the call.
@@ -48,8 +48,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) call: &'static Call,
     /// How fast the peer has to be.
     pub(crate) pace: Pace,
-    /// What has become of it.
-    pub(crate) outcome: Outcome,
+    /// What has become of it. Not moved about: it is written in parts, and what is read in one must have been stored first.
+    pub(crate) outcome: &'a mut Outcome,
 }
 
 /// What has become of a request.
@@ -96,8 +96,8 @@ impl Turn<'_> {
 
     /// A response that was begun comes to no good end: the peer is to see that.
     fn break_off(&mut self) {
-        if let Outcome::Begun(summary) = std::mem::replace(&mut self.outcome, Outcome::Unanswered) {
-            self.outcome = Outcome::Streaming(Box::new(Rest::Missing), summary);
+        if let Outcome::Begun(summary) = std::mem::replace(self.outcome, Outcome::Unanswered) {
+            *self.outcome = Outcome::Streaming(Box::new(Rest::Missing), summary);
         }
     }
 
@@ -111,7 +111,7 @@ impl Turn<'_> {
         if let Err(error) = self.encode(response) {
             log::error!("Error handling request: the application's response cannot be sent: {error}");
             if self.encode(&mut Response::error(500)).is_err() {
-                self.outcome = Outcome::Finished(Reuse::Close, Summary { status: 500, response: None });
+                *self.outcome = Outcome::Finished(Reuse::Close, Summary { status: 500, response: None });
             }
         }
     }
@@ -222,7 +222,7 @@ impl Turn<'_> {
             && !self.logs_fields
         {
             self.machine.body(bytes, self.out);
-            self.outcome = Outcome::Finished(self.machine.finish(self.out), Summary { status, response: None });
+            *self.outcome = Outcome::Finished(self.machine.finish(self.out), Summary { status, response: None });
             return Ok(());
         }
         let body = std::mem::take(&mut response.body);
@@ -242,9 +242,9 @@ impl Turn<'_> {
             _ if !self.machine.sends_body() => Rest::None,
             Body::Bytes(bytes) => self.segments([Segment::Bytes(bytes)].into()),
             Body::Segments(segments) => self.segments(segments.into()),
-            Body::Source(source) => Rest::Source(source, self.letterbox.waker(self.ticket)),
+            Body::Source(source) => Rest::Source(source, self.letterbox.waker(*self.ticket)),
         };
-        self.outcome = match rest {
+        *self.outcome = match rest {
             Rest::None => Outcome::Finished(self.machine.finish(self.out), summary),
             rest => Outcome::Streaming(Box::new(rest), summary),
         };
@@ -252,7 +252,7 @@ impl Turn<'_> {
 
     fn segments(&mut self, segments: VecDeque<Segment>) -> Rest {
         if !self.machine.frames_in_place() {
-            return Rest::Source(Box::new(Copied(segments)), self.letterbox.waker(self.ticket));
+            return Rest::Source(Box::new(Copied(segments)), self.letterbox.waker(*self.ticket));
         }
         let allowed = self.machine.frame(segments.iter().map(Segment::len).sum(), self.out);
         Rest::Segments(segments, allowed)
@@ -286,7 +286,7 @@ impl Exchange for Turn<'_> {
             return Err(ResponseError::OutOfTurn);
         }
         let (_, summary) = self.head(parts)?;
-        self.outcome = Outcome::Begun(summary);
+        *self.outcome = Outcome::Begun(summary);
         Ok(())
     }
 
@@ -314,10 +314,10 @@ impl Exchange for Turn<'_> {
         if !first.is_empty() && self.is_begun() {
             self.machine.body(first, self.out);
         }
-        match std::mem::replace(&mut self.outcome, Outcome::Unanswered) {
+        match std::mem::replace(self.outcome, Outcome::Unanswered) {
             Outcome::Begun(summary) => self.follow(rest, summary),
             // The peer has gone, or nothing was begun.
-            other => self.outcome = other,
+            other => *self.outcome = other,
         }
     }
 
@@ -335,8 +335,8 @@ impl Exchange for Turn<'_> {
             // Nobody waits for what comes later.
             self.break_off();
         } else {
-            self.outcome = Outcome::Deferred;
+            *self.outcome = Outcome::Deferred;
         }
-        (Arc::clone(self.letterbox) as Arc<dyn Mailbox>, self.ticket)
+        (Arc::clone(self.letterbox) as Arc<dyn Mailbox>, *self.ticket)
     }
 }

@@ -25,8 +25,11 @@ const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
 /// ended at `woken`, the one before it at `earlier`: nothing that the last one told of was there before that.
 #[inline]
 pub(crate) fn waited(socket: BorrowedFd<'_>, earlier: Moment, woken: Moment, start: Moment) -> Duration {
-    let longest = start.since(earlier);
-    if longest < WORTH_ASKING { Duration::ZERO } else { asked(socket, longest, start.since(woken)) }
+    if start < earlier + WORTH_ASKING {
+        Duration::ZERO
+    } else {
+        asked(socket, start.since(earlier), start.since(woken))
+    }
 }
 
 #[cold]

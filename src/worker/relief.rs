@@ -23,6 +23,12 @@ use crate::channel::Channel;
 /// How long it waits at most for something to happen, before it looks whether it leads still.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// After so many ticks of work in which no call lasted for one, it looks more seldom until one does.
+const CALM: u32 = 500;
+
+/// How often it looks then, in ticks: each look takes the processor from whoever works.
+const SELDOM: u32 = 4;
+
 /// Starts the relief thread of an engine that has an alarm.
 ///
 /// # Errors
@@ -40,12 +46,16 @@ pub(crate) fn start(
 
 fn run(engine: &Engine, world: &mut World, channel: &Channel, finish: &Finish) {
     let Some(alarm) = &engine.alarm else { return };
+    let mut calm = 0;
     loop {
         alarm.wait();
         while !engine.lead.rest() {
             let steps = world.slot.steps();
-            std::thread::sleep(TICK);
+            let ticks = if calm < CALM { 1 } else { SELDOM };
+            std::thread::sleep(TICK * ticks);
+            calm = calm.saturating_add(ticks);
             if world.slot.steps() == steps && engine.lead.relieve() == Relieved::Leads {
+                calm = 0;
                 engine.stand_in(world, channel);
                 finish.tell_if_done(engine, world);
             }
@@ -62,7 +72,7 @@ impl Engine {
             alarm.unset();
         }
         while self.lead.relief_leads() {
-            if let Err(error) = self.collect(&mut world.events, Some(Duration::ZERO)) {
+            if let Err(error) = self.collect(Some(Duration::ZERO)) {
                 log::error!("The event loop has failed: {error}");
                 break;
             }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use nix::sys::epoll::EpollEvent;
-
 use super::alarm::Alarm;
 use super::attempts::Attempts;
 use super::buffers::Buffers;
@@ -18,9 +16,6 @@ use crate::clock::Moment;
 use crate::logging::access::SharedAccessLog;
 use crate::protocol::Head;
 use crate::scoreboard::{Call, MAX_THREADS, Slot};
-
-/// Events that one wait takes.
-const BATCH: usize = 256;
 
 /// What all threads of a worker have in common.
 #[derive(Clone)]
@@ -79,8 +74,6 @@ pub(crate) struct World {
     pub(crate) out: Vec<u8>,
     pub(crate) scratch: Vec<u8>,
     pub(crate) buffers: Buffers,
-    /// What the last wait gave.
-    pub(crate) events: Vec<EpollEvent>,
     pub(crate) flusher: Flusher,
     /// Requests answered.
     pub(crate) requests: u64,
@@ -118,7 +111,6 @@ impl World {
             out: Vec::with_capacity(16 * 1024),
             scratch: Vec::new(),
             buffers: Buffers::default(),
-            events: vec![EpollEvent::empty(); BATCH],
             flusher: Flusher::default(),
             requests: 0,
             // No two threads give a request the same number.

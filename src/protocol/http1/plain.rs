@@ -22,14 +22,15 @@ pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usi
     head.fields.clear();
     loop {
         let rest = window.get(position..)?;
-        if let Some(b"\r\n") = rest.first_chunk() {
+        if rest.first_chunk() == Some(b"\r\n") {
             break;
         }
         let (name, value, length) = field(rest)?;
         if length > limits.field_size || head.fields.len() == limits.fields {
             return None;
         }
-        let id = FieldId::of(name);
+        // Every request has this one, and nearly all write it like that.
+        let id = if name == b"Host" { FieldId::Host } else { FieldId::of(name) };
         if id == FieldId::Other && !grammar::is_token_text(name) {
             return None;
         }
@@ -53,12 +54,11 @@ pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usi
 /// The length of the request line with its CRLF.
 #[inline]
 fn request_line(window: &[u8], limits: &Limits, head: &mut Head) -> Option<usize> {
-    let method = match window.first_chunk() {
-        Some(b"GET ") => 3,
-        _ => window
-            .iter()
-            .position(|&byte| !grammar::is_token(byte))
-            .filter(|length| (1..=METHOD_LENGTH).contains(length))?,
+    let method = if window.first_chunk() == Some(b"GET ") {
+        3
+    } else {
+        let end = window.iter().position(|&byte| !grammar::is_token(byte));
+        end.filter(|length| (1..=METHOD_LENGTH).contains(length))?
     };
     let Some([b' ', target @ ..]) = window.get(method..) else { return None };
     if target.first() != Some(&b'/') || window.starts_with(b"CONNECT") {
@@ -72,10 +72,14 @@ fn request_line(window: &[u8], limits: &Limits, head: &mut Head) -> Option<usize
         path => (path, None),
     };
     let target_length = path + query.map_or(0, |query| query + 1);
-    let version = match target.get(target_length..)?.first_chunk()? {
-        b" HTTP/1.1\r\n" => Version::Http11,
-        b" HTTP/1.0\r\n" => Version::Http10,
-        _ => return None,
+    // Not a match, which would compare byte by byte.
+    let end = target.get(target_length..)?.first_chunk()?;
+    let version = if end == b" HTTP/1.1\r\n" {
+        Version::Http11
+    } else if end == b" HTTP/1.0\r\n" {
+        Version::Http10
+    } else {
+        return None;
     };
     let length = method + 1 + target_length + " HTTP/1.1\r\n".len();
     if length > limits.request_line + 2 {

@@ -79,11 +79,15 @@ pub(in crate::protocol) fn interim<'f>(
 /// The application's fields, without those that are the server's. The value of `Content-Length` is returned instead.
 #[inline]
 pub(in crate::protocol) fn fields<'f>(
-    fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+    mut fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     out: &mut Vec<u8>,
 ) -> Result<Option<u64>, ResponseError> {
-    let mut declared = None;
-    for (name, value) in fields {
+    fields.try_fold(None, |declared, (name, value)| {
+        // The commonest name need not be looked at byte by byte.
+        if name == b"Content-Type" {
+            out.extend_from_slice(b"\r\nContent-Type: ");
+            return checked_value(value, out).map(|()| declared);
+        }
         match kind_of(name) {
             Kind::Free => field(name, value, out)?,
             Kind::Ours => {}
@@ -92,11 +96,11 @@ pub(in crate::protocol) fn fields<'f>(
                 if length.is_none() || declared.is_some() {
                     return Err(ResponseError::ContentLength);
                 }
-                declared = length;
+                return Ok(length);
             }
         }
-    }
-    Ok(declared)
+        Ok(declared)
+    })
 }
 
 #[inline]
@@ -114,28 +118,26 @@ pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
     if !grammar::is_token_text(name) {
         return Err(ResponseError::FieldName);
     }
-    check_value(grammar::trim_blanks(value))
-}
-
-#[inline]
-fn check_value(value: &[u8]) -> Result<(), ResponseError> {
-    if grammar::is_value_text(value) { Ok(()) } else { Err(ResponseError::FieldValue) }
+    if grammar::is_value_text(grammar::trim_blanks(value)) { Ok(()) } else { Err(ResponseError::FieldValue) }
 }
 
 /// CRLF and `name: value`, if they may be sent.
-#[inline]
 fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
+    if !grammar::is_token_text(name) {
+        return Err(ResponseError::FieldName);
+    }
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    checked_value(value, out)
+}
+
+#[inline]
+fn checked_value(value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
     let value = grammar::trim_blanks(value);
-    // The commonest name need not be looked at byte by byte.
-    if name == b"Content-Type" {
-        check_value(value)?;
-        out.extend_from_slice(b"\r\nContent-Type: ");
-    } else {
-        check_field(name, value)?;
-        out.reserve(name.len() + value.len() + 4);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(name);
-        out.extend_from_slice(b": ");
+    if !grammar::is_value_text(value) {
+        return Err(ResponseError::FieldValue);
     }
     out.extend_from_slice(value);
     Ok(())
