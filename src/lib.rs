@@ -84,6 +84,7 @@ mod scenario;
 mod scoreboard;
 mod server;
 mod signals;
+mod status;
 mod sys;
 mod systemd;
 mod worker;

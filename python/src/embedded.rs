@@ -8,9 +8,9 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::application::Wsgi;
-use crate::config;
 use crate::environ::Surroundings;
 use crate::ffi::{self, CalledByWorker, Guarded, Parcel};
+use crate::values;
 
 /// Serves while `turn` is called, by one thread at a time.
 #[pyclass(frozen, module = "ferricorn._core")]
@@ -26,7 +26,7 @@ pub(crate) struct Engine {
 impl Engine {
     #[new]
     fn new(py: Python<'_>, application: Py<PyAny>, settings: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let settings = ferricorn::program_settings(config::assignments(settings)?)
+        let settings = ferricorn::program_settings(values::assignments(settings)?)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let surroundings = Surroundings {
             multiprocess: false,

@@ -8,16 +8,16 @@ use ferricorn::{Hook, Request};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use crate::config;
 use crate::errors;
 use crate::ffi::text;
+use crate::values;
 
 /// The hooks of one load of the settings; there is at least one.
 pub(crate) struct Hooks(Py<PyAny>);
 
 impl Hooks {
     pub(crate) fn new(py: Python<'_>, settings: &Settings, functions: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let values = config::values(py, settings)?;
+        let values = values::of(py, settings)?;
         let hooks = py.import("ferricorn._hooks")?.getattr("Hooks")?.call1((values, functions))?;
         hooks.call_method0("prepare")?;
         Ok(Self(hooks.unbind()))

@@ -1,12 +1,13 @@
 //! Ferricorn in Python: the command inside the interpreter that runs it, and WSGI.
 //!
 //! `main` hands the command line to `ferricorn::serve_hosted`, which does everything else and asks [`config`] for settings
-//! in Python and [`factory`] for `module:callable`; [`hooks`] calls the functions of such settings. In a worker, [`application`] is called for each request: it makes an environ ([`environ`]), calls the
+//! in Python ([`values`] translates them) and [`factory`] for `module:callable`; [`hooks`] calls the functions of such
+//! settings. In a worker, [`application`] is called for each request: it makes an environ ([`environ`]), calls the
 //! application with a `start_response` ([`responder`]), and passes on what it returns ([`body`]).
 //!
 //! Architecture invariants: nothing here knows of sockets, protocols or signals. Unsafe code is in [`ffi`] and
-//! [`ffi_signals`] only. What a
-//! callback reaches ([`responder`]) is never behind a `&mut` across a call into Python, nor is a lock held across one.
+//! [`ffi_signals`] only. What a callback reaches ([`responder`]) is never behind a `&mut` across a call into Python, nor is
+//! a lock held across one.
 
 mod abandoned;
 mod application;
@@ -23,6 +24,7 @@ mod inotify;
 mod reload;
 mod responder;
 mod stuck;
+mod values;
 
 use pyo3::prelude::*;
 
@@ -35,9 +37,10 @@ mod _core {
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 
-    use crate::config::{self, PythonHost};
+    use crate::config::PythonHost;
     #[pymodule_export]
     use crate::embedded::Engine;
+    use crate::values;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -72,7 +75,7 @@ mod _core {
     /// All settings that have a value by default.
     #[pyfunction]
     fn default_settings(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-        config::values(py, &Settings::default())
+        values::of(py, &Settings::default())
     }
 
     /// How many times this worker has called its application.

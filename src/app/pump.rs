@@ -10,9 +10,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -85,6 +86,9 @@ pub(super) struct Orders<O> {
 /// The token of the bell.
 const BELL: u64 = u64::MAX;
 
+/// How long is waited for the end of programs.
+const STOPPING: Duration = Duration::from_millis(500);
+
 /// Events that one wait takes.
 const BATCH: usize = 64;
 
@@ -153,6 +157,54 @@ impl<O: Send + 'static> Orders<O> {
                 }
             }
             until = guarded(|| duty.tend(Instant::now(), &self.watch)).flatten();
+        }
+    }
+}
+
+/// The pump of a worker, once there is one. A fork leaves it behind.
+#[derive(Debug)]
+pub(super) struct Pump<O>(Arc<Mutex<Option<Owned<O>>>>);
+
+#[derive(Debug)]
+struct Owned<O> {
+    process: u32,
+    orders: Arc<Orders<O>>,
+}
+
+impl<O> Default for Pump<O> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<O> Clone for Pump<O> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<O: Send + 'static> Pump<O> {
+    /// The way to it; it is started if this process has none.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(super) fn orders(&self, start: impl FnOnce() -> io::Result<Arc<Orders<O>>>) -> io::Result<Arc<Orders<O>>> {
+        let process = std::process::id();
+        let mut pump = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(owned) = pump.as_ref().filter(|owned| owned.process == process) {
+            return Ok(Arc::clone(&owned.orders));
+        }
+        Ok(Arc::clone(&pump.insert(Owned { process, orders: start()? }).orders))
+    }
+
+    /// Has it end its programs, and waits a moment for that. The kernel tells them of their parent's end, too; this
+    /// reaches their children.
+    pub(super) fn stop(&self, order: impl FnOnce(Sender<()>) -> O) {
+        let owned = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Owned { orders, .. }) = owned.filter(|owned| owned.process == std::process::id()) {
+            let (gone, all_gone) = mpsc::channel();
+            orders.send(order(gone));
+            let _ = all_gone.recv_timeout(STOPPING);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::body::Body;
+use crate::html;
 
 /// A response: status, header fields, body.
 ///
@@ -45,21 +46,7 @@ impl Response {
 
     /// The page that Gunicorn shows for an error without words of its own.
     pub fn error(status: u16) -> Self {
-        let reason = match status {
-            400 => "Bad Request",
-            403 => "Forbidden",
-            404 => "Not Found",
-            405 => "Method Not Allowed",
-            500 => "Internal Server Error",
-            501 => "Not Implemented",
-            502 => "Bad Gateway",
-            503 => "Service Unavailable",
-            504 => "Gateway Timeout",
-            _ => "Error",
-        };
-        Self::new(status).with_content_type("text/html").with_body(format!(
-            "<html>\n  <head>\n    <title>{reason}</title>\n  </head>\n  <body>\n    <h1><p>{reason}</p></h1>\n    \n  </body>\n</html>\n"
-        ))
+        Self::new(status).with_content_type("text/html").with_body(html::message(status, ""))
     }
 
     /// Sets the status, 200 to 599.

@@ -6,7 +6,9 @@
 mod backoff;
 mod children;
 mod decision;
+mod fork;
 mod notice;
+mod nursery;
 mod scale;
 #[cfg(test)]
 mod simulator;
@@ -31,9 +33,9 @@ use nix::unistd::Pid;
 use children::{Generation, Status};
 use decision::{Action, Event, Notification, Policy, Sent};
 use notice::Notice;
+use nursery::Nursery;
 pub(crate) use sockets::{Legacy, Sockets};
 use state::{FIRST_GENERATION, State};
-use template::Nursery;
 use upgrade::Successor;
 pub(crate) use upgrade::{Launch, Predecessor};
 

@@ -12,7 +12,6 @@
 //! The arbiter is what the kernel calls a child subreaper, so a worker becomes its child when the process in between ends.
 //! What it is told about pids it believes from the kernel only: the template runs the application's code.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +25,8 @@ use nix::unistd::{Pid, getppid};
 
 use super::children::Generation;
 use super::decision::Event;
-use super::spawn::{BOOT_FAILED, fork_from};
+use super::fork::{BOOT_FAILED, fork_from};
+use super::nursery::Expected;
 use super::{Arbiter, Plan};
 use crate::app::{Application, Hook, LoadError};
 use crate::channel::{Birth, Channel, Message, Order, Received};
@@ -38,42 +38,6 @@ use crate::signals::{self, Signal, Signals};
 use crate::sys::{self, Fork};
 use crate::worker::handover::Ends;
 use crate::worker::{self, Surroundings};
-
-/// Templates, and the workers that they were asked for.
-#[derive(Debug, Default)]
-pub(super) struct Nursery {
-    templates: BTreeMap<i32, Option<Channel>>,
-    expected: Vec<Expected>,
-}
-
-/// A worker that was asked for.
-#[derive(Debug)]
-struct Expected {
-    nr: usize,
-    generation: Generation,
-    age: u64,
-    template: i32,
-    channel: Channel,
-}
-
-impl Nursery {
-    pub(super) fn templates(&self) -> impl Iterator<Item = (i32, &Channel)> {
-        self.templates.iter().filter_map(|(pid, channel)| Some((*pid, channel.as_ref()?)))
-    }
-
-    pub(super) fn expected(&self) -> impl Iterator<Item = (usize, &Channel)> {
-        self.expected.iter().map(|expected| (expected.nr, &expected.channel))
-    }
-
-    pub(super) fn channel(&self, pid: i32) -> Option<&Channel> {
-        self.templates.get(&pid)?.as_ref()
-    }
-
-    fn take(&mut self, nr: usize) -> Option<Expected> {
-        let position = self.expected.iter().position(|expected| expected.nr == nr)?;
-        Some(self.expected.remove(position))
-    }
-}
 
 /// How long threads that have done their work are given to end.
 const WINDING_UP: Duration = Duration::from_millis(200);

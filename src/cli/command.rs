@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::nearest::nearest;
 use super::{Given, Origin, Program};
 use crate::error::Error;
-use crate::settings::{Raw, Section, Settings, TABLE, Takes, Unsupported};
+use crate::settings::{Raw, Section, Setting, Settings, Takes, Unsupported};
 
 /// What a command line asked for.
 pub(super) enum Asked {
@@ -35,7 +35,7 @@ pub(super) fn read(argv: &[OsString], program: Program, origin: Origin) -> Resul
             return Err(Error::usage(format!("{flag}{value} is not supported: {}", unsupported.because)));
         }
     }
-    let given = TABLE.iter().filter_map(|setting| {
+    let given = Setting::all().filter_map(|setting| {
         let raw = take(&mut matches, setting.name, setting.flags, setting.takes)?;
         Some(Given { setting, raw, origin: origin.clone() })
     });
@@ -114,15 +114,17 @@ pub(super) fn command(name: &str, program: Program) -> Command {
     // Those of Python's are known everywhere, so that it can be said what they need.
     let known = |section| shown(section, program) || section == Section::Python;
     let sections = Section::ALL.into_iter().filter(|section| known(*section));
-    for setting in sections.flat_map(|section| TABLE.iter().filter(move |setting| setting.section == section)) {
+    for (section, setting) in
+        sections.flat_map(|section| section.settings().iter().map(move |setting| (section, setting)))
+    {
         if !setting.flags.is_empty() {
             let default = (setting.show)(&defaults).filter(|_| setting.takes != Takes::Nothing);
             let default = default.filter(|value| value != "[]");
             let default = default.map(|value| format!(" [default: {}]", plain(&value))).unwrap_or_default();
             let argument = argument(setting.name, setting.flags, setting.takes)
                 .help(format!("{}{default}", setting.summary()))
-                .help_heading(setting.section.title())
-                .hide(!shown(setting.section, program));
+                .help_heading(section.title())
+                .hide(!shown(section, program));
             let argument =
                 if setting.takes == Takes::Nothing { argument } else { argument.value_name(setting.metavar) };
             command = command.arg(argument);

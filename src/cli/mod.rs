@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::host;
-use crate::settings::{Host, Raw, Section, Setting, Settings, TABLE};
+use crate::settings::{Host, Raw, Section, Setting, Settings};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,7 +108,8 @@ fn settle(given: Vec<Given>, config: Option<PathBuf>, directory: &Path, program:
     let defaults = Settings::default();
     let unavailable = |given: &&Given| {
         let setting = given.setting;
-        setting.section == Section::Python && (setting.show)(&settings) != (setting.show)(&defaults)
+        let of_python = Section::Python.settings().iter().any(|known| known.name == setting.name);
+        of_python && (setting.show)(&settings) != (setting.show)(&defaults)
     };
     if let Some(given) = given.iter().find(unavailable).filter(|_| program != Program::Hosted) {
         let needs = "it is a setting of the Python package: pip install ferricorn";
@@ -136,8 +137,7 @@ fn settle(given: Vec<Given>, config: Option<PathBuf>, directory: &Path, program:
 
 /// All settings as `name = value`, sorted, the values in TOML's notation.
 pub(crate) fn print_config(settings: &Settings) -> String {
-    let mut lines: Vec<_> = TABLE
-        .iter()
+    let mut lines: Vec<_> = Setting::all()
         .map(|setting| {
             let value = (setting.show)(settings).unwrap_or_else(|| "None".to_owned());
             format!("{:<24} = {value}\n", setting.name)
@@ -244,7 +244,7 @@ fn from_environment(environment: &dyn Fn(&str) -> Option<String>) -> Vec<Given> 
         };
         Some(Given { setting, raw, origin: Origin::Variable(variable) })
     };
-    TABLE.iter().filter_map(given).collect()
+    Setting::all().filter_map(given).collect()
 }
 
 #[cfg(test)]

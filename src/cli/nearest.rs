@@ -1,6 +1,6 @@
 //! The setting that a misspelt name may have meant.
 
-use crate::settings::{Setting, TABLE, Unsupported};
+use crate::settings::{Setting, Unsupported};
 
 /// A setting's name and options.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub(super) fn nearest(name: &str) -> Option<Spelling> {
         let spellings = spelling.flags.iter().chain(std::iter::once(&spelling.name));
         spellings.map(|other| strsim::normalized_damerau_levenshtein(&name, &bare(other))).fold(0.0, f64::max)
     };
-    let supported = TABLE.iter().map(|Setting { name, flags, .. }| Spelling { name, flags });
+    let supported = Setting::all().map(|Setting { name, flags, .. }| Spelling { name, flags });
     let unsupported = Unsupported::ALL.iter().map(|Unsupported { name, flags, .. }| Spelling { name, flags });
     let mut best = None;
     let mut most = 0.6;

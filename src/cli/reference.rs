@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::Program;
 use super::command::command;
-use crate::settings::{Gunicorn, HOOKS, Section, Setting, Settings, TABLE, Takes, Unsupported, hook_named};
+use crate::settings::{Gunicorn, HOOKS, Section, Setting, Settings, Takes, Unsupported, hook_named};
 
 const BEGINNING: &str = "\
 # Settings
@@ -84,7 +84,7 @@ fn reference() -> String {
     let mut text = BEGINNING.to_owned();
     for section in Section::ALL {
         write!(text, "\n## {}\n", section.title()).unwrap();
-        for setting in TABLE.iter().filter(|setting| setting.section == section) {
+        for setting in section.settings() {
             entry(&mut text, setting, &defaults);
         }
     }
@@ -194,7 +194,7 @@ fn the_reference_is_up_to_date() {
 fn the_help_is_up_to_date() {
     let help = command("ferricorn", Program::Hosted).render_help().to_string();
     agree("docs/reference/help.txt", &help);
-    for setting in TABLE.iter().filter(|setting| !setting.flags.is_empty()) {
+    for setting in Setting::all().filter(|setting| !setting.flags.is_empty()) {
         assert!(help.contains(setting.flags.last().unwrap()) || setting.flags.len() > 1, "{}", setting.name);
     }
     let own = command("hello", Program::OwnApplication).render_help().to_string();
@@ -203,10 +203,10 @@ fn the_help_is_up_to_date() {
 
 #[test]
 fn every_setting_is_described_and_named_once() {
-    let mut names: Vec<&str> = TABLE.iter().map(|setting| setting.name).collect();
-    names.extend(TABLE.iter().filter_map(|setting| setting.alias));
+    let mut names: Vec<&str> = Setting::all().map(|setting| setting.name).collect();
+    names.extend(Setting::all().filter_map(|setting| setting.alias));
     names.extend(Unsupported::ALL.iter().map(|unsupported| unsupported.name));
-    let mut flags: Vec<&str> = TABLE.iter().flat_map(|setting| setting.flags).copied().collect();
+    let mut flags: Vec<&str> = Setting::all().flat_map(|setting| setting.flags).copied().collect();
     flags.extend(Unsupported::ALL.iter().flat_map(|unsupported| unsupported.flags));
     flags.extend(["-h", "--help", "-v", "--version"]);
     for list in [&mut names, &mut flags] {
@@ -215,10 +215,10 @@ fn every_setting_is_described_and_named_once() {
         list.dedup();
         assert_eq!(list.len(), count, "{list:?}");
     }
-    for Setting { name, doc, flags, takes, .. } in TABLE {
+    for Setting { name, doc, flags, takes, .. } in Setting::all() {
         assert!(doc.is_ascii() && doc.ends_with('.') && !doc.contains("  "), "{name}: {doc}");
         let negative = flags.iter().any(|flag| flag.starts_with("--no-"));
-        let default = TABLE.iter().find(|setting| setting.name == *name).and_then(|s| (s.show)(&Settings::default()));
+        let default = Setting::all().find(|setting| setting.name == *name).and_then(|s| (s.show)(&Settings::default()));
         assert_eq!(negative, *takes == Takes::Nothing && default.as_deref() == Some("true"), "{name}");
     }
 }
@@ -253,7 +253,7 @@ fn every_setting_of_gunicorn_is_known() {
         assert_eq!(ways.into_iter().filter(|way| *way).count(), 1, "{name}");
         assert!(supported.is_none_or(|setting| setting.gunicorn != Gunicorn::Lacks), "{name}");
     }
-    for setting in TABLE.iter().filter(|setting| setting.gunicorn != Gunicorn::Lacks) {
+    for setting in Setting::all().filter(|setting| setting.gunicorn != Gunicorn::Lacks) {
         let known = |name: &str| names.contains(&name);
         assert!(known(setting.name) || setting.alias.is_some_and(known), "{}", setting.name);
     }

@@ -1,5 +1,8 @@
 //! Character classes and lists of RFC 9110 §5.6, shared by everything that reads or writes fields.
 
+/// Bytes that a method may have.
+pub(crate) const METHOD_LENGTH: usize = 32;
+
 const TOKEN: u8 = 1;
 const VALUE: u8 = 2;
 const TARGET: u8 = 4;

@@ -91,6 +91,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Bytes that are looked at for a head; places in a [`Head`] have 32 bits.
+    pub(in crate::protocol) fn head_window(&self) -> usize {
+        self.head_size.min(u32::MAX as usize - 1)
+    }
+}
+
 /// What a machine found at the front of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {

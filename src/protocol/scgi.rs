@@ -48,14 +48,14 @@ impl Opening for Netstring {
         }
         head.bytes.clear();
         head.bytes.extend_from_slice(payload);
-        variables::read(Protocol::Scgi, false, limits, head)?;
+        variables::read(Protocol::Scgi, pair, false, limits, head)?;
         Ok(Opened::Request(end + 1))
     }
 }
 
 /// The pair at that place of a netstring.
 #[inline]
-pub(super) fn pair(bytes: &[u8], at: usize) -> Option<Pair> {
+fn pair(bytes: &[u8], at: usize) -> Option<Pair> {
     let text = |at: usize| Some(at..at + memchr::memchr(0, bytes.get(at..)?)?);
     let name = text(at)?;
     let value = text(name.end + 1)?;

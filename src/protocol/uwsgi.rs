@@ -20,9 +20,6 @@ const WSGI_UNDER_SCRIPT_NAME: u8 = 30;
 /// A question for a sign of life.
 const PING: u8 = 100;
 
-/// The answer to it: `modifier2` is 1.
-pub(super) const PONG: [u8; 4] = [PING, 0, 0, 1];
-
 const HEADER_SIZE: usize = 4;
 
 #[derive(Debug, Default)]
@@ -30,6 +27,8 @@ pub(super) struct Packet;
 
 impl Opening for Packet {
     const STYLE: Style = Style::StatusLine;
+    // `modifier2` is 1.
+    const PONG: &'static [u8] = &[PING, 0, 0, 1];
 
     fn parse(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Opened, Error> {
         let modifier = match input.first() {
@@ -50,14 +49,14 @@ impl Opening for Packet {
         }
         head.bytes.clear();
         head.bytes.extend_from_slice(payload);
-        variables::read(Protocol::Uwsgi, modifier == WSGI_UNDER_SCRIPT_NAME, limits, head)?;
+        variables::read(Protocol::Uwsgi, pair, modifier == WSGI_UNDER_SCRIPT_NAME, limits, head)?;
         Ok(Opened::Request(HEADER_SIZE + size))
     }
 }
 
 /// The pair at that place of a packet.
 #[inline]
-pub(super) fn pair(bytes: &[u8], at: usize) -> Option<Pair> {
+fn pair(bytes: &[u8], at: usize) -> Option<Pair> {
     let text = |at: usize| {
         let [low, high] = *bytes.get(at..)?.first_chunk()?;
         let (start, length) = (at + 2, usize::from(u16::from_le_bytes([low, high])));

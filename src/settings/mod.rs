@@ -23,7 +23,7 @@ pub use reload::ReloadEngine;
 pub use shown::{Value, names};
 #[cfg(test)]
 pub(crate) use table::Gunicorn;
-pub(crate) use table::{Section, Setting, TABLE};
+pub(crate) use table::{Section, Setting};
 pub use trust::{Network, TrustedPeers};
 pub(crate) use unsupported::Unsupported;
 pub(crate) use value::{Host, Takes};

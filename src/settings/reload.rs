@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::kinds::{array, texts};
+use super::kinds::raw::{array, texts};
 use super::value::{Host, Invalid, Kind, Raw, Shape, Takes, quoted};
 
 /// How changes of files are noticed.

@@ -2,7 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Settings, TABLE, Unsupported};
+use super::{Setting, Settings, Unsupported};
 
 /// What a setting is, in a notation that any interpreter has values for.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,13 +30,13 @@ impl Settings {
             Some(text) => parse(&text).unwrap_or(Value::Text(text)),
             None => Value::None,
         };
-        TABLE.iter().map(|setting| (setting.name, value((setting.show)(self)))).collect()
+        Setting::all().map(|setting| (setting.name, value((setting.show)(self)))).collect()
     }
 }
 
 /// The names of all settings that a file may have, and of those of Gunicorn's that are refused there.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    let known = TABLE.iter().flat_map(|setting| [Some(setting.name), setting.alias]).flatten();
+    let known = Setting::all().flat_map(|setting| [Some(setting.name), setting.alias]).flatten();
     known.chain(Unsupported::ALL.iter().map(|unsupported| unsupported.name))
 }
 
@@ -74,7 +74,7 @@ mod tests {
     fn every_setting_has_a_plain_value() {
         let settings = Settings { umask: Some(0o22), proc_name: Some("a \"b\"".to_owned()), ..Settings::default() };
         let values = settings.values();
-        assert_eq!(values.len(), TABLE.len());
+        assert_eq!(values.len(), Setting::all().count());
         let value = |name: &str| values.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone());
         assert_eq!(value("umask"), Some(Value::Integer(0o22)));
         assert_eq!(value("proc_name"), Some(Value::Text("a \"b\"".to_owned())));

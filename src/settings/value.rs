@@ -118,3 +118,22 @@ pub(crate) fn quoted(text: &str) -> String {
     quoted.push('"');
     quoted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn texts_are_shown_as_toml_reads_them() {
+        let cases = [
+            ("plain", r#""plain""#),
+            (r#"%(h)s "%(r)s""#, r#"'%(h)s "%(r)s"'"#),
+            (r"a\b", r"'a\b'"),
+            ("it's \"so\"", r#""it's \"so\"""#),
+            ("a\tb", "\"a\\u0009b\""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+}

@@ -31,6 +31,7 @@ use super::peers::Crowded;
 use super::pressure;
 use super::world::World;
 use crate::app::Address;
+use crate::clock::Moment;
 use crate::listener::Listener;
 
 /// Events that one wait takes.
@@ -101,6 +102,24 @@ pub(crate) struct Turned {
     pub(crate) watched: u8,
     /// Siblings must be told to [look](Engine::look) into the accept queues.
     pub(crate) swallowed: bool,
+    /// The listeners are not watched as they should be.
+    astray: bool,
+}
+
+impl Turned {
+    /// Notes what a turn that has nothing more to do leaves to others.
+    fn take_from(&mut self, core: &mut Core, calls: bool) {
+        self.swallowed |= std::mem::take(&mut core.swallowed);
+        if calls {
+            self.watched |= std::mem::take(&mut core.watched);
+            self.astray = core.left
+                || match core.accepting {
+                    Accepting::Yes => core.accepted >= REENTER,
+                    Accepting::Ended => false,
+                    Accepting::Full | Accepting::Starved(_) => true,
+                };
+        }
+    }
 }
 
 impl Engine {
@@ -261,7 +280,7 @@ impl Engine {
             }
             let World { application, lead, thread, .. } = world;
             application.idle(&mut || lead.sleep(*thread));
-            world.tick();
+            world.tick(crate::sys::now_coarse());
         }
         let mut turned = Turned::default();
         self.work(world, &mut turned);
@@ -276,7 +295,11 @@ impl Engine {
             let (due, late) = {
                 let mut core = self.core();
                 let late = done.take().is_some_and(|done| core.take_back(done));
-                (core.next(world.calls), late)
+                let due = core.next(world.calls);
+                if due.is_none() {
+                    turned.take_from(&mut core, world.calls);
+                }
+                (due, late)
             };
             if late {
                 self.hurry(world);
@@ -319,15 +342,8 @@ impl Engine {
 
     /// Ends a turn.
     pub(super) fn finish(&self, world: &mut World, turned: &mut Turned) {
-        if world.calls {
+        if turned.astray {
             self.resume_accepting(world);
-        }
-        {
-            let mut core = self.core();
-            turned.swallowed |= std::mem::take(&mut core.swallowed);
-            if world.calls {
-                turned.watched |= std::mem::take(&mut core.watched);
-            }
         }
         world.call.set_answered(world.requests);
         if let Some(access) = &world.access {
@@ -354,20 +370,21 @@ impl Engine {
                 timeout
             }
         };
-        let mut waited = Ok(0);
+        let mut waited = Ok((0, world.now));
         // What has happened is the core's before anything else is waited for, such as an interpreter's lock.
         world.application.idle(&mut || waited = self.gather(timeout));
-        world.tick();
         world.slot.set_idle(None);
-        if waited? > 1 {
+        let (count, now) = waited?;
+        world.tick(now);
+        if count > 1 {
             self.balance(world);
         }
         Ok(())
     }
 
-    fn gather(&self, timeout: Option<Duration>) -> io::Result<usize> {
+    fn gather(&self, timeout: Option<Duration>) -> io::Result<(usize, Moment)> {
         let collected = self.collect(timeout);
-        let something = !matches!(collected, Ok(0));
+        let something = !matches!(collected, Ok((0, _)));
         if self.lead.end_wait(something)
             && let Some(alarm) = &self.alarm
         {
@@ -376,16 +393,17 @@ impl Engine {
         collected
     }
 
-    /// Takes in what has happened, and says how much.
-    pub(super) fn collect(&self, timeout: Option<Duration>) -> io::Result<usize> {
+    /// Takes in what has happened, and says how much, and when it has seen that.
+    pub(super) fn collect(&self, timeout: Option<Duration>) -> io::Result<(usize, Moment)> {
         let mut events = [const { MaybeUninit::uninit() }; BATCH];
         let events = match epoll::wait(&self.epoll.0, &mut events, milliseconds(timeout).as_ref()) {
             Ok((events, _)) => events,
             Err(Errno::INTR) => &mut [],
             Err(error) => return Err(error.into()),
         };
-        self.core().gather(events, crate::sys::now_coarse());
-        Ok(events.len())
+        let now = crate::sys::now_coarse();
+        self.core().gather(events, now);
+        Ok((events.len(), now))
     }
 
     /// Has the leader wait anew: it waits for longer than it should, or something is left for it to do.

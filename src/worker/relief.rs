@@ -72,11 +72,13 @@ impl Engine {
             alarm.unset();
         }
         while self.lead.relief_leads() {
-            if let Err(error) = self.collect(Some(Duration::ZERO)) {
-                log::error!("The event loop has failed: {error}");
-                break;
+            match self.collect(Some(Duration::ZERO)) {
+                Ok((_, now)) => world.tick(now),
+                Err(error) => {
+                    log::error!("The event loop has failed: {error}");
+                    break;
+                }
             }
-            world.tick();
             let mut turned = Turned::default();
             self.work(world, &mut turned);
             self.finish(world, &mut turned);

@@ -29,7 +29,7 @@ impl Storage {
     fn failed(&self, error: io::Error) -> Full {
         log::error!("A request body cannot be stored in {}: {error}", self.directory.display());
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Full::Disk,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Full::Disk,
             _ => Full::Failed,
         }
     }
@@ -46,7 +46,7 @@ impl Storage {
 pub(crate) enum Full {
     /// The worker's quota is used up.
     Quota,
-    /// The disk is full, or its quota for us.
+    /// The disk is full, or its quota for us, or what one file may have (`RLIMIT_FSIZE`).
     Disk,
     /// Something else is wrong with it.
     Failed,
@@ -110,6 +110,14 @@ mod tests {
         assert_eq!((length, storage.used()), (6, 10));
         drop(share);
         assert_eq!(storage.used(), 4);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_faults() {
+        let storage = Storage::new(std::env::temp_dir(), 10);
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        let mut stored = Stored { file, ..storage.file().unwrap() };
+        assert_eq!(stored.append(b"a", &storage), Err(Full::Disk));
     }
 
     #[test]

@@ -85,6 +85,8 @@ impl World {
     /// That of the application thread of that number.
     pub(crate) fn new(application: Box<dyn Application>, thread: usize, common: Common) -> Self {
         let Common { policy, locals, slot, access, letterbox, lead, alarm, threads } = common;
+        let mut date = Date::default();
+        date.at(crate::sys::unix_time_coarse());
         Self {
             application,
             calls: true,
@@ -106,7 +108,7 @@ impl World {
             further: Attempts::default(),
             yields: Attempts::default(),
             turned_away: TurnedAway::default(),
-            date: Date::default(),
+            date,
             head: Head::default(),
             out: Vec::with_capacity(16 * 1024),
             scratch: Vec::new(),
@@ -123,11 +125,14 @@ impl World {
         Self { calls: false, ..Self::new(Box::new(Nobody), MAX_THREADS, common) }
     }
 
-    /// Reads the clocks; called after each wait.
-    pub(crate) fn tick(&mut self) {
+    /// A wait has ended `now`, by the coarse clock.
+    pub(crate) fn tick(&mut self, now: Moment) {
         self.earlier = self.now;
-        self.now = crate::sys::now_coarse();
-        self.date.at(crate::sys::unix_time_coarse());
+        // The clock of the day moves together with this one.
+        if now != self.now {
+            self.now = now;
+            self.date.at(crate::sys::unix_time_coarse());
+        }
     }
 
     /// The application is about to be called.
@@ -170,7 +175,7 @@ impl World {
             alarm.set();
         }
         // It was a long call.
-        self.tick();
+        self.tick(crate::sys::now_coarse());
     }
 }
 

@@ -13,8 +13,10 @@
 pub mod head;
 pub(super) mod lines;
 pub(super) mod locate;
+mod order;
 pub(super) mod output;
 mod run;
+mod runs;
 pub(super) mod variables;
 
 use std::env;
@@ -24,17 +26,18 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::files::root::Root;
 use super::percent;
-use super::pump::Orders;
+use super::pump::{Orders, Pump};
 use super::{Application, Factory, LoadError, Reply, Request, RequestBody, Response};
 use locate::{Located, Lookup, locate};
-use run::{Job, Limits, Order, Runs};
+use order::{Job, Order};
+use runs::{Limits, Runs};
 use variables::{Place, Variables, describe};
 
 /// What may be chosen about how programs are run.
@@ -72,17 +75,7 @@ impl Default for Options {
 pub struct CgiFactory {
     target: String,
     options: Options,
-    pump: Pump,
-}
-
-/// The pump of a worker, once there is one.
-type Pump = Arc<Mutex<Option<Owned>>>;
-
-/// A pump, and the process whose it is: a fork leaves it behind.
-#[derive(Debug)]
-struct Owned {
-    process: u32,
-    orders: Arc<Orders<Order>>,
+    pump: Pump<Order>,
 }
 
 impl CgiFactory {
@@ -137,17 +130,11 @@ impl Factory for CgiFactory {
     }
 
     fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
-        Ok(Box::new(Cgi { setup: self.setup()?, pump: Arc::clone(&self.pump) }))
+        Ok(Box::new(Cgi { setup: self.setup()?, pump: self.pump.clone() }))
     }
 
     fn exit(&mut self) {
-        let owned = self.pump.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Owned { orders, .. }) = owned.filter(|owned| owned.process == std::process::id()) {
-            let (gone, all_gone) = mpsc::channel();
-            orders.send(Order::Stop(gone));
-            // The kernel tells them of their parent's end, too; this reaches their children.
-            let _ = all_gone.recv_timeout(Duration::from_millis(500));
-        }
+        self.pump.stop(Order::Stop);
     }
 }
 
@@ -169,7 +156,7 @@ struct Setup {
 #[derive(Debug)]
 pub struct Cgi {
     setup: Setup,
-    pump: Pump,
+    pump: Pump<Order>,
 }
 
 impl Application for Cgi {
@@ -197,15 +184,9 @@ impl Application for Cgi {
 impl Cgi {
     /// The worker's pump, which begins here.
     fn orders(&self) -> io::Result<Arc<Orders<Order>>> {
-        let process = std::process::id();
-        let mut pump = self.pump.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(owned) = pump.as_ref().filter(|owned| owned.process == process) {
-            return Ok(Arc::clone(&owned.orders));
-        }
         let Options { programs, backlog, timeout, .. } = self.setup.options;
         let limits = Limits { programs, backlog, timeout };
-        let orders = Orders::start("programs", |orders| Runs::new(orders, limits))?;
-        Ok(Arc::clone(&pump.insert(Owned { process, orders }).orders))
+        self.pump.orders(|| Orders::start("programs", |orders| Runs::new(orders, limits)))
     }
 }
 

@@ -6,9 +6,9 @@ use std::task::Waker;
 
 use nix::errno::Errno;
 
-use super::run::{Order, RunId};
+use super::order::{Order, RunId};
 use crate::app::pump::{self, Flow, Orders, Wants};
-use crate::app::{Pull, Source};
+use crate::app::{Body, Pull, Response, Source};
 
 /// Bytes that one pull takes.
 const STEP: usize = 64 * 1024;
@@ -86,10 +86,30 @@ impl Drop for Output {
 }
 
 /// The body of an answer that has a length but is not sent: that to HEAD, or one with a status that has none.
-pub(in crate::app) struct Unsent;
+struct Unsent;
 
 impl Source for Unsent {
     fn pull(&mut self, _: &Waker, _: &mut Vec<u8>) -> Pull {
         Pull::End
     }
+}
+
+/// A body that has been read, whose length the head gives: so it is seen whether everything has come.
+pub(in crate::app) struct Collected(pub(in crate::app) Vec<u8>);
+
+impl Source for Collected {
+    fn pull(&mut self, _: &Waker, out: &mut Vec<u8>) -> Pull {
+        out.append(&mut self.0);
+        Pull::End
+    }
+}
+
+/// The answer with no body, which has none to be sent.
+pub(in crate::app) fn unsent(response: Response) -> Response {
+    response.with_body(Body::Source(Box::new(Unsent)))
+}
+
+/// Whether the body of an answer is not sent, because it is `bodiless` or for its status (RFC 9110 §15.3.5, §15.4.5).
+pub(in crate::app) fn is_unsent(response: &Response, bodiless: bool) -> bool {
+    bodiless || matches!(response.status(), 204 | 304)
 }

@@ -1,153 +1,49 @@
-//! Running programs: from a request that has arrived to a program that has ended, on the pump's thread.
-//!
-//! ```text
-//!   Order::Start -> (queue) -> spawn -> Head -> First --2 ms--> Body: its Source reads
-//!                                                 |                  | end, or the client has gone
-//!                                                 +-- end --> Whole  v
-//!                                                               +--> Over, and reaped when it has exited
-//! ```
-//!
-//! Standard input needs nobody: it is a file that holds the body. A program that has exited is not reaped before the
-//! client has its output, so that nobody else gets its process group's number.
+//! One run of a program.
 
-use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, pipe2};
-use slab::Slab;
 
 use super::head::{Answer, HeadBuffer};
 use super::lines::Lines;
-use super::output::{Output, Unsent};
-use super::variables::Variables;
-use crate::app::pump::{self, Duty, Flow, Orders, Wants, Watch};
+use super::order::Job;
+use super::output::{Collected, is_unsent, unsent};
+use crate::app::pump::Flow;
 use crate::app::{Body, Later, Response};
 use crate::sys;
-
-/// How long a program has between SIGTERM and SIGKILL.
-const MERCY: Duration = Duration::from_secs(2);
-
-/// How long is waited for the exit of a program that has closed its output, to see how it ends.
-const EXIT: Duration = Duration::from_millis(200);
-
-/// How long an answer whose head is there waits for the rest: most programs end at once, and then it leaves in one write,
-/// with its length.
-const TOGETHER: Duration = Duration::from_millis(2);
-
-/// Bytes that are read at once.
-const STEP: usize = 64 * 1024;
 
 /// The most that is collected before an answer begins, in the hope that the program has ended by then.
 const COLLECTED: usize = 256 * 1024;
 
-/// A program to be run for a request.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) path: CString,
-    pub(super) arguments: Vec<CString>,
-    pub(super) directory: CString,
-    pub(super) variables: Variables,
-    /// The body; `None` for /dev/null.
-    pub(super) stdin: Option<OwnedFd>,
-    /// The body of the answer is not sent.
-    pub(super) bodiless: bool,
-    pub(super) later: Later,
-    /// When it was asked for.
-    pub(super) since: Instant,
-}
-
-/// What the pump is told.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// Run this.
-    Start(Box<Job>),
-    /// The output has been read to its end.
-    Ended(RunId),
-    /// Nobody reads the output any more; `finished` if that is because it has been read.
-    Dropped { run: RunId, finished: bool },
-    /// End all programs; the sender is dropped when they have gone.
-    Stop(Sender<()>),
-}
-
-/// Names a run, now or gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RunId {
-    key: usize,
-    serial: u64,
-}
-
-/// What is watched of a run: its key, and one of these.
-const STDOUT: u64 = 0;
-const STDERR: u64 = 1;
-const EXITED: u64 = 2;
-const KINDS: u64 = 4;
-
-impl RunId {
-    /// The token that its output is watched under.
-    pub(super) fn stdout(self) -> u64 {
-        self.token(STDOUT)
-    }
-
-    fn token(self, kind: u64) -> u64 {
-        self.key as u64 * KINDS + kind
-    }
-}
-
-/// How many programs there may be, and how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
-    pub(super) programs: usize,
-    pub(super) backlog: usize,
-    pub(super) timeout: Duration,
-}
-
-/// The programs of a worker.
-pub(super) struct Runs {
-    orders: Arc<Orders<Order>>,
-    limits: Limits,
-    runs: Slab<Run>,
-    /// Those that have not exited.
-    running: usize,
-    queue: VecDeque<Box<Job>>,
-    serial: u64,
-    nothing: Option<File>,
-    buffer: Vec<u8>,
-    /// Nothing is due before.
-    earliest: Option<Instant>,
-    /// Dropped when all programs have gone.
-    stopping: Option<Sender<()>>,
-}
-
-struct Run {
-    serial: u64,
-    name: String,
-    pid: Pid,
-    pidfd: OwnedFd,
-    phase: Phase,
-    stderr: Option<OwnedFd>,
-    lines: Lines,
+/// A program, from its start until nobody waits for it any more.
+pub(super) struct Run {
+    pub(super) serial: u64,
+    pub(super) name: String,
+    pub(super) pid: Pid,
+    pub(super) pidfd: OwnedFd,
+    pub(super) phase: Phase,
+    pub(super) stderr: Option<OwnedFd>,
+    pub(super) lines: Lines,
     /// When it has been silent for too long, or is to be killed.
-    due: Option<Instant>,
+    pub(super) due: Option<Instant>,
     /// When its answer begins, complete or not.
-    begin: Option<Instant>,
-    terminated: bool,
+    pub(super) begin: Option<Instant>,
+    pub(super) terminated: bool,
     /// Its output has been read to its end by whoever sends it.
-    ended: bool,
-    exit: Option<WaitStatus>,
-    bodiless: bool,
+    pub(super) ended: bool,
+    pub(super) exit: Option<WaitStatus>,
+    pub(super) bodiless: bool,
 }
 
-enum Phase {
+pub(super) enum Phase {
     /// Its head is being read.
     Head {
         later: Later,
@@ -174,464 +70,30 @@ enum Phase {
     Over,
 }
 
-impl Runs {
-    pub(super) fn new(orders: Arc<Orders<Order>>, limits: Limits) -> Self {
-        Self {
-            orders,
-            limits,
-            runs: Slab::new(),
-            running: 0,
-            queue: VecDeque::new(),
-            serial: 0,
-            nothing: None,
-            buffer: vec![0; STEP],
-            earliest: None,
-            stopping: None,
-        }
-    }
-
-    fn id(&self, key: usize) -> RunId {
-        RunId { key, serial: self.runs.get(key).map_or(0, |run| run.serial) }
-    }
-
-    /// The run of that id, if it is still there.
-    fn run(&mut self, id: RunId) -> Option<&mut Run> {
-        self.runs.get_mut(id.key).filter(|run| run.serial == id.serial)
-    }
-
-    fn enqueue(&mut self, job: Box<Job>) {
-        if self.running < self.limits.programs {
-            self.start(*job);
-        } else if self.queue.len() < self.limits.backlog {
-            let due = job.since + self.limits.timeout;
-            self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
-            self.queue.push_back(job);
-        } else {
-            log::warn!("{} is not run: {} programs run, and {} wait", show(&job), self.running, self.queue.len());
-            job.later.send(busy());
-        }
-    }
-
-    /// Starts those that wait, as far as there is room.
-    fn advance(&mut self) {
-        while self.running < self.limits.programs {
-            let Some(job) = self.queue.pop_front() else { return };
-            self.start(*job);
-        }
-    }
-
-    fn start(&mut self, job: Job) {
-        match self.spawn(&job) {
-            Ok(spawned) => self.enter(job, spawned),
-            Err(error) => {
-                log::error!("{} cannot be run: {error}", show(&job));
-                let passing =
-                    [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE].map(Some).contains(&error.raw_os_error());
-                job.later.send(if passing { busy() } else { Response::error(502) });
-            }
-        }
-    }
-
-    fn spawn(&mut self, job: &Job) -> io::Result<Spawned> {
-        let nothing = match self.nothing.take() {
-            Some(nothing) => nothing,
-            None => File::open("/dev/null")?,
-        };
-        let nothing = self.nothing.insert(nothing);
-        let (stdout, their_stdout) = output_pipe()?;
-        let (stderr, their_stderr) = output_pipe()?;
-        let arguments: Vec<_> = job.arguments.iter().map(CString::as_c_str).collect();
-        let (pid, pidfd) = sys::spawn(&sys::Program {
-            path: &job.path,
-            arguments: &arguments,
-            environment: &job.variables.texts(),
-            directory: &job.directory,
-            standard: [
-                job.stdin.as_ref().map_or(nothing.as_fd(), AsFd::as_fd),
-                their_stdout.as_fd(),
-                their_stderr.as_fd(),
-            ],
-            death: Signal::SIGKILL,
-        })?;
-        Ok(Spawned { pid: Pid::from_raw(pid), pidfd, stdout, stderr })
-    }
-
-    fn enter(&mut self, job: Job, spawned: Spawned) {
+impl Run {
+    pub(super) fn new(job: Job, spawned: Spawned, serial: u64, now: Instant) -> Self {
         let Spawned { pid, pidfd, stdout, stderr } = spawned;
-        let now = Instant::now();
-        let name = show(&job);
+        let name = job.name();
         log::debug!("{name} runs (pid:{pid})");
-        let lines = Lines::new(format!("{name} (pid:{pid})"), now);
-        self.serial += 1;
-        let key = self.runs.insert(Run {
-            serial: self.serial,
+        Self {
+            serial,
+            lines: Lines::new(format!("{name} (pid:{pid})"), now),
             name,
             pid,
             pidfd,
             phase: Phase::Head { later: job.later, stdout, head: HeadBuffer::default() },
             stderr: Some(stderr),
-            lines,
             due: None,
             begin: None,
             terminated: false,
             ended: false,
             exit: None,
             bodiless: job.bodiless,
-        });
-        self.running += 1;
-        self.set_due(key, now + self.limits.timeout);
-        let id = self.id(key);
-        let watch = self.orders.watch();
-        let Some(run) = self.runs.get(key) else { return };
-        let mut watched = watch.add(&run.pidfd, id.token(EXITED), Wants::Read);
-        if let (Phase::Head { stdout, .. }, Some(stderr)) = (&run.phase, &run.stderr) {
-            watched = watched
-                .and_then(|()| watch.add(stdout, id.token(STDOUT), Wants::Read))
-                .and_then(|()| watch.add(stderr, id.token(STDERR), Wants::Read));
-        }
-        if let Err(error) = watched {
-            log::error!("{} cannot be waited for: {error}", run.name);
-            self.give_up(key, 503);
-            self.signal(key, Signal::SIGKILL);
         }
     }
 
-    fn set_due(&mut self, key: usize, due: Instant) {
-        if let Some(run) = self.runs.get_mut(key) {
-            run.due = Some(due);
-            self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
-        }
-    }
-
-    /// Reads what the program has written, as far as that is for us to read.
-    fn read_stdout(&mut self, key: usize) {
-        loop {
-            let id = self.id(key);
-            let Some(run) = self.runs.get_mut(key) else { return };
-            let stdout = match &run.phase {
-                Phase::Head { stdout, .. } | Phase::First { stdout, .. } | Phase::Dropped(stdout) => stdout,
-                Phase::Body(flow) => return flow.wake(),
-                Phase::Whole { .. } | Phase::Over => return,
-            };
-            match pump::read(stdout.as_fd(), &mut self.buffer) {
-                Ok(0) => return self.output_ended(key),
-                Ok(count) => {
-                    let limits = self.limits;
-                    let bytes = self.buffer.get(..count).unwrap_or_default();
-                    if !run.take_output(bytes, Instant::now() + limits.timeout) {
-                        self.give_up(key, 502);
-                        self.terminate(key);
-                    } else if run.has_collected_enough() {
-                        return self.begin_body(key);
-                    }
-                }
-                Err(Errno::EAGAIN) => {
-                    if matches!(run.phase, Phase::First { .. }) {
-                        let begin = *run.begin.get_or_insert_with(|| Instant::now() + TOGETHER);
-                        self.earliest = Some(self.earliest.map_or(begin, |earliest| earliest.min(begin)));
-                    }
-                    if let Err(error) = self.orders.watch().again(stdout, id.stdout(), Wants::Read) {
-                        log::error!("{}: its output cannot be waited for: {error}", run.name);
-                        self.give_up(key, 502);
-                        return self.terminate(key);
-                    }
-                    return;
-                }
-                Err(error) => {
-                    log::error!("{}: its output cannot be read: {error}", run.name);
-                    self.give_up(key, 502);
-                    return self.terminate(key);
-                }
-            }
-        }
-    }
-
-    /// The program has closed its output before anybody else read from it.
-    fn output_ended(&mut self, key: usize) {
-        let Some(run) = self.runs.get_mut(key) else { return };
-        match std::mem::replace(&mut run.phase, Phase::Over) {
-            Phase::Head { later, head, .. } => {
-                log::error!("{} (pid:{}): {}", run.name, run.pid, head.ended());
-                later.send(Response::error(502));
-            }
-            Phase::First { later, response, body, .. } => {
-                run.phase = Phase::Whole { later, response, body };
-                run.ended = true;
-                if run.exit.is_some() {
-                    self.conclude(key);
-                } else {
-                    self.set_due(key, Instant::now() + EXIT);
-                }
-            }
-            _ => {}
-        }
-        self.settle(key);
-    }
-
-    /// Answers, and leaves the rest of the output to whoever sends it.
-    fn begin_body(&mut self, key: usize) {
-        let run_id = self.id(key);
-        let Some(run) = self.runs.get_mut(key) else { return };
-        if !matches!(run.phase, Phase::First { .. }) {
-            return;
-        }
-        let Phase::First { later, stdout, response, body } = std::mem::replace(&mut run.phase, Phase::Over) else {
-            return;
-        };
-        if run.bodiless || matches!(response.status(), 204 | 304) {
-            run.phase = Phase::Dropped(stdout);
-            later.send(response.with_body(Body::Source(Box::new(Unsent))));
-            return self.read_stdout(key);
-        }
-        let flow = Flow::new(run.exit.map(is_orderly));
-        run.phase = Phase::Body(Arc::clone(&flow));
-        let source = Output {
-            first: body,
-            stdout: Some(stdout),
-            flow,
-            orders: Arc::clone(&self.orders),
-            run: run_id,
-            finished: false,
-        };
-        later.send(response.with_body(Body::Source(Box::new(source))));
-    }
-
-    /// How the program has ended is known, or has not been found out in time: what has been read may go.
-    fn conclude(&mut self, key: usize) {
-        let Some(run) = self.runs.get_mut(key) else { return };
-        let orderly = run.exit.is_none_or(is_orderly);
-        match std::mem::replace(&mut run.phase, Phase::Over) {
-            Phase::Whole { later, .. } if !orderly => {
-                later.send(Response::error(502));
-            }
-            Phase::Whole { later, response, .. } if run.bodiless || matches!(response.status(), 204 | 304) => {
-                later.send(response.with_body(Body::Source(Box::new(Unsent))));
-            }
-            Phase::Whole { later, response, body } => {
-                // The length that it has given counts, and shows whether everything has come.
-                let says_length = response.fields().any(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
-                let body = if says_length { Body::Source(Box::new(Collected(body))) } else { Body::from(body) };
-                later.send(response.with_body(body));
-            }
-            Phase::Body(flow) => {
-                flow.conclude(orderly);
-                run.phase = Phase::Body(flow);
-            }
-            other => run.phase = other,
-        }
-    }
-
-    fn read_stderr(&mut self, key: usize) {
-        let id = self.id(key);
-        let Some(run) = self.runs.get_mut(key) else { return };
-        let now = Instant::now();
-        while let Some(stderr) = &run.stderr {
-            match pump::read(stderr.as_fd(), &mut self.buffer) {
-                Ok(0) => run.stderr = None,
-                Ok(count) => run.lines.push(self.buffer.get(..count).unwrap_or_default(), now),
-                Err(Errno::EAGAIN) => {
-                    if self.orders.watch().again(stderr, id.token(STDERR), Wants::Read).is_err() {
-                        run.stderr = None;
-                    }
-                    return;
-                }
-                Err(_) => run.stderr = None,
-            }
-        }
-        run.lines.finish(now);
-    }
-
-    fn exited(&mut self, key: usize) {
-        let id = self.id(key);
-        let Some(run) = self.runs.get_mut(key) else { return };
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        match waitid(Id::PIDFd(run.pidfd.as_fd()), flags) {
-            Ok(WaitStatus::StillAlive) => {
-                let _ = self.orders.watch().again(&run.pidfd, id.token(EXITED), Wants::Read);
-                return;
-            }
-            Ok(status) => run.exit = Some(status),
-            // Somebody else has reaped it; how it has ended is not to be known any more.
-            Err(_) => run.exit = Some(WaitStatus::Exited(run.pid, 0)),
-        }
-        match run.exit {
-            Some(WaitStatus::Signaled(_, signal, _)) if !run.terminated => {
-                log::error!("{} (pid:{}) was ended by {signal}", run.name, run.pid);
-            }
-            Some(WaitStatus::Exited(_, code)) if code != 0 => {
-                log::debug!("{} (pid:{}) exited with {code}", run.name, run.pid);
-            }
-            _ => {}
-        }
-        self.running = self.running.saturating_sub(1);
-        // What it wrote before is still there.
-        self.read_stderr(key);
-        self.read_stdout(key);
-        self.conclude(key);
-        self.settle(key);
-        if self.running == 0 {
-            self.stopping = None;
-        }
-        self.advance();
-    }
-
-    /// Forgets a run that nobody waits for.
-    fn settle(&mut self, key: usize) {
-        let Some(run) = self.runs.get_mut(key) else { return };
-        if run.exit.is_none() || !matches!(run.phase, Phase::Over | Phase::Dropped(_)) {
-            return;
-        }
-        run.lines.finish(Instant::now());
-        // It has exited; if somebody else has reaped it, that is as good.
-        let _ = waitid(Id::PIDFd(run.pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
-        self.runs.remove(key);
-    }
-
-    /// Answers with an error, if nothing has been answered, and drops what the program writes.
-    fn give_up(&mut self, key: usize, status: u16) {
-        let Some(run) = self.runs.get_mut(key) else { return };
-        match std::mem::replace(&mut run.phase, Phase::Over) {
-            Phase::Head { later, stdout, .. } | Phase::First { later, stdout, .. } => {
-                run.phase = Phase::Dropped(stdout);
-                later.send(Response::error(status));
-            }
-            Phase::Whole { later, .. } => later.send(Response::error(status)),
-            Phase::Body(flow) => {
-                flow.conclude(false);
-                run.phase = Phase::Body(flow);
-            }
-            other => run.phase = other,
-        }
-    }
-
-    /// Ends a program, with a warning.
-    fn terminate(&mut self, key: usize) {
-        let Some(run) = self.runs.get_mut(key) else { return };
-        if !run.terminated {
-            run.terminated = true;
-            self.signal(key, Signal::SIGTERM);
-            self.set_due(key, Instant::now() + MERCY);
-        }
-    }
-
-    fn signal(&self, key: usize, signal: Signal) {
-        if let Some(run) = self.runs.get(key) {
-            // It has not been reaped, so the number is its own. Whoever has left the group is on his own.
-            let _ = killpg(run.pid, signal);
-        }
-    }
-
-    /// Does what is due for one run.
-    fn look_at(&mut self, key: usize, now: Instant) {
-        let Some(run) = self.runs.get_mut(key) else { return };
-        if run.begin.take_if(|begin| *begin <= now).is_some() {
-            // A client that waits for more should see what there is.
-            self.begin_body(key);
-        }
-        let Some(run) = self.runs.get_mut(key) else { return };
-        if run.due.is_none_or(|due| due > now) {
-            return;
-        }
-        run.due = None;
-        if run.terminated {
-            return self.signal(key, Signal::SIGKILL);
-        }
-        match &run.phase {
-            Phase::Whole { .. } | Phase::Body(_) if std::mem::take(&mut run.ended) => {
-                // It goes on without an output; that is all right, for as long as any program may be silent.
-                self.conclude(key);
-                return self.set_due(key, now + self.limits.timeout);
-            }
-            Phase::Body(flow) => {
-                let since = flow.waiting().unwrap_or(now);
-                if now.saturating_duration_since(since) < self.limits.timeout {
-                    return self.set_due(key, since + self.limits.timeout);
-                }
-            }
-            _ => {}
-        }
-        let seconds = self.limits.timeout.as_secs_f64();
-        log::error!("{} (pid:{}) has written nothing for {seconds} s: it is ended", run.name, run.pid);
-        self.give_up(key, 504);
-        self.terminate(key);
-    }
-
-    fn expire_queue(&mut self, now: Instant) {
-        while let Some(job) = self.queue.front() {
-            if now < job.since + self.limits.timeout {
-                return;
-            }
-            if let Some(job) = self.queue.pop_front() {
-                log::warn!("{} is not run: {} programs run, and none has ended in time", show(&job), self.running);
-                job.later.send(busy());
-            }
-        }
-    }
-}
-
-impl Duty for Runs {
-    type Order = Order;
-
-    fn take(&mut self, order: Order, _: &Watch) {
-        match order {
-            Order::Start(job) => self.enqueue(job),
-            Order::Ended(id) => {
-                let Some(run) = self.run(id) else { return };
-                run.ended = true;
-                if run.exit.is_none() && !run.terminated {
-                    self.set_due(id.key, Instant::now() + EXIT);
-                }
-            }
-            Order::Dropped { run: id, finished } => {
-                let Some(run) = self.run(id) else { return };
-                run.phase = Phase::Over;
-                let runs_on = run.exit.is_none();
-                if runs_on && !finished {
-                    log::debug!("{} (pid:{}) is ended: nobody reads its output any more", run.name, run.pid);
-                    self.terminate(id.key);
-                }
-                self.settle(id.key);
-            }
-            Order::Stop(gone) => {
-                let keys: Vec<usize> = self.runs.iter().map(|(key, _)| key).collect();
-                for key in keys {
-                    self.signal(key, Signal::SIGKILL);
-                }
-                if self.running > 0 {
-                    self.stopping = Some(gone);
-                }
-            }
-        }
-    }
-
-    fn ready(&mut self, token: u64, _: &Watch) {
-        let Ok(key) = usize::try_from(token / KINDS) else { return };
-        match token % KINDS {
-            STDOUT => self.read_stdout(key),
-            STDERR => self.read_stderr(key),
-            _ => self.exited(key),
-        }
-    }
-
-    fn tend(&mut self, now: Instant, _: &Watch) -> Option<Instant> {
-        if self.earliest.is_some_and(|earliest| earliest <= now) {
-            self.earliest = None;
-            let keys: Vec<usize> = self.runs.iter().map(|(key, _)| key).collect();
-            for key in keys {
-                self.look_at(key, now);
-            }
-            self.expire_queue(now);
-            let of_runs = self.runs.iter().flat_map(|(_, run)| [run.due, run.begin]).flatten().min();
-            let of_queue = self.queue.front().map(|job| job.since + self.limits.timeout);
-            self.earliest = [of_runs, of_queue].into_iter().flatten().min();
-        }
-        self.earliest
-    }
-}
-
-impl Run {
     /// Takes output; `false` if it makes no sense.
-    fn take_output(&mut self, bytes: &[u8], due: Instant) -> bool {
+    pub(super) fn take_output(&mut self, bytes: &[u8], due: Instant) -> bool {
         if !self.terminated {
             self.due = Some(due);
         }
@@ -660,26 +122,77 @@ impl Run {
         true
     }
 
-    fn has_collected_enough(&self) -> bool {
+    pub(super) fn has_collected_enough(&self) -> bool {
         matches!(&self.phase, Phase::First { body, .. } if body.len() >= COLLECTED)
+    }
+
+    /// How the program has ended is known, or has not been found out in time: what has been read may go.
+    pub(super) fn conclude(&mut self) {
+        let orderly = self.exit.is_none_or(is_orderly);
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Whole { later, .. } if !orderly => {
+                later.send(Response::error(502));
+            }
+            Phase::Whole { later, response, .. } if is_unsent(&response, self.bodiless) => later.send(unsent(response)),
+            Phase::Whole { later, response, body } => {
+                // The length that it has given counts, and shows whether everything has come.
+                let says_length = response.fields().any(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
+                let body = if says_length { Body::Source(Box::new(Collected(body))) } else { Body::from(body) };
+                later.send(response.with_body(body));
+            }
+            Phase::Body(flow) => {
+                flow.conclude(orderly);
+                self.phase = Phase::Body(flow);
+            }
+            other => self.phase = other,
+        }
+    }
+
+    /// Answers with an error, if nothing has been answered, and drops what the program writes.
+    pub(super) fn give_up(&mut self, status: u16) {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Head { later, stdout, .. } | Phase::First { later, stdout, .. } => {
+                self.phase = Phase::Dropped(stdout);
+                later.send(Response::error(status));
+            }
+            Phase::Whole { later, .. } => later.send(Response::error(status)),
+            Phase::Body(flow) => {
+                flow.conclude(false);
+                self.phase = Phase::Body(flow);
+            }
+            other => self.phase = other,
+        }
+    }
+
+    /// To all that it has started as well.
+    pub(super) fn signal(&self, signal: Signal) {
+        // It has not been reaped, so the number is its own. Whoever has left the group is on his own.
+        let _ = killpg(self.pid, signal);
     }
 }
 
-struct Spawned {
+/// A program that has been started.
+pub(super) struct Spawned {
     pid: Pid,
     pidfd: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
 }
 
-/// A body that has been read, whose length the head may give otherwise.
-struct Collected(Vec<u8>);
-
-impl crate::app::Source for Collected {
-    fn pull(&mut self, _: &std::task::Waker, out: &mut Vec<u8>) -> crate::app::Pull {
-        out.append(&mut self.0);
-        crate::app::Pull::End
-    }
+/// Starts a program; without a body it reads from `nothing`.
+pub(super) fn spawn(job: &Job, nothing: &File) -> io::Result<Spawned> {
+    let (stdout, their_stdout) = output_pipe()?;
+    let (stderr, their_stderr) = output_pipe()?;
+    let arguments: Vec<_> = job.arguments.iter().map(CString::as_c_str).collect();
+    let (pid, pidfd) = sys::spawn(&sys::Program {
+        path: &job.path,
+        arguments: &arguments,
+        environment: &job.variables.texts(),
+        directory: &job.directory,
+        standard: [job.stdin.as_ref().map_or(nothing.as_fd(), AsFd::as_fd), their_stdout.as_fd(), their_stderr.as_fd()],
+        death: Signal::SIGKILL,
+    })?;
+    Ok(Spawned { pid: Pid::from_raw(pid), pidfd, stdout, stderr })
 }
 
 /// A pipe whose reading end does not block.
@@ -689,15 +202,6 @@ fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
-fn is_orderly(status: WaitStatus) -> bool {
+pub(super) fn is_orderly(status: WaitStatus) -> bool {
     !matches!(status, WaitStatus::Signaled(..))
-}
-
-fn show(job: &Job) -> String {
-    let named = job.arguments.last().unwrap_or(&job.path);
-    named.to_string_lossy().into_owned()
-}
-
-fn busy() -> Response {
-    Response::error(503).with_field("Retry-After", "1")
 }

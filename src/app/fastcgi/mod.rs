@@ -11,6 +11,10 @@
 //! Architecture invariant: of the wire only `protocol::fastcgi::record` is known here.
 
 mod answer;
+mod choice;
+mod decoder;
+mod exchange;
+mod order;
 mod pool;
 mod request;
 mod site;
@@ -22,16 +26,17 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cgi::search_path;
 use super::cgi::variables::{Place, Variables, describe};
 use super::files::root::Root;
 use super::files::{self, FilesFactory};
-use super::pump::Orders;
+use super::pump::{Orders, Pump};
 use super::{Address, Application, Factory, LoadError, Reply, Request, Response, percent};
-use pool::{Limits, Order, Pool};
+use order::Order;
+use pool::{Limits, Pool};
 use request::{Job, Message};
 use site::{Site, Target};
 use upstream::{Command, Upstream};
@@ -95,17 +100,7 @@ enum Upstreams {
 pub struct FastCgiFactory {
     upstreams: Upstreams,
     options: Options,
-    pump: Pump,
-}
-
-/// The pump of a worker, once there is one.
-type Pump = Arc<Mutex<Option<Owned>>>;
-
-/// A pump, and the process whose it is: a fork leaves it behind.
-#[derive(Debug)]
-struct Owned {
-    process: u32,
-    orders: Arc<Orders<Order>>,
+    pump: Pump<Order>,
 }
 
 impl FastCgiFactory {
@@ -208,7 +203,7 @@ impl Factory for FastCgiFactory {
             targets: self.targets()?,
             site: self.site()?,
             options: self.options.clone(),
-            pump: Arc::clone(&self.pump),
+            pump: self.pump.clone(),
         };
         Ok(Box::new(application))
     }
@@ -224,27 +219,16 @@ impl Factory for FastCgiFactory {
     }
 
     fn exit(&mut self) {
-        let owned = self.pump.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Owned { orders, .. }) = owned.filter(|owned| owned.process == std::process::id()) {
-            let (gone, all_gone) = mpsc::channel();
-            orders.send(Order::Stop(gone));
-            // The kernel tells them of their parent's end, too.
-            let _ = all_gone.recv_timeout(Duration::from_millis(500));
-        }
+        self.pump.stop(Order::Stop);
     }
 }
 
 /// The worker's pump, which begins here.
-fn orders(pump: &Pump, targets: &Targets, options: &Options) -> io::Result<Arc<Orders<Order>>> {
-    let process = std::process::id();
-    let mut pump = pump.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(owned) = pump.as_ref().filter(|owned| owned.process == process) {
-        return Ok(Arc::clone(&owned.orders));
-    }
-    let upstreams = match targets {
-        Targets::Addresses(addresses) => addresses.iter().cloned().map(Upstream::at).collect(),
+fn orders(pump: &Pump<Order>, targets: &Targets, options: &Options) -> io::Result<Arc<Orders<Order>>> {
+    let upstreams = || match targets {
+        Targets::Addresses(addresses) => Ok(addresses.iter().cloned().map(Upstream::at).collect()),
         Targets::Command(command) => {
-            (0..options.programs).map(|_| Upstream::of_program(command.clone())).collect::<io::Result<Vec<_>>>()?
+            (0..options.programs).map(|_| Upstream::of_program(command.clone())).collect::<io::Result<Vec<_>>>()
         }
     };
     let limits = Limits {
@@ -253,8 +237,10 @@ fn orders(pump: &Pump, targets: &Targets, options: &Options) -> io::Result<Arc<O
         timeout: options.timeout,
         keepalive: Some(options.keepalive),
     };
-    let orders = Orders::start("fastcgi", |orders| Pool::new(orders, upstreams, limits))?;
-    Ok(Arc::clone(&pump.insert(Owned { process, orders }).orders))
+    pump.orders(|| {
+        let upstreams = upstreams()?;
+        Orders::start("fastcgi", |orders| Pool::new(orders, upstreams, limits))
+    })
 }
 
 /// Has FastCGI programs answer.
@@ -263,7 +249,7 @@ pub struct FastCgi {
     targets: Targets,
     site: Option<Site>,
     options: Options,
-    pump: Pump,
+    pump: Pump<Order>,
 }
 
 impl Application for FastCgi {

@@ -10,7 +10,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -20,12 +20,16 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, getsockopt, recv, send, sockopt};
 use slab::Slab;
 
-use super::answer::{Answer, Decoder, STEP};
+use super::answer::{Answer, STEP};
+use super::choice::choose;
+use super::decoder::Decoder;
+use super::exchange::{Connection, Exchange, Phase, whole};
+use super::order::{ConnectionId, EXITED, KINDS, Order, SOCKET, STDERR};
 use super::request::{Job, Progress};
 use super::upstream::{Program, Upstream};
-use crate::app::cgi::head::{self, HeadBuffer};
+use crate::app::cgi::head::HeadBuffer;
 use crate::app::cgi::lines::Lines;
-use crate::app::cgi::output::Unsent;
+use crate::app::cgi::output::{is_unsent, unsent};
 use crate::app::pump::{self, Duty, Flow, Orders, Wants, Watch};
 use crate::app::{Body, Response};
 use crate::protocol::fastcgi::record::ProtocolStatus;
@@ -41,38 +45,6 @@ const ATTEMPTS: u8 = 3;
 
 /// The most that is collected before an answer begins, in the hope that it has ended by then.
 const COLLECTED: usize = 256 * 1024;
-
-/// What the pump is told.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// Start what is to run before the first request.
-    Warm,
-    /// Answer this.
-    Ask(Box<Job>),
-    /// Nobody reads from the connection any more, because the request has `ended`, or because the client has gone.
-    Returned { connection: ConnectionId, ended: bool, decoder: Box<Decoder> },
-    /// End all programs; the sender is dropped when they have gone.
-    Stop(Sender<()>),
-}
-
-/// Names a connection, now or gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ConnectionId {
-    key: usize,
-    serial: u64,
-}
-
-/// What is watched: a connection by its key, a program by the number of its upstream, and one of these.
-const SOCKET: u64 = 0;
-const EXITED: u64 = 1;
-const STDERR: u64 = 2;
-const KINDS: u64 = 4;
-
-impl ConnectionId {
-    pub(super) fn token(self) -> u64 {
-        self.key as u64 * KINDS + SOCKET
-    }
-}
 
 /// How many connections there may be, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,41 +75,6 @@ pub(super) struct Pool {
     stopped: bool,
     /// Dropped when all programs have gone.
     stopping: Option<Sender<()>>,
-}
-
-struct Connection {
-    serial: u64,
-    upstream: usize,
-    socket: Arc<OwnedFd>,
-    connected: bool,
-    /// It is new to the program, which cannot have closed it for having been idle.
-    fresh: bool,
-    due: Option<Instant>,
-    exchange: Option<Exchange>,
-}
-
-/// A request on a connection.
-struct Exchange {
-    job: Box<Job>,
-    progress: Progress,
-    /// The request is still being sent.
-    writing: Arc<AtomicBool>,
-    decoder: Decoder,
-    /// Something has come back.
-    answered: bool,
-    lines: Option<Lines>,
-    phase: Phase,
-}
-
-enum Phase {
-    /// The head is being read.
-    Head(HeadBuffer),
-    /// The head is complete, and nothing has had to be waited for since.
-    First(Box<Response>, Vec<u8>),
-    /// Whoever sends the answer reads.
-    Body(Arc<Flow>),
-    /// What comes is dropped.
-    Dropped,
 }
 
 impl Pool {
@@ -174,24 +111,14 @@ impl Pool {
 
     /// Gives a request to an upstream, has it wait, or refuses it.
     fn ask(&mut self, job: Box<Job>, now: Instant) {
-        if self.queue.is_empty() || !job.tried.is_empty() {
-            match self.place(job, now) {
-                Some(job) if self.queue.len() < self.limits.backlog => self.enqueue(job, now),
-                Some(job) => {
-                    log::warn!(
-                        "{} is refused: all connections are busy, and {} requests wait",
-                        job.name,
-                        self.queue.len()
-                    );
-                    refuse(*job, 503);
-                }
-                None => {}
+        let waits = if self.queue.is_empty() || !job.tried.is_empty() { self.place(job, now) } else { Some(job) };
+        match waits {
+            Some(job) if self.queue.len() < self.limits.backlog => self.enqueue(job, now),
+            Some(job) => {
+                log::warn!("{} is refused: all connections are busy, and {} requests wait", job.name, self.queue.len());
+                job.refuse(503);
             }
-        } else if self.queue.len() < self.limits.backlog {
-            self.enqueue(job, now);
-        } else {
-            log::warn!("{} is refused: all connections are busy, and {} requests wait", job.name, self.queue.len());
-            refuse(*job, 503);
+            None => {}
         }
     }
 
@@ -218,15 +145,16 @@ impl Pool {
     /// Sends a request to the least busy upstream; returns it if all are too busy.
     fn place(&mut self, mut job: Box<Job>, now: Instant) -> Option<Box<Job>> {
         loop {
-            let Some(upstream) = self.choose(&job, now) else {
+            let Some(upstream) = choose(&self.upstreams, &job.tried, self.limits.connections, self.last, now) else {
                 let full = self.upstreams.iter().enumerate().any(|(index, upstream)| {
-                    !job.tried.contains(&index) && (upstream.busy >= self.room(upstream) || upstream.is_starting())
+                    !job.tried.contains(&index)
+                        && (!upstream.has_room(self.limits.connections) || upstream.is_starting())
                 });
                 if full {
                     return Some(job);
                 }
                 log::error!("{}: no FastCGI program answers", job.name);
-                refuse(*job, 502);
+                job.refuse(502);
                 return None;
             };
             self.last = upstream;
@@ -252,35 +180,6 @@ impl Pool {
                 }
             }
         }
-    }
-
-    /// Requests that an upstream may have at a time.
-    fn room(&self, upstream: &Upstream) -> usize {
-        if upstream.program.is_some() { 1 } else { self.limits.connections }
-    }
-
-    /// The upstream that is to answer. One that has failed lately is asked if no other is left.
-    fn choose(&self, job: &Job, now: Instant) -> Option<usize> {
-        let count = self.upstreams.len();
-        let free = |index: &usize| {
-            self.upstreams.get(*index).is_some_and(|upstream| {
-                !job.tried.contains(index)
-                    && upstream.busy < self.room(upstream)
-                    && (upstream.program.is_none() || upstream.is_up(now))
-            })
-        };
-        // Those that are as busy as each other take turns.
-        let order = |index: &usize| {
-            let upstream = self.upstreams.get(*index);
-            let up = upstream.is_some_and(|upstream| upstream.is_up(now));
-            (!up, upstream.map_or(0, |upstream| upstream.busy), (index + count - self.last - 1) % count.max(1))
-        };
-        let any_full =
-            self.upstreams.iter().any(|upstream| upstream.is_up(now) && upstream.busy >= self.room(upstream));
-        let chosen = (0..count).filter(free).min_by_key(order)?;
-        // To wait for one that works is better than to ask one that does not.
-        let up = self.upstreams.get(chosen).is_some_and(|upstream| upstream.is_up(now));
-        (up || !any_full).then_some(chosen)
     }
 
     /// A kept connection that the program has not closed.
@@ -475,9 +374,8 @@ impl Pool {
         let Some(exchange) = &mut connection.exchange else { return };
         let Phase::First(response, body) = std::mem::replace(&mut exchange.phase, Phase::Dropped) else { return };
         let Some(later) = exchange.job.later.take() else { return };
-        if exchange.job.bodiless || matches!(response.status(), 204 | 304) {
-            later.send(response.with_body(Body::Source(Box::new(Unsent))));
-            return;
+        if is_unsent(&response, exchange.job.bodiless) {
+            return later.send(unsent(*response));
         }
         let flow = Flow::new(None);
         exchange.phase = Phase::Body(Arc::clone(&flow));
@@ -504,10 +402,8 @@ impl Pool {
         let upstream = connection.upstream;
         let later = exchange.job.later.take();
         match (std::mem::replace(&mut exchange.phase, Phase::Dropped), later) {
-            (Phase::First(response, _), Some(later))
-                if exchange.job.bodiless || matches!(response.status(), 204 | 304) =>
-            {
-                later.send(response.with_body(Body::Source(Box::new(Unsent))));
+            (Phase::First(response, _), Some(later)) if is_unsent(&response, exchange.job.bodiless) => {
+                later.send(unsent(*response));
             }
             (Phase::First(response, body), Some(later)) => later.send(whole(*response, body)),
             (Phase::Head(_), Some(later))
@@ -648,7 +544,7 @@ impl Pool {
             }
             if let Some(job) = self.queue.pop_front() {
                 log::warn!("{} is refused: no FastCGI program was free in time", job.name);
-                refuse(*job, 503);
+                job.refuse(503);
             }
         }
     }
@@ -791,63 +687,5 @@ impl Duty for Pool {
             self.earliest = [self.earliest, of_connections, of_queue].into_iter().flatten().min();
         }
         self.earliest
-    }
-}
-
-impl Exchange {
-    fn name(&self) -> &str {
-        self.lines.as_ref().map_or(&self.job.name, Lines::name)
-    }
-
-    fn take_output(&mut self, bytes: &[u8]) -> Result<(), head::Fault> {
-        match &mut self.phase {
-            Phase::Head(buffer) => match buffer.push(bytes)? {
-                None => {}
-                Some(head::Answer::Document(response)) => {
-                    let body = std::mem::take(buffer).into_body();
-                    self.phase = Phase::First(Box::new(response), body);
-                }
-                Some(head::Answer::Elsewhere(target)) => {
-                    self.phase = Phase::Dropped;
-                    if let Some(later) = self.job.later.take() {
-                        later.elsewhere(target);
-                    }
-                }
-            },
-            Phase::First(_, body) => body.extend_from_slice(bytes),
-            Phase::Body(_) | Phase::Dropped => {}
-        }
-        Ok(())
-    }
-}
-
-/// An answer that has come whole. The length that the program has given counts, and shows whether everything has come.
-fn whole(response: Response, body: Vec<u8>) -> Response {
-    let given = response.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"content-length"));
-    let given = given.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<usize>().ok());
-    match given {
-        Some(length) if length != body.len() => response.with_body(Body::Source(Box::new(Collected(body)))),
-        _ => {
-            let mut response = response;
-            response.fields.retain(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
-            response.with_body(body)
-        }
-    }
-}
-
-/// A body that has been read, whose length the head gives otherwise.
-struct Collected(Vec<u8>);
-
-impl crate::app::Source for Collected {
-    fn pull(&mut self, _: &std::task::Waker, out: &mut Vec<u8>) -> crate::app::Pull {
-        out.append(&mut self.0);
-        crate::app::Pull::End
-    }
-}
-
-fn refuse(mut job: Job, status: u16) {
-    if let Some(later) = job.later.take() {
-        let response = Response::error(status);
-        later.send(if status == 503 { response.with_field("Retry-After", "1") } else { response });
     }
 }

@@ -5,10 +5,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
-use super::answer::REQUEST;
 use crate::app::cgi::variables::Variables;
-use crate::app::{Later, RequestBody};
+use crate::app::{Later, RequestBody, Response};
 use crate::protocol::fastcgi::record::{self, Begin, CONTENT_SIZE, HEADER_SIZE, Kind, Role};
+
+/// The id of every request: there is one at a time on a connection.
+pub(super) const REQUEST: u16 = 1;
 
 /// A request that is to be answered by a program.
 #[derive(Debug)]
@@ -28,6 +30,16 @@ pub(super) struct Job {
     pub(super) tried: Vec<usize>,
     /// How often it was sent in vain.
     pub(super) attempts: u8,
+}
+
+impl Job {
+    /// Answers that it cannot be answered, unless it has been.
+    pub(super) fn refuse(mut self, status: u16) {
+        if let Some(later) = self.later.take() {
+            let response = Response::error(status);
+            later.send(if status == 503 { response.with_field("Retry-After", "1") } else { response });
+        }
+    }
 }
 
 /// The records of a request.

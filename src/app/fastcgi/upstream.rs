@@ -98,6 +98,12 @@ impl Upstream {
         Self { address, busy: 0, until: None, failures: 0, program: None }
     }
 
+    /// Whether it may have another request. An address has `connections` at a time; a program of the worker's own answers
+    /// one after the other.
+    pub(super) fn has_room(&self, connections: usize) -> bool {
+        self.busy < if self.program.is_some() { 1 } else { connections }
+    }
+
     /// A program that is not started yet, and its socket.
     ///
     /// # Errors

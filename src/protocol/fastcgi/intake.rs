@@ -1,7 +1,8 @@
 //! From records to the parts of a request.
 
 use super::record::{self, Begin, HEADER_SIZE, Header, Kind, ProtocolStatus, Role};
-use crate::protocol::gateway::{stranger, variables};
+use crate::protocol::gateway::stranger;
+use crate::protocol::gateway::variables::{self, Pair};
 use crate::protocol::{Error, Head, Limits, Protocol};
 
 /// A request that has begun.
@@ -158,7 +159,7 @@ impl Intake {
                     Step::Complete { start, streams, begun } => {
                         let packet = input.get(start..consumed).unwrap_or_default();
                         gather(packet, begun.id, head);
-                        variables::read(Protocol::FastCgi, false, limits, head)?;
+                        variables::read(Protocol::FastCgi, pair, false, limits, head)?;
                         if begun.authorizer {
                             head.content_length = None;
                             head.add_param(b"FCGI_ROLE", b"AUTHORIZER");
@@ -415,4 +416,15 @@ fn gather(packet: &[u8], id: u16, head: &mut Head) {
         }
         rest = rest.get(header.record_size()..).unwrap_or_default();
     }
+}
+
+/// The pair at that place of all parameters.
+#[inline]
+fn pair(bytes: &[u8], at: usize) -> Option<Pair> {
+    let rest = bytes.get(at..)?;
+    let mut pairs = record::pairs(rest);
+    let (name, value) = pairs.next()?.ok()?;
+    let next = at + rest.len() - pairs.rest().len();
+    let start = next - value.len();
+    Some(Pair { name: start - name.len()..start, value: start..next, next })
 }

@@ -5,6 +5,7 @@
 
 use crate::protocol::http1::response;
 use crate::protocol::{Error, Head, Length, ResponseError};
+use crate::status;
 
 /// How a response begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +177,7 @@ fn start(style: Style, status: u16, reason: Option<&[u8]>, out: &mut Vec<u8>) ->
         Style::StatusLine if common => out.extend_from_slice(b"HTTP/1.1 200 OK"),
         Style::StatusField if common => out.extend_from_slice(b"Status: 200 OK"),
         Style::StatusLine | Style::StatusField => {
-            let words = reason.unwrap_or_else(|| response::reason_phrase(status).as_bytes());
+            let words = reason.unwrap_or_else(|| status::reason(status).as_bytes());
             if !crate::protocol::grammar::is_value_text(words) {
                 return Err(ResponseError::Reason);
             }

@@ -10,6 +10,9 @@ pub(in crate::protocol) trait Opening: fmt::Debug + Default {
     /// How its responses begin.
     const STYLE: Style;
 
+    /// The answer to a ping.
+    const PONG: &'static [u8] = &[];
+
     /// The packet in front of the body.
     fn parse(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Opened, Error>;
 }
@@ -105,7 +108,7 @@ impl<O: Opening> Single<O> {
 
     pub(in crate::protocol) fn reply(&mut self, out: &mut Vec<u8>) -> Reuse {
         if matches!(self.inbound, Inbound::Pinged) {
-            out.extend_from_slice(&crate::protocol::uwsgi::PONG);
+            out.extend_from_slice(O::PONG);
         }
         self.inbound = Inbound::Closed;
         Reuse::Close

@@ -12,20 +12,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use super::path;
-use crate::protocol::fastcgi::record;
 use crate::protocol::grammar;
 use crate::protocol::head::{FieldSpan, Gateway, Head, Remote, Span, Target, Version};
 use crate::protocol::http1::target;
-use crate::protocol::{Error, FieldId, Limits, Protocol, scgi, uwsgi};
+use crate::protocol::{Error, FieldId, Limits, Protocol};
 
 /// Variables of one request, header fields among them.
 const VARIABLES: usize = 1024;
 
 /// Bytes of a variable's name.
 const NAME_LENGTH: usize = 256;
-
-/// Bytes of a method, as on HTTP.
-const METHOD_LENGTH: usize = 32;
 
 /// Where a name and its value lie, and where the next pair begins.
 pub(in crate::protocol) struct Pair {
@@ -58,7 +54,7 @@ struct Known {
     scgi: bool,
 }
 
-/// Reads the variables in `head.bytes` into the rest of `head`.
+/// Reads the variables in `head.bytes`, where `pair` finds the one that begins at a place, into the rest of `head`.
 ///
 /// `cut_script_name` takes `SCRIPT_NAME` off the front of `PATH_INFO` (uwsgi's modifier 30).
 ///
@@ -66,6 +62,7 @@ struct Known {
 /// They do not follow the grammar or the policy; the same policy as that of HTTP, where it has something to say.
 pub(in crate::protocol) fn read(
     protocol: Protocol,
+    pair: impl Fn(&[u8], usize) -> Option<Pair>,
     cut_script_name: bool,
     limits: &Limits,
     head: &mut Head,
@@ -73,22 +70,17 @@ pub(in crate::protocol) fn read(
     head.protocol = protocol;
     head.fields.clear();
     head.gateway.params.clear();
-    let known = gather(protocol, limits, head)?;
+    let known = gather(pair, limits, head)?;
     if protocol == Protocol::Scgi && !(known.first && known.scgi) {
         return Err(Error::ScgiVariables);
     }
     known.settle(cut_script_name, limits, head)
 }
 
-fn gather(protocol: Protocol, limits: &Limits, head: &mut Head) -> Result<Known, Error> {
+fn gather(pair: impl Fn(&[u8], usize) -> Option<Pair>, limits: &Limits, head: &mut Head) -> Result<Known, Error> {
     let (mut known, mut at, mut count) = (Known::default(), 0, 0);
     while at < head.bytes.len() {
-        let pair = match protocol {
-            Protocol::Scgi => scgi::pair(&head.bytes, at),
-            Protocol::FastCgi => fastcgi_pair(&head.bytes, at),
-            Protocol::Uwsgi | Protocol::Http => uwsgi::pair(&head.bytes, at),
-        };
-        let pair = pair.ok_or(Error::Variables)?;
+        let pair = pair(&head.bytes, at).ok_or(Error::Variables)?;
         count += 1;
         if count > VARIABLES {
             return Err(Error::TooManyVariables);
@@ -97,15 +89,6 @@ fn gather(protocol: Protocol, limits: &Limits, head: &mut Head) -> Result<Known,
         at = pair.next;
     }
     Ok(known)
-}
-
-fn fastcgi_pair(bytes: &[u8], at: usize) -> Option<Pair> {
-    let rest = bytes.get(at..)?;
-    let mut pairs = record::pairs(rest);
-    let (name, value) = pairs.next()?.ok()?;
-    let next = at + rest.len() - pairs.rest().len();
-    let start = next - value.len();
-    Some(Pair { name: start - name.len()..start, value: start..next, next })
 }
 
 impl Known {
@@ -190,7 +173,7 @@ impl Known {
         if !grammar::is_token_text(head.bytes_of(method)) {
             return Err(Error::Method);
         }
-        if head.bytes_of(method).len() > METHOD_LENGTH {
+        if head.bytes_of(method).len() > grammar::METHOD_LENGTH {
             return Err(Error::MethodTooLong);
         }
         head.method = method;

@@ -10,6 +10,9 @@
 //! The response may be begun as soon as the request's head is there. One that is finished before the request's end was seen
 //! closes the connection: what is left of the body would have to be told from the next request.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+mod agreement;
 mod chunked;
 mod framing;
 mod plain;

@@ -17,7 +17,6 @@ use crate::protocol::field::FieldId;
 use crate::protocol::grammar;
 use crate::protocol::head::{FieldSpan, Head, Span, Version};
 
-pub(super) const METHOD_LENGTH: usize = 32;
 // With more than fit in a page, the stack would have to be probed at each call.
 const FIELDS_ON_STACK: usize = 100;
 
@@ -63,7 +62,7 @@ impl Scan {
 
     /// Checks the lines that have become complete. The length of the head, once that is known.
     fn advance(&mut self, input: &[u8], limits: &Limits) -> Result<Option<usize>, Error> {
-        let window = input.get(..head_size(limits)).unwrap_or(input);
+        let window = input.get(..limits.head_window()).unwrap_or(input);
         if let Some(error) = stranger(window) {
             return Err(error);
         }
@@ -123,10 +122,6 @@ fn stranger(input: &[u8]) -> Option<Error> {
     }
 }
 
-pub(super) fn head_size(limits: &Limits) -> usize {
-    limits.head_size.min(u32::MAX as usize - 1)
-}
-
 /// `method SP target SP version` (RFC 9112 §3): exactly one space each.
 fn check_request_line(line: &[u8]) -> Result<(), Error> {
     let mut words = line.split(|&byte| byte == b' ');
@@ -137,7 +132,7 @@ fn check_request_line(line: &[u8]) -> Result<(), Error> {
     if !grammar::is_token_text(method) {
         return Err(Error::Method);
     }
-    if method.len() > METHOD_LENGTH {
+    if method.len() > grammar::METHOD_LENGTH {
         return Err(Error::MethodTooLong);
     }
     match version {
@@ -180,7 +175,7 @@ fn split_field_line(line: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 /// Parses a head that lies whole at the front of `input`.
 #[inline]
 pub(super) fn whole(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Option<usize>, Error> {
-    let window = input.get(..head_size(limits)).unwrap_or(input);
+    let window = input.get(..limits.head_window()).unwrap_or(input);
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(window, &mut fields) {
@@ -269,7 +264,7 @@ fn fill(input: &[u8], parsed: &Parsed<'_, '_>, limits: &Limits, head: &mut Head)
     if line_end > limits.request_line {
         return Err(Error::RequestLineTooLong);
     }
-    if method.end as usize > METHOD_LENGTH {
+    if method.end as usize > grammar::METHOD_LENGTH {
         return Err(Error::MethodTooLong);
     }
     let parts = target::split(parsed.method, parsed.target)?;

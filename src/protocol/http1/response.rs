@@ -3,6 +3,7 @@
 use crate::html;
 use crate::protocol::ResponseError;
 use crate::protocol::grammar;
+use crate::status;
 
 const SERVER: &[u8] = b"\r\nServer: ferricorn\r\nDate: ";
 
@@ -45,7 +46,7 @@ pub(in crate::protocol) fn start(
     match words {
         None | Some(b"OK") if status == 200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\nServer: ferricorn\r\nDate: "),
         _ => {
-            status_line(status, words.unwrap_or_else(|| reason_phrase(status).as_bytes()), out)?;
+            status_line(status, words.unwrap_or_else(|| status::reason(status).as_bytes()), out)?;
             out.extend_from_slice(SERVER);
         }
     }
@@ -70,7 +71,7 @@ pub(in crate::protocol) fn interim<'f>(
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     out: &mut Vec<u8>,
 ) -> Result<(), ResponseError> {
-    status_line(status, reason_phrase(status).as_bytes(), out)?;
+    status_line(status, status::reason(status).as_bytes(), out)?;
     self::fields(fields, out)?;
     out.extend_from_slice(b"\r\n\r\n");
     Ok(())
@@ -197,16 +198,11 @@ pub(in crate::protocol) fn page(
     with_body: bool,
     out: &mut Vec<u8>,
 ) -> u64 {
-    let reason = reason_phrase(status);
-    let text = html::escape(text);
-    let body = format!(
-        "<html>\n  <head>\n    <title>{reason}</title>\n  </head>\n  <body>\n    <h1><p>{reason}</p></h1>\n    {text}\n  \
-         </body>\n</html>\n"
-    );
+    let body = html::message(status, text);
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal(u64::from(status), out);
     out.push(b' ');
-    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(status::reason(status).as_bytes());
     if let Some(date) = date {
         out.extend_from_slice(b"\r\nDate: ");
         out.extend_from_slice(date);
@@ -219,73 +215,4 @@ pub(in crate::protocol) fn page(
     }
     out.extend_from_slice(body.as_bytes());
     body.len() as u64
-}
-
-/// The words that the registry of statuses has (RFC 9110 §15); empty for those it has not, as RFC 9112 §4 allows.
-pub(in crate::protocol) fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        100 => "Continue",
-        102 => "Processing",
-        103 => "Early Hints",
-        104 => "Upload Resumption Supported",
-        200 => "OK",
-        201 => "Created",
-        202 => "Accepted",
-        203 => "Non-Authoritative Information",
-        204 => "No Content",
-        205 => "Reset Content",
-        206 => "Partial Content",
-        207 => "Multi-Status",
-        208 => "Already Reported",
-        226 => "IM Used",
-        300 => "Multiple Choices",
-        301 => "Moved Permanently",
-        302 => "Found",
-        303 => "See Other",
-        304 => "Not Modified",
-        305 => "Use Proxy",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        402 => "Payment Required",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        407 => "Proxy Authentication Required",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        410 => "Gone",
-        411 => "Length Required",
-        412 => "Precondition Failed",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        415 => "Unsupported Media Type",
-        416 => "Range Not Satisfiable",
-        417 => "Expectation Failed",
-        418 => "I'm a Teapot",
-        421 => "Misdirected Request",
-        422 => "Unprocessable Content",
-        423 => "Locked",
-        424 => "Failed Dependency",
-        425 => "Too Early",
-        426 => "Upgrade Required",
-        428 => "Precondition Required",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        451 => "Unavailable For Legal Reasons",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        506 => "Variant Also Negotiates",
-        507 => "Insufficient Storage",
-        508 => "Loop Detected",
-        510 => "Not Extended",
-        511 => "Network Authentication Required",
-        _ => "",
-    }
 }

@@ -1,0 +1,69 @@
+//! What the pump of CGI programs is told, and what it waits for.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use super::variables::Variables;
+use crate::app::Later;
+
+/// A program to be run for a request.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) path: CString,
+    pub(super) arguments: Vec<CString>,
+    pub(super) directory: CString,
+    pub(super) variables: Variables,
+    /// The body; `None` for /dev/null.
+    pub(super) stdin: Option<OwnedFd>,
+    /// The body of the answer is not sent.
+    pub(super) bodiless: bool,
+    pub(super) later: Later,
+    /// When it was asked for.
+    pub(super) since: Instant,
+}
+
+impl Job {
+    /// What it is called in the log.
+    pub(super) fn name(&self) -> String {
+        self.arguments.last().unwrap_or(&self.path).to_string_lossy().into_owned()
+    }
+}
+
+/// What the pump is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Run this.
+    Start(Box<Job>),
+    /// The output has been read to its end.
+    Ended(RunId),
+    /// Nobody reads the output any more; `finished` if that is because it has been read.
+    Dropped { run: RunId, finished: bool },
+    /// End all programs; the sender is dropped when they have gone.
+    Stop(Sender<()>),
+}
+
+/// Names a run, now or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RunId {
+    pub(super) key: usize,
+    pub(super) serial: u64,
+}
+
+/// What is watched of a run: its key, and one of these.
+pub(super) const STDOUT: u64 = 0;
+pub(super) const STDERR: u64 = 1;
+pub(super) const EXITED: u64 = 2;
+pub(super) const KINDS: u64 = 4;
+
+impl RunId {
+    /// The token that its output is watched under.
+    pub(super) fn stdout(self) -> u64 {
+        self.token(STDOUT)
+    }
+
+    pub(super) fn token(self, kind: u64) -> u64 {
+        self.key as u64 * KINDS + kind
+    }
+}

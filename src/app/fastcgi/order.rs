@@ -1,0 +1,38 @@
+//! What the pump of FastCGI programs is told, and what it waits for.
+
+use std::sync::mpsc::Sender;
+
+use super::decoder::Decoder;
+use super::request::Job;
+
+/// What the pump is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Start what is to run before the first request.
+    Warm,
+    /// Answer this.
+    Ask(Box<Job>),
+    /// Nobody reads from the connection any more, because the request has `ended`, or because the client has gone.
+    Returned { connection: ConnectionId, ended: bool, decoder: Box<Decoder> },
+    /// End all programs; the sender is dropped when they have gone.
+    Stop(Sender<()>),
+}
+
+/// Names a connection, now or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConnectionId {
+    pub(super) key: usize,
+    pub(super) serial: u64,
+}
+
+/// What is watched: a connection by its key, a program by the number of its upstream, and one of these.
+pub(super) const SOCKET: u64 = 0;
+pub(super) const EXITED: u64 = 1;
+pub(super) const STDERR: u64 = 2;
+pub(super) const KINDS: u64 = 4;
+
+impl ConnectionId {
+    pub(super) fn token(self) -> u64 {
+        self.key as u64 * KINDS + SOCKET
+    }
+}
