@@ -441,6 +441,8 @@ pub(crate) fn crash_loop(duration: Duration) -> Outcome {
     server.directory.write("broken", "");
     let before = count();
     process::signal(pids[0], Signal::SIGTERM);
+    // What it has spent on requests counts from the moment when it is waited for.
+    process::wait_gone(&pids[..1], SOON);
     let ticks = process::cpu_ticks(server.pid);
     std::thread::sleep(duration);
     let seconds = duration.as_secs();
