@@ -10,17 +10,18 @@ ADDRESS ?= 127.0.0.1:8000
 WHEEL := $(shell find src python/src python/ferricorn -type f -not -name '*.pyc') Cargo.toml python/Cargo.toml python/Cargo.lock \
 	python/build.rs python/pyproject.toml
 
-.PHONY: help run build test test-python test-install soak bench bench-wsgi lint clean tools
+.PHONY: help run build test test-python test-pythons test-install soak bench bench-wsgi lint clean tools
 
 help:
 	@echo "make run    build, and serve an example on $(ADDRESS)"
 	@echo "make build  build .venv/bin/ferricorn (with Python), target/release/ferricorn and target/release/examples/hello"
 	@echo "make test   run all tests"
+	@echo "make test-pythons  those of Python with each CPython from 3.10 to 3.13 that is here; part of make test"
 	@echo "make test-install  install the committed state in a new virtual environment"
 	@echo "make soak   measure what is lost under reloads, upgrades, crashes and other faults, in full (ten minutes)"
 	@echo "make bench  measure side by side with other servers, a quarter of an hour"
 	@echo "make bench-wsgi  the same for Python's servers, twenty minutes"
-	@echo "make lint   check formatting, clippy's lints and the documentation"
+	@echo "make lint   check formatting, clippy's lints, the documentation and Python's types"
 	@echo "make clean  remove what was built"
 
 run: .venv/wheel
@@ -34,7 +35,7 @@ build: .venv/wheel
 	$(CARGO) build --release --bin ferricorn --example hello
 
 # The tests of the running server come last: theirs is the closing line.
-test: tools test-python
+test: tools test-python test-pythons
 	$(CARGO) test --lib --bins
 	$(CARGO) test --doc
 	$(CARGO) test --test tests -- --test-threads 4
@@ -43,6 +44,10 @@ test-python: tools .venv/wheel
 	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
 	.venv/bin/pytest --quiet --config-file python/pyproject.toml python/tests
 	.venv/bin/python -m pytest --quiet -p no:cacheprovider benches/compare/tests
+
+# The interpreters that are in PATH or pyenv's, besides that of .venv.
+test-pythons: .venv/wheel
+	.venv/bin/python python/tests/pythons.py
 
 # What somebody does who has just heard of it: clone, make a virtual environment, install, serve.
 test-install:
@@ -64,12 +69,13 @@ bench: .venv/bench
 bench-wsgi: .venv/wheel
 	$(MAKE) bench BENCH="--group wsgi $(BENCH)"
 
-lint:
+lint: .venv/mypy
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) fmt --manifest-path python/Cargo.toml --check
 	$(CARGO) clippy --manifest-path python/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --quiet
+	.venv/bin/mypy --strict python/ferricorn
 
 clean:
 	$(CARGO) clean
@@ -80,6 +86,11 @@ clean:
 .venv/wheel: $(WHEEL)
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet ./python
+	@touch $@
+
+.venv/mypy: Makefile
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet mypy==2.4.1
 	@touch $@
 
 tools:

@@ -292,6 +292,8 @@ fn a_warm_up_request_that_fails_is_logged_and_changes_nothing() {
         ("/stream-fail/3", "Warm-up request /stream-fail/3 failed: its body broke off"),
         ("/later/50", "Warm-up request /later/50 was answered with 200"),
         ("/drop", "Warm-up request /drop was answered with 500"),
+        ("/status/404", "[WARNING] Warm-up request /status/404 was answered with 404"),
+        ("http://a.example/status/200", "[INFO] Warm-up request http://a.example/status/200 was answered with 200"),
     ];
     for (path, said) in cases {
         let server = preloading(1).args(&["--warmup", path]).start();

@@ -68,6 +68,26 @@ fn a_generation_that_cannot_boot_is_given_up_and_the_old_one_serves_on() {
 }
 
 #[test]
+fn a_reload_right_after_the_start_finds_the_first_generation_to_fall_back_to() {
+    let builder = Server::probe();
+    let (broken, slow) = (builder.directory().join("broken"), builder.directory().write("slow", "500"));
+    let mut setting = std::ffi::OsString::from("exit3:");
+    setting.push(&broken);
+    let server = builder.env("BOOT_FAIL", setting).env("BOOT_SLEEP_FILE", &slow).args(&["-w", "1"]).spawn();
+    server.wait_for_log("Booting worker");
+    // The arbiter gets to hear at once that the worker is ready, and of the reload.
+    server.signal(Signal::SIGSTOP);
+    poll_until("an answer", SOON, || client::try_get(&server.address, "/pid").ok());
+    let old = server.answering();
+    server.directory.write("broken", "");
+    server.directory.write("slow", "0");
+    server.signal(Signal::SIGHUP);
+    server.signal(Signal::SIGCONT);
+    server.wait_for_log("Reload failed");
+    assert_eq!(server.answering(), old);
+}
+
+#[test]
 fn new_settings_are_taken_and_broken_ones_leave_the_old_in_force() {
     let builder = Server::probe();
     let file = builder.directory().write("settings.toml", "workers = 2\n");

@@ -52,7 +52,8 @@ def load(name: str) -> Callable[..., Any]:
             raise ApplicationError(f"The factory {name!r} returned None, which is no application.")
     if not callable(application):
         raise ApplicationError(f"Application object must be callable: {name!r} is of type {type(application).__name__}.")
-    return application
+    found: Callable[..., Any] = application
+    return found
 
 
 def call_factory(factory: Any, positional: list[Any], named: dict[str, Any]) -> Any:
@@ -147,7 +148,8 @@ class FileWrapper:
         return self
 
     def __next__(self) -> bytes:
-        if data := self.filelike.read(self.blksize):
+        data: bytes = self.filelike.read(self.blksize)
+        if data:
             return data
         raise StopIteration
 

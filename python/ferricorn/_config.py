@@ -19,12 +19,6 @@ from . import _core
 #: The names under which a settings file is looked for in the working directory.
 NAMES = ("ferricorn.conf.py", "gunicorn.conf.py")
 
-#: Hooks for what Gunicorn does only if other settings ask for it, which are refused. A file that asks for nothing may keep
-#: them.
-NEVER_CALLED = {"ssl_context": "TLS is not served; put nginx or another proxy in front"} | dict.fromkeys(
-    ("on_dirty_starting", "dirty_post_fork", "dirty_worker_init", "dirty_worker_exit"), "there are no dirty workers"
-)
-
 #: The module that a settings file is, as in Gunicorn.
 MODULE = "__config__"
 
@@ -48,8 +42,6 @@ class File:
             if name in hooks:
                 if value is not None:
                     self.hooks[name] = hook(name, value, place)
-            elif name in NEVER_CALLED and callable(value):
-                self.warnings.append(f"{place}: {name} is never called: {NEVER_CALLED[name]}")
             elif name in names:
                 self.assignments.append((name, value, line))
             elif line and (meant := misspelt(name, value, names | hooks.keys())):

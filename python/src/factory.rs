@@ -1,6 +1,7 @@
 //! The life of a process that serves a Python application.
 
 use std::sync::Once;
+use std::time::Duration;
 
 use ferricorn::Hook;
 use ferricorn::app::{Application, Command, Factory, LoadError, ThreadLife};
@@ -117,6 +118,9 @@ impl PythonFactory {
     }
 }
 
+/// How often it is tried to stop an alarm that may go off meanwhile.
+const TRIES: usize = 3;
+
 /// Makes the memory of this process fit to be shared.
 fn freeze(py: Python<'_>) {
     let frozen = py.import("ferricorn._forks").and_then(|module| module.call_method0("freeze"));
@@ -162,6 +166,21 @@ impl Factory for PythonFactory {
         let py = ffi::attached(self);
         ffi::detached(py, wait);
         errors::run_handlers(py);
+    }
+
+    fn within(&mut self, limit: Duration, work: &mut dyn FnMut()) -> bool {
+        let py = ffi::attached(self);
+        let alarm =
+            py.import("ferricorn._alarm").and_then(|module| module.call_method1("Alarm", (limit.as_secs_f64(),)));
+        let alarm = alarm.inspect_err(|error| errors::log(py, "Exception before the warm-up request", error)).ok();
+        work();
+        let Some(alarm) = alarm else { return false };
+        // If the alarm goes off at the last moment, its exception comes up here.
+        let stopped = (0..TRIES).find_map(|_| alarm.call_method0("stop").ok());
+        if stopped.is_none() {
+            log::warn!("The time limit of the warm-up request cannot be taken back");
+        }
+        alarm.getattr("rung").and_then(|rung| rung.extract()).unwrap_or(false)
     }
 
     fn drain(&mut self) {
@@ -300,6 +319,10 @@ impl Factory for HookedFactory {
 
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         self.inner.idle(wait);
+    }
+
+    fn within(&mut self, limit: Duration, work: &mut dyn FnMut()) -> bool {
+        self.inner.within(limit, work)
     }
 
     fn freeze(&mut self) {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
+from gunicorn.config import KNOWN_SETTINGS
 
 FERRICORN = str(Path(sys.executable).parent / "ferricorn")
 
@@ -30,7 +31,7 @@ def project(tmp_path):
 def run(project, *arguments, **variables):
     environment = {name: value for name, value in os.environ.items() if "ORN_" not in name} | variables
     arguments = [FERRICORN, *arguments]
-    return subprocess.run(arguments, cwd=project, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(arguments, cwd=project, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def settings(project, *arguments, **variables):
@@ -102,7 +103,9 @@ class AClass: pass
         ("raw_env = {'A': '1'}", ["raw_env", "NAME=VALUE"]),
         ("loglevel = 'loud'", ["loglevel", '"loud"', "debug, info"]),
         ("certfile = 'x.pem'", ["certfile", "not supported", "nginx"]),
-        ("def ssl_context(config, default): pass\ncertfile = 'x'", ["certfile", "not supported", "TLS"]),
+        ("\ndef ssl_context(config, default): pass", ["ssl_context", "gunicorn.conf.py:2", "not supported", "nginx"]),
+        ("ssl_context = 5", ["ssl_context", "gunicorn.conf.py:1", "not supported", "nginx"]),
+        ("def dirty_post_fork(arbiter, worker): pass", ["dirty_post_fork", "gunicorn.conf.py:1", "not supported", "service"]),
         ("dirty_workers = 1\ndef on_dirty_starting(arbiter): pass", ["dirty_workers", "not supported"]),
         ("def on_starting(): pass", ["on_starting", "gunicorn.conf.py:1", "a function of 1 argument: server"]),
         ("\ndef pre_fork(server): pass", ["pre_fork", "gunicorn.conf.py:2", "2 arguments: server, worker"]),
@@ -180,8 +183,6 @@ def worker_int(worker):
 def worker_abort(worker):
     worker.log.info("worker received SIGABRT signal")
 
-def ssl_context(conf, default_ssl_context_factory):
-    return default_ssl_context_factory()
 """
 
 
@@ -194,11 +195,61 @@ def test_an_example_of_gunicorn_s_serves_untouched(project, serve):
     ready = lines.index(f"[{server.process.pid}] [INFO] Server is ready. Spawning workers")
     booting = lines.index(f"[{pid}] [INFO] Booting worker with pid: {pid}")
     assert ready < booting < lines.index(f"[{pid}] [INFO] Worker spawned (pid: {pid})")
-    assert re.search(r"\[WARNING\] gunicorn.conf.py:\d+: ssl_context is never called: TLS is not served", server.log)
     server.signal(signal.SIGINT)
     assert server.wait() == 0
     assert "worker received INT or QUIT signal" in server.log
     assert '"GET / HTTP/1.1" 200 5 "-" "-"' in server.out
+
+
+def test_every_setting_of_gunicorn_is_supported_or_refused_with_the_reason():
+    """Of the Gunicorn that is installed, so that a new release shows what it has added."""
+    documented = table()
+    assert documented.keys() == {setting.name for setting in KNOWN_SETTINGS}
+    assert not [name for name, (what, why) in documented.items() if what in ("differs", "refused") and len(why) < 10]
+
+
+def test_what_is_refused_is_an_error_that_says_why(project):
+    """For a value that asks for something."""
+    # These are allowed whatever they say: there is nothing to be switched off.
+    allowed = {"disable_redirect_access_to_syslog", "control_socket_disable"}
+    refused = {name for name, (what, _) in table().items() if what == "refused"} - allowed
+    for setting in KNOWN_SETTINGS:
+        if setting.name in refused:
+            # One after the other: each is an error by itself.
+            said = error(project, f"\n{setting.name} = {another(setting.default)}\n")
+            last = said.splitlines()[-1]
+            assert f"{setting.name} = " in last and "gunicorn.conf.py:2" in last and " is not supported: " in last, said
+
+
+def test_all_settings_at_gunicorn_s_defaults_are_taken(project):
+    """Some write a file of all settings, to change one of them."""
+    own = {"control_socket", "wsgi_app", "config", "check_config", "print_config", "default_proc_name"}
+    values = {s.name: s.default for s in KNOWN_SETTINGS if s.name not in own and not callable(s.default)}
+    values = {name: value if isinstance(value, bool) or not isinstance(value, int) else int(value) for name, value in values.items()}
+    (project / "gunicorn.conf.py").write_text("".join(f"{name} = {value!r}\n" for name, value in values.items()))
+    done = run(project, "--check-config", "hello")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def table():
+    """What the documentation says of Gunicorn's settings: what becomes of each, and why."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| (the same|differs|is `\w+`|refused) \| (.*) \|$",
+        (Path(__file__).parents[2] / "docs/reference/gunicorn.md").read_text(),
+        re.M,
+    )
+    return {name: (what, why) for name, what, why in rows}
+
+
+def another(default):
+    """The source of a value of the same kind that is not the default."""
+    if callable(default):
+        return "lambda *arguments: None"
+    if isinstance(default, bool):
+        return repr(not default)
+    if isinstance(default, int):
+        return repr(default + 1)
+    return {list: "['x']", dict: "{'x': 'y'}"}.get(type(default), "'x'")
 
 
 def test_the_file_is_found_where_gunicorn_finds_it(project):
@@ -373,8 +424,12 @@ class StandaloneApplication(BaseApplication):
 def post_fork(server, worker):
     worker.log.info("forked %s of %s", worker.age, worker.cfg.workers)
 
+# Gunicorn's workers do not hear TERM before.
+def post_worker_init(worker):
+    worker.log.info("ready %s", worker.age)
+
 StandaloneApplication(hello, {"bind": sys.argv[2], "workers": int(open("workers").read()),
-    "post_fork": post_fork, "not_a_setting": 1, "control_socket_disable": True}).run()
+    "post_fork": post_fork, "post_worker_init": post_worker_init, "not_a_setting": 1, "control_socket_disable": True}).run()
 """
 
 
@@ -391,6 +446,7 @@ def test_a_custom_application_of_gunicorn_s_runs(project, serve, server_name):
     server.ready()
     assert server.request().body == b"from a program"
     server.wait_for_log("forked 2 of 2")
+    server.wait_for_log(r"ready \d", 2)
     server.signal(signal.SIGHUP)
     server.wait_for_log("forked 4 of 2")
     wait_until("the reload is over", lambda: len(server.workers()) == 2)
@@ -411,7 +467,7 @@ def test_an_application_is_served_by_a_call(project, serve):
     server = serve(None, command=[sys.executable, "program.py"], bind=False, ready=False)
     server.address = ("127.0.0.1", port)
     assert server.ready().request().body == b"called"
-    assert len(server.workers()) == 2
+    wait_until("both workers", lambda: len(server.workers()) == 2)
     assert server.stop() == 0
     assert server.out == "returned 0\n"
 
@@ -425,5 +481,5 @@ def test_a_program_is_told_what_is_wrong_with_its_settings(project):
     }
     for call, said in cases.items():
         code = f"import ferricorn, sys; sys.exit({call})"
-        done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=300)
         assert done.returncode == 1 and said in done.stderr, done

@@ -127,24 +127,30 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("options", [[], ["--preload", "--warmup", "/"]], ids=["", "preload"])
-def test_a_deploy_that_is_broken_takes_nothing_down(project, serve, options):
-    # One: it answers, so it has loaded what was good. Of two, the other might still be loading when the first deploy comes.
-    server = serve(sites.module("django"), "--workers", "1", *options, env=environment(project))
+@pytest.mark.parametrize("options", [[], ["--preload"], ["--preload", "--warmup", "/"]], ids=["", "preload", "warmup"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_deploy_that_is_broken_takes_nothing_down(project, tmp_path, serve, count, options):
+    (tmp_path / "gunicorn.conf.py").write_text("def post_worker_init(worker): open(f'loaded-{worker.pid}', 'w').close()\n")
+    server = serve(sites.module("django"), "--workers", str(count), *options, env=environment(project))
+    # All have loaded what was good before something else is there to be loaded.
+    wait_until("the workers", lambda: len(list(tmp_path.glob("loaded-*"))) == count)
     workers = set(server.workers())
+    assert len(workers) == count
     with Load(server.client, {"/": is_hello, "/release": is_release("first", "second")}) as load:
         for what, module, old, new, said in BROKEN:
             release(project, old, new, module)
             if not said:
                 continue
             server.signal(signal.SIGHUP)
-            wait_until(f"{what} in the log:\n{server.log}", lambda: said in server.log)
+            wait_until(f"{what} in the log", lambda: said in server.log and "Reload failed" in server.log.rpartition(said)[2])
             load.more()
             assert workers <= set(server.workers()), what
+            wait_until(f"{what}: those that cannot load it to go", lambda: set(server.workers()) == workers)
         release(project, "import jason\n", "import json\n")
         release(project, 'RELEASE = "first"', 'RELEASE = "second"')
         server.signal(signal.SIGHUP)
         wait_until("the repaired release", lambda: not workers & set(server.workers()))
+        wait_until("all of its workers", lambda: len(server.workers()) == count)
         load.more()
         assert server.request(target="/release").body == b"second"
     assert load.lost == [] and load.done > 200

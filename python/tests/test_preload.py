@@ -1,7 +1,9 @@
 """`--preload`: what Python needs to be forked well, and new code for old."""
 
 import os
+import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -52,14 +54,15 @@ def notes(project, what):
 
 
 def all_workers(server, count):
-    wait_until("all workers", lambda: len(server.workers()) == count)
+    # One that is being born has its template's name.
+    wait_until("all workers", lambda: len(server.workers()) == count and server.template())
     return server.workers()
 
 
 def test_the_application_is_loaded_in_the_template_only(project, serve):
     server = serve("recording", "--workers", "3", "--preload")
     all_workers(server, 3)
-    assert notes(project, "loaded") == [server.template()]
+    assert notes(project, "loaded") == [wait_until("the template", server.template)]
     assert server.template() not in server.workers()
 
 
@@ -75,12 +78,14 @@ def test_a_worker_of_a_template_is_as_good_as_any(project, serve):
     server = serve("recording", "--workers", "3", "--preload")
     all_workers(server, 3)
     assert server.request(target="/gc").body == b"(True, True)"
-    assert len(notes(project, "main True")) == len(notes(project, "threads ['MainThread']")) == 3
+    wait_until("all to say what they have", lambda: len(notes(project, "threads ['MainThread']")) == 3)
+    assert len(notes(project, "main True")) == 3
     lines = (project / "notes").read_text().splitlines()
     assert len({line.split()[1] for line in lines if line.startswith("random ")}) == 3, "random numbers are the same"
     workers, template = server.workers(), server.template()
     for pid in [*workers, template]:
-        assert "SigBlk:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text()
+        # The last worker may be about to begin.
+        wait_until("no signal to be blocked", lambda: "SigBlk:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text())
     assert server.stop() == 0
     assert sorted(notes(project, "atexit")) == sorted(workers)
     assert server.out.count("printed while loading") == 1
@@ -172,7 +177,7 @@ def test_the_warm_up_request_runs_in_the_template_and_leaves_no_connection(proje
     )
     (project / "warm.py").write_text("import django.db\nfrom recording import application\n")
     server = serve("warm", "--workers", "2", "--preload", "--warmup", "/warm?up")
-    template = server.template()
+    template = wait_until("the template", server.template)
     assert notes(project, "request /warm") == notes(project, "closed") == [template]
     assert "Warm-up request /warm?up was answered with 200" in server.log
     assert "GET /warm" not in server.log
@@ -182,6 +187,79 @@ def test_without_a_template_each_worker_warms_itself_up(project, serve):
     server = serve("recording", "--workers", "2", "--warmup", "/warm")
     wait_until("both", lambda: len(notes(project, "request /warm")) == 2)
     assert sorted(notes(project, "request /warm")) == sorted(server.workers())
+
+
+WARMING = """
+import threading, time
+from recording import note
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/sleeps":
+        time.sleep(60)
+    if path == "/waits":
+        threading.Event().wait(60)
+    if path == "/catches":
+        for _ in range(60):
+            try:
+                time.sleep(1)
+            except BaseException:
+                note("caught")
+                if len(open("notes").readlines()) > 1:
+                    raise
+    if path == "/endless":
+        start_response("200 OK", [])
+        return iter(lambda: b"more", None)
+    if path == "/slow":
+        start_response("200 OK", [])
+        return (time.sleep(60) for _ in range(60))
+    start_response({"/missing": "404 Not Found", "/broken": "500 Oh"}.get(path, "200 OK"), [])
+    return [b"warm"]
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=["", "preload"])
+@pytest.mark.parametrize("path", ["/sleeps", "/waits", "/catches", "/endless", "/slow"])
+def test_a_warm_up_request_that_hangs_is_given_up_after_the_time_of_a_call(project, serve, path, options):
+    (project / "warming.py").write_text(WARMING)
+    began = time.monotonic()
+    server = serve("warming", "--warmup", path, "--timeout", "1", *options)
+    assert server.request().body == b"warm"
+    assert time.monotonic() - began < 30
+    assert re.search(rf"\[WARNING\] Warm-up request {path} (took longer than 1s|failed: its body did)", server.log), server.log
+    if path in ("/sleeps", "/slow"):
+        # It says where it was.
+        assert "Overdue: the warm-up request takes longer than 1 s" in server.log
+        assert 'warming.py", line' in server.log
+    assert "TIMEOUT" not in server.log and "Alarm" not in server.log
+
+
+def test_a_warm_up_request_may_be_for_a_host_that_the_application_knows(project, serve):
+    (project / "hosts.py").write_text(
+        "from recording import note\n"
+        "def application(environ, start_response):\n"
+        "    note(environ['HTTP_HOST'] + environ['PATH_INFO'] + environ['QUERY_STRING'])\n"
+        "    start_response('200 OK' if environ['HTTP_HOST'] == 'shop.example' else '400 Bad Request', [])\n    return []\n"
+    )
+    server = serve("hosts", "--warmup", "http://shop.example/a?b=c", "--preload")
+    assert "[INFO] Warm-up request http://shop.example/a?b=c was answered with 200" in server.log
+    assert notes(project, "shop.example/ab=c") == [wait_until("the template", server.template)]
+
+
+@pytest.mark.parametrize("path, status", [("/missing", 404), ("/broken", 500)])
+def test_a_warm_up_request_that_finds_nothing_is_a_warning(project, serve, path, status):
+    (project / "warming.py").write_text(WARMING)
+    server = serve("warming", "--workers", "2", "--preload", "--warmup", path)
+    all_workers(server, 2)
+    assert len(re.findall(rf"\[WARNING\] Warm-up request {path} was answered with {status}: ", server.log)) == 1
+    assert "localhost:" in server.log
+
+
+def test_an_alarm_of_the_application_s_own_is_left_alone(project, serve):
+    (project / "warming.py").write_text(
+        WARMING + "import signal\nsignal.signal(signal.SIGALRM, lambda *_: note('alarm'))\nsignal.setitimer(signal.ITIMER_REAL, 2)\n"
+    )
+    server = serve("warming", "--warmup", "/", "--timeout", "1")
+    wait_until("the alarm", lambda: notes(project, "alarm") == server.workers())
 
 
 HOOKS = """

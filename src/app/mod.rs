@@ -21,6 +21,7 @@ pub mod response;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use cgi::lines::Lines;
 pub use exec::Command;
@@ -83,6 +84,14 @@ pub trait Factory {
     /// As [`Application::idle`], for the main thread of a worker whose application threads are others.
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         wait();
+    }
+
+    /// Does some work on the main thread, before anything is served, which calls the application. What can be interrupted of
+    /// it (an interpreter's code) is, once the limit is over. Tells whether it was.
+    fn within(&mut self, limit: Duration, work: &mut dyn FnMut()) -> bool {
+        let _ = limit;
+        work();
+        false
     }
 
     /// The template has loaded the application, and is about to fork workers that share its memory.

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Application, Factory, Hook, LoadError, Reply, Request, Response, ThreadLife, percent};
 
@@ -100,6 +101,17 @@ impl Factory for MountsFactory {
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         let mut hosts: Vec<_> = self.hosts().collect();
         idle_inside(&mut hosts, wait);
+    }
+
+    fn within(&mut self, limit: Duration, work: &mut dyn FnMut()) -> bool {
+        // One interpreter is interrupted; there are never two.
+        match self.mounts.iter_mut().find(|mounted| mounted.factory.host().is_some()) {
+            Some(mounted) => mounted.factory.within(limit, work),
+            None => {
+                work();
+                false
+            }
+        }
     }
 
     fn ready(&mut self) {

@@ -185,7 +185,7 @@ impl<'a> Arbiter<'a> {
     pub(crate) fn run(mut self) -> i32 {
         let mut exit = self.handle(Event::Tick);
         while exit.is_none() {
-            let woken = self.wait();
+            let woken = self.wait(self.due());
             exit = self.serve(woken);
         }
         if !self.state.shares_listeners() {
@@ -196,11 +196,15 @@ impl<'a> Arbiter<'a> {
         exit.unwrap_or_default()
     }
 
-    /// Sleeps until something happens or is due.
-    fn wait(&mut self) -> Woken {
-        let now = sys::now();
+    /// When it has to wake up, whatever happens.
+    fn due(&self) -> Option<Moment> {
         let watchdog = self.notifier.watchdog_interval().map(|_| self.next_watchdog);
-        let due = [self.state.deadline(), watchdog].into_iter().flatten().min();
+        [self.state.deadline(), watchdog].into_iter().flatten().min()
+    }
+
+    /// Sleeps until something happens or is due.
+    fn wait(&self, due: Option<Moment>) -> Woken {
+        let now = sys::now();
         let successor = self.successor.as_ref().and_then(|successor| successor.channel.as_ref());
         let predecessor = self.predecessor.as_ref().map(|predecessor| &predecessor.channel);
         let links = self.workers.iter().filter_map(|(pid, channel)| Some((Source::Worker(*pid), channel.as_ref()?)));
@@ -230,16 +234,15 @@ impl<'a> Arbiter<'a> {
     }
 
     /// Handles what has happened; the exit code when it is over.
-    fn serve(&mut self, Woken(sources): Woken) -> Option<i32> {
-        let mut reap = false;
-        if sources.contains(&Source::Signals) {
-            let taken = self.signals.as_mut().map(Signals::take).unwrap_or_default();
-            for (signal, count) in taken {
-                reap |= signal == Signal::Chld;
-                if let Some(code) = self.handle(Event::Signal(signal, count)) {
-                    return Some(code);
-                }
-            }
+    fn serve(&mut self, Woken(mut sources): Woken) -> Option<i32> {
+        let signals = match &mut self.signals {
+            Some(signals) if sources.contains(&Source::Signals) => signals.take(),
+            _ => Default::default(),
+        };
+        if signals.iter().any(|(signal, _)| *signal != Signal::Chld) {
+            // Whoever has sent it may have been served by a worker, so what that said before comes first: a reload right
+            // after the start must find that there is a generation to go back to.
+            sources = self.wait(Some(sys::now())).0;
         }
         for source in sources {
             let exit = match source {
@@ -252,6 +255,13 @@ impl<'a> Arbiter<'a> {
             };
             if exit.is_some() {
                 return exit;
+            }
+        }
+        let mut reap = false;
+        for (signal, count) in signals {
+            reap |= signal == Signal::Chld;
+            if let Some(code) = self.handle(Event::Signal(signal, count)) {
+                return Some(code);
             }
         }
         let exit = if reap { self.reap() } else { None };

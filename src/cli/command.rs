@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::nearest::nearest;
+use super::nearest::{nearest, nearest_value};
 use super::{Given, Origin, Program};
 use crate::error::Error;
 use crate::settings::{Raw, Section, Setting, Settings, Takes, Unsupported};
@@ -20,6 +20,7 @@ pub(super) enum Asked {
 /// Reads a command line (with the program's name first).
 pub(super) fn read(argv: &[OsString], program: Program, origin: Origin) -> Result<Asked, Error> {
     let name = argv.first().map(Path::new).and_then(Path::file_name).unwrap_or("ferricorn".as_ref());
+    let argv = split_optional_values(argv);
     let mut matches = match command(&name.to_string_lossy(), program).try_get_matches_from(argv) {
         Ok(matches) => matches,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
@@ -42,9 +43,32 @@ pub(super) fn read(argv: &[OsString], program: Program, origin: Origin) -> Resul
     Ok(Asked::Settings(given.collect()))
 }
 
+/// Gives an option its value where it has none but is followed by what is not meant for it: in `--proxy-protocol app:app`,
+/// the application. (Gunicorn's takes that for the mode, though it was an option without a value until lately.)
+fn split_optional_values(argv: &[OsString]) -> Vec<OsString> {
+    let mut words = Vec::with_capacity(argv.len());
+    let mut rest = argv.iter().peekable();
+    while let Some(word) = rest.next() {
+        words.push(word.clone());
+        if word == "--" {
+            words.extend(rest.by_ref().cloned());
+        }
+        let of = |setting: &&'static Setting| setting.flags.iter().any(|flag| word == flag);
+        if let Some(Takes::OneOf(values)) = Setting::all().find(of).map(|setting| setting.takes)
+            && let (Some(next), Some(default)) = (rest.peek().and_then(|next| next.to_str()), values.first())
+            && !next.starts_with('-')
+            && nearest_value(next, values).is_none()
+        {
+            words.pop();
+            words.push(format!("{}={default}", word.to_string_lossy()).into());
+        }
+    }
+    words
+}
+
 fn take(matches: &mut ArgMatches, name: &str, flags: &[&str], takes: Takes) -> Option<Raw> {
     match takes {
-        Takes::Value | Takes::ValueOr(_) => matches.try_remove_one::<String>(name).ok().flatten().map(Raw::Text),
+        Takes::Value | Takes::OneOf(_) => matches.try_remove_one::<String>(name).ok().flatten().map(Raw::Text),
         Takes::Values => {
             matches.try_remove_many::<String>(name).ok().flatten().map(|values| Raw::List(values.collect()))
         }
@@ -159,7 +183,10 @@ fn argument(name: &'static str, flags: &'static [&'static str], takes: Takes) ->
     match takes {
         Takes::Value => argument.action(ArgAction::Set),
         Takes::Values => argument.action(ArgAction::Append),
-        Takes::ValueOr(value) => argument.action(ArgAction::Set).num_args(0..=1).default_missing_value(value),
+        Takes::OneOf(values) => {
+            let value = values.first().copied().unwrap_or_default();
+            argument.action(ArgAction::Set).num_args(0..=1).default_missing_value(value)
+        }
         Takes::Nothing => argument.action(ArgAction::SetTrue),
     }
 }

@@ -37,3 +37,15 @@ pub(super) fn nearest(name: &str) -> Option<Spelling> {
     }
     best
 }
+
+/// The value that a word is, or was meant for if it is like one: names of applications are not.
+pub(super) fn nearest_value<'a>(word: &str, values: &[&'a str]) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    let likeness = |value: &str| match value.len() {
+        // Of two letters, one is enough to be told from all others.
+        2 if word.len() <= 3 && word.starts_with(&value[..1]) => 1.0,
+        _ => strsim::normalized_damerau_levenshtein(&word, value),
+    };
+    let exact = values.iter().copied().find(|value| *value == word);
+    exact.or_else(|| values.iter().copied().find(|value| likeness(value) > 0.6))
+}

@@ -106,7 +106,7 @@ fn entry(text: &mut String, setting: &Setting, defaults: &Settings) {
     write!(text, "\n### {name}\n\n").unwrap();
     let option = |flag: &&str| match takes {
         Takes::Nothing => format!("`{flag}`"),
-        Takes::ValueOr(_) => format!("`{flag} [{metavar}]`"),
+        Takes::OneOf(_) => format!("`{flag} [{metavar}]`"),
         Takes::Value | Takes::Values => format!("`{flag} {metavar}`"),
     };
     let mut facts: Vec<String> = flags.iter().map(option).collect();

@@ -166,6 +166,33 @@ fn gunicorns_arguments_come_before_our_own() {
     assert!(matches!(own, Ok(Invocation::Serve(_))), "a program that was never under Gunicorn has no such variable");
 }
 
+#[test]
+fn an_option_that_may_have_a_value_takes_no_application_for_it() {
+    use crate::settings::ProxyProtocol::{Auto, Off, V1, V2};
+    let directory = Directory::new();
+    for (arguments, mode) in [
+        (&["--proxy-protocol", "site.wsgi:app"][..], Auto),
+        (&["--proxy-protocol", "site"], Auto),
+        (&["--proxy-protocol", "create('v1')"], Auto),
+        (&["--proxy-protocol", "files://v1", "--backlog", "7"], Auto),
+        (&["--proxy-protocol", "v1", "site"], V1),
+        (&["--proxy-protocol", "V2", "site"], V2),
+        (&["--proxy-protocol=off", "site"], Off),
+        (&["--proxy-protocol", "False", "site"], Off),
+        (&["--proxy-protocol", "true", "site"], Auto),
+        (&["--proxy-protocol", "--", "v1"], Auto),
+        (&["site", "--proxy-protocol"], Auto),
+    ] {
+        let settings = parsed(&directory, arguments, &[]);
+        assert_eq!(settings.proxy_protocol, mode, "{arguments:?}");
+        assert!(settings.application.is_some(), "{arguments:?}");
+    }
+    for misspelt in ["v3", "atuo", "auot", "of", "V"] {
+        let error = error("", &["--proxy-protocol", misspelt], &[]).to_string();
+        assert!(error.contains("expected off, v1, v2 or auto") && error.contains(misspelt), "{misspelt}: {error}");
+    }
+}
+
 /// A host whose files have one setting.
 struct Fake(&'static str, Raw);
 
@@ -279,7 +306,7 @@ fn an_error_says_what_is_wrong_where_and_what_would_be_right() {
         ("", &["--daemon=yes"], &[], 2, &["--daemon"]),
         ("", &["second"], &[], 2, &["one application", "second"]),
         ("", &["--threads", "0"], &[], 2, &["--threads", "\"0\"", "1 to 256"]),
-        ("", &["-k", "gevent"], &[], 2, &["--worker-class", "gevent", "pip install"]),
+        ("", &["-k", "gevent"], &[], 2, &["--worker-class", "gevent", "threads", "ASGI"]),
         ("", &["--reuse-port"], &[], 2, &["--reuse-port", "not supported", "sockets"]),
         ("", &["--reload"], &[], 2, &["--reload", "pip install ferricorn"]),
         ("", &["-c", "none.toml"], &[], 1, &["config", "none.toml", "No such file"]),

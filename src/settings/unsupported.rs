@@ -35,7 +35,7 @@ impl Unsupported {
     }
 }
 
-const PYTHON: &str = "it is a setting of the Python package: pip install ferricorn";
+const ASGI: &str = "ASGI is not served yet; let such an application stay where it is";
 const TLS: &str = "TLS is not served; put nginx or another proxy in front";
 const HTTP2: &str = "HTTP/2 is not served; put nginx or another proxy in front";
 const DIRTY: &str = "there are no dirty workers; run such work as a service of its own";
@@ -64,12 +64,12 @@ const ALL: &[Unsupported] = &[
         &["-k", "--worker-class"],
         Value,
         &["sync", "gthread"],
-        "a worker has one engine, which serves keep-alive connections as `gthread` does and calls the application in as many threads as `threads` says; for asgi, gevent and tornado: pip install ferricorn",
+        "a worker has one engine, which serves keep-alive connections as `gthread` does and calls the application in as many threads as `threads` says, which is what takes the place of gevent and its like; ASGI is not served yet",
     ),
-    refused("asgi_loop", &["--asgi-loop"], Value, &["auto"], PYTHON),
-    refused("asgi_lifespan", &["--asgi-lifespan"], Value, &["auto"], PYTHON),
-    refused("asgi_disconnect_grace_period", &["--asgi-disconnect-grace-period"], Value, &[], PYTHON),
-    refused("websocket_max_message_size", &["--websocket-max-message-size"], Value, &[], PYTHON),
+    refused("asgi_loop", &["--asgi-loop"], Value, &["auto"], ASGI),
+    refused("asgi_lifespan", &["--asgi-lifespan"], Value, &["auto"], ASGI),
+    refused("asgi_disconnect_grace_period", &["--asgi-disconnect-grace-period"], Value, &["3"], ASGI),
+    refused("websocket_max_message_size", &["--websocket-max-message-size"], Value, &["16777216"], ASGI),
     refused("http_parser", &["--http-parser"], Value, &["auto", "fast"], "there is one parser"),
     refused(
         "spew",
@@ -105,7 +105,7 @@ const ALL: &[Unsupported] = &[
         STRICT,
     ),
     refused("casefold_http_method", &["--casefold-http-method"], Nothing, &["false"], STRICT),
-    refused("root_path", &["--root-path"], Value, &[], PYTHON),
+    refused("root_path", &["--root-path"], Value, &[], ASGI),
     refused(
         "disable_redirect_access_to_syslog",
         &["--disable-redirect-access-to-syslog"],
@@ -118,9 +118,9 @@ const ALL: &[Unsupported] = &[
     refused("logconfig_json", &["--log-config-json"], Value, &[], LOGGING),
     refused("logconfig_dict", &[], Value, &[], LOGGING),
     refused("syslog", &["--log-syslog"], Nothing, &["false"], SYSLOG),
-    refused("syslog_addr", &["--log-syslog-to"], Value, &[], SYSLOG),
+    refused("syslog_addr", &["--log-syslog-to"], Value, &["udp://localhost:514"], SYSLOG),
     refused("syslog_prefix", &["--log-syslog-prefix"], Value, &[], SYSLOG),
-    refused("syslog_facility", &["--log-syslog-facility"], Value, &[], SYSLOG),
+    refused("syslog_facility", &["--log-syslog-facility"], Value, &["user"], SYSLOG),
     refused(
         "enable_stdio_inheritance",
         &["-R", "--enable-stdio-inheritance"],
@@ -138,23 +138,23 @@ const ALL: &[Unsupported] = &[
     refused("ca_certs", &["--ca-certs"], Value, &[], TLS),
     refused("ciphers", &["--ciphers"], Value, &[], TLS),
     refused("cert_reqs", &["--cert-reqs"], Value, &["0"], TLS),
-    refused("ssl_version", &["--ssl-version"], Value, &[], TLS),
+    refused("ssl_version", &["--ssl-version"], Value, &["2"], TLS),
     refused("suppress_ragged_eofs", &["--suppress-ragged-eofs"], Nothing, &["true"], TLS),
     refused("do_handshake_on_connect", &["--do-handshake-on-connect"], Nothing, &["false"], TLS),
     refused("http_protocols", &["--http-protocols"], Value, &["h1"], HTTP2),
     refused("http2_cleartext", &["--http2-cleartext"], Value, &["off"], HTTP2),
-    refused("http2_max_concurrent_streams", &["--http2-max-concurrent-streams"], Value, &[], HTTP2),
-    refused("http2_initial_window_size", &["--http2-initial-window-size"], Value, &[], HTTP2),
-    refused("http2_max_frame_size", &["--http2-max-frame-size"], Value, &[], HTTP2),
-    refused("http2_max_header_list_size", &["--http2-max-header-list-size"], Value, &[], HTTP2),
+    refused("http2_max_concurrent_streams", &["--http2-max-concurrent-streams"], Value, &["100"], HTTP2),
+    refused("http2_initial_window_size", &["--http2-initial-window-size"], Value, &["65535"], HTTP2),
+    refused("http2_max_frame_size", &["--http2-max-frame-size"], Value, &["16384"], HTTP2),
+    refused("http2_max_header_list_size", &["--http2-max-header-list-size"], Value, &["65536"], HTTP2),
     refused("dirty_apps", &["--dirty-app"], Values, &[], DIRTY),
     refused("dirty_workers", &["--dirty-workers"], Value, &["0"], DIRTY),
-    refused("dirty_timeout", &["--dirty-timeout"], Value, &[], DIRTY),
-    refused("dirty_threads", &["--dirty-threads"], Value, &[], DIRTY),
-    refused("dirty_graceful_timeout", &["--dirty-graceful-timeout"], Value, &[], DIRTY),
+    refused("dirty_timeout", &["--dirty-timeout"], Value, &["300"], DIRTY),
+    refused("dirty_threads", &["--dirty-threads"], Value, &["1"], DIRTY),
+    refused("dirty_graceful_timeout", &["--dirty-graceful-timeout"], Value, &["30"], DIRTY),
     refused("control_socket", &["--control-socket"], Value, &[], CONTROL),
-    refused("control_socket_mode", &["--control-socket-mode"], Value, &[], CONTROL),
-    refused("control_socket_disable", &["--no-control-socket"], Nothing, &["true"], CONTROL),
+    refused("control_socket_mode", &["--control-socket-mode"], Value, &["384"], CONTROL),
+    refused("control_socket_disable", &["--no-control-socket"], Nothing, &["true", "false"], CONTROL),
     refused("ssl_context", &[], Value, &[], TLS),
     refused("on_dirty_starting", &[], Value, &[], DIRTY),
     refused("dirty_post_fork", &[], Value, &[], DIRTY),

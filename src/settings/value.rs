@@ -79,8 +79,8 @@ pub(crate) enum Takes {
     Value,
     /// A value each time; all count.
     Values,
-    /// A value, or this one if it has none.
-    ValueOr(&'static str),
+    /// One of these values, or the first of them if it has none.
+    OneOf(&'static [&'static str]),
     /// No value.
     Nothing,
 }

@@ -187,7 +187,7 @@ pub(crate) fn load_and_warm_up(
 ) -> Result<Box<dyn Application>, LoadError> {
     let mut application = load(|| factory.load())?;
     if let Some(target) = &settings.warmup {
-        warmup::warm_up(application.as_mut(), target, settings);
+        warmup::warm_up(factory, application.as_mut(), target, settings);
     }
     Ok(application)
 }

@@ -10,29 +10,46 @@ use std::time::{Duration, Instant};
 
 use super::policy::Policy;
 use crate::app::reply::{Exchange, Mailbox, Ticket};
-use crate::app::{Address, Application, Body, Parts, Peer, Pull, Reply, Request, RequestBody, Response};
+use crate::app::{Address, Application, Body, Factory, Parts, Peer, Pull, Reply, Request, RequestBody, Response};
 use crate::protocol::http1::{Http1, ResponseError};
 use crate::protocol::{Event, Head};
 use crate::settings::{BindAddress, Settings};
 
-/// How long an answer may take that does not come from the call itself.
+/// How long an answer may take if calls of the application may take for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Has the application answer `GET target`. What goes wrong is logged: the first real request may do better.
-pub(super) fn warm_up(application: &mut dyn Application, target: &str, settings: &Settings) {
-    match answer(application, target, settings) {
-        Ok(status) if status < 500 => log::info!("Warm-up request {target} was answered with {status}"),
-        Ok(status) => log::warn!("Warm-up request {target} was answered with {status}"),
+/// Has the application answer `GET target`, within the time that any call may take. What goes wrong is logged: the first real
+/// request may do better.
+pub(super) fn warm_up(factory: &mut dyn Factory, application: &mut dyn Application, target: &str, settings: &Settings) {
+    let limit = settings.timeout.unwrap_or(PATIENCE);
+    let mut answered = Err("the application did not answer");
+    let overdue = factory.within(limit, &mut || answered = answer(application, target, settings, limit));
+    match answered {
+        _ if overdue => log::warn!("Warm-up request {target} took longer than {limit:?} and was given up"),
+        Ok(status) if status < 400 => log::info!("Warm-up request {target} was answered with {status}"),
+        Ok(status) => {
+            log::warn!(
+                "Warm-up request {target} was answered with {status}: what other requests need may not be warm (it was for \
+                 the host {}; http://HOST/PATH names another)",
+                split(target, settings).0
+            );
+        }
         Err(problem) => log::warn!("Warm-up request {target} failed: {problem}"),
     }
 }
 
-fn answer(application: &mut dyn Application, target: &str, settings: &Settings) -> Result<u16, &'static str> {
+fn answer(
+    application: &mut dyn Application,
+    target: &str,
+    settings: &Settings,
+    limit: Duration,
+) -> Result<u16, &'static str> {
+    let end = Instant::now() + limit;
     let head = head(target, settings).ok_or("it cannot be a request")?;
     let loopback = |port| Address::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     let peer = Peer { address: loopback(0), destination: None, trusted: true, secure: false };
     let local = loopback(port(settings));
-    let mut answered = Answered::default();
+    let mut answered = Answered::By(end);
     let request = Request::new(&head, &RequestBody::Empty, &peer, &local);
     let called = catch_unwind(AssertUnwindSafe(|| application.call(&request, Reply::new(&mut answered))));
     called.map_err(|_| "the application panicked")?;
@@ -40,26 +57,40 @@ fn answer(application: &mut dyn Application, target: &str, settings: &Settings) 
         Answered::With(status) => status?,
         Answered::Later(letters) => {
             let mut response = None;
-            application.idle(&mut || response = letters.recv_timeout(PATIENCE).ok());
+            application
+                .idle(&mut || response = letters.recv_timeout(end.saturating_duration_since(Instant::now())).ok());
             let mut response = response.ok_or("no answer came")?;
-            drain(std::mem::take(&mut response.body))?;
+            drain(std::mem::take(&mut response.body), end)?;
             response.status
         }
-        Answered::Not => return Err("the application did not answer"),
+        Answered::By(_) => return Err("the application did not answer"),
     };
     Ok(status)
 }
 
 /// A head as a client would send it.
 fn head(target: &str, settings: &Settings) -> Option<Head> {
-    let host = match settings.bind.first().map(|bind| &bind.address) {
-        Some(BindAddress::Tcp { port, .. }) => format!("localhost:{port}"),
-        _ => "localhost".to_owned(),
-    };
+    let (host, target) = split(target, settings);
     let text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ferricorn-warmup\r\nAccept: */*\r\n\r\n");
     let mut head = Head::default();
     let progress = Http1::new().next_event(text.as_bytes(), &Policy::from(settings).limits, &mut head).ok()?;
     matches!(progress.event, Event::Request).then_some(head)
+}
+
+/// The host and the path that are asked for.
+fn split<'t>(target: &'t str, settings: &Settings) -> (String, &'t str) {
+    let named = target.strip_prefix("http://").and_then(|rest| rest.split_at_checked(rest.find('/')?));
+    match named {
+        Some((host, path)) => (host.to_owned(), path),
+        None => (local_host(settings), target),
+    }
+}
+
+fn local_host(settings: &Settings) -> String {
+    match settings.bind.first().map(|bind| &bind.address) {
+        Some(BindAddress::Tcp { port, .. }) => format!("localhost:{port}"),
+        _ => "localhost".to_owned(),
+    }
 }
 
 fn port(settings: &Settings) -> u16 {
@@ -69,18 +100,18 @@ fn port(settings: &Settings) -> u16 {
     }
 }
 
-/// Takes a response to its end.
-fn drain(body: Body) -> Result<(), &'static str> {
+/// Takes a response to its end, which must come by then.
+fn drain(body: Body, end: Instant) -> Result<(), &'static str> {
     let Body::Source(mut source) = body else { return Ok(()) };
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let (mut out, end) = (Vec::new(), Instant::now() + PATIENCE);
+    let mut out = Vec::new();
     loop {
         out.clear();
         match source.pull(&waker, &mut out) {
-            Pull::More => {}
             Pull::End => return Ok(()),
             Pull::Failed => return Err("its body broke off"),
-            Pull::Pending if Instant::now() >= end => return Err("its body did not come to an end"),
+            Pull::More | Pull::Pending if Instant::now() >= end => return Err("its body did not come to an end"),
+            Pull::More => {}
             Pull::Pending => thread::park_timeout(Duration::from_millis(100)),
         }
     }
@@ -95,22 +126,30 @@ impl Wake for Unpark {
 }
 
 /// What has become of the request.
-#[derive(Default)]
 enum Answered {
-    #[default]
-    Not,
+    /// Nothing yet; it must have been by then.
+    By(Instant),
     With(Result<u16, &'static str>),
     Later(std::sync::mpsc::Receiver<Response>),
+}
+
+impl Answered {
+    fn end(&self) -> Instant {
+        match self {
+            Self::By(end) => *end,
+            _ => Instant::now(),
+        }
+    }
 }
 
 impl Exchange for Answered {
     fn send(&mut self, response: &mut Response) {
         let status = response.status;
-        *self = Self::With(drain(std::mem::take(&mut response.body)).map(|()| status));
+        *self = Self::With(drain(std::mem::take(&mut response.body), self.end()).map(|()| status));
     }
 
     fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
-        *self = Self::With(drain(parts.rest).map(|()| parts.status));
+        *self = Self::With(drain(parts.rest, self.end()).map(|()| parts.status));
         Ok(())
     }
 

@@ -21,16 +21,19 @@ pub(crate) use server::Server;
 /// How long anything may take that ought to happen at once; long, as the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// Asks again and again until there is an answer.
+/// Asks again and again until there is an answer. A machine that stands still for a while, as virtual ones do, uses up little
+/// of the time: what is waited for stood still, too.
 #[track_caller]
 pub(crate) fn poll_until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + limit;
+    let (mut left, mut before) = (limit, Instant::now());
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {limit:?} in vain for {what}");
+        assert!(!left.is_zero(), "waited {limit:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
+        left = left.saturating_sub(before.elapsed().min(Duration::from_secs(1)));
+        before = Instant::now();
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) struct ProxyMode;
 
 impl Shape for ProxyMode {
     const METAVAR: &'static str = "MODE";
-    const TAKES: Takes = Takes::ValueOr("auto");
+    const TAKES: Takes = Takes::OneOf(&["auto", "off", "v1", "v2", "true", "false", "none", "1", "0"]);
 }
 
 impl Kind<ProxyProtocol> for ProxyMode {
@@ -115,10 +115,13 @@ impl FromStr for ProxyProtocol {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        [Self::Off, Self::V1, Self::V2, Self::Auto]
-            .into_iter()
-            .find(|mode| text.eq_ignore_ascii_case(mode.as_str()))
-            .ok_or_else(Self::expected)
+        match text.to_ascii_lowercase().as_str() {
+            "off" | "false" | "none" | "0" => Ok(Self::Off),
+            "auto" | "true" | "1" => Ok(Self::Auto),
+            "v1" => Ok(Self::V1),
+            "v2" => Ok(Self::V2),
+            _ => Err(Self::expected()),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl Kind<Option<String>> for OptionalText {
     }
 }
 
-/// What a request asks for: a path with or without a query. Empty for none.
+/// What a request asks for: a path, or a URL if the host matters. Empty for none.
 pub(crate) struct Target;
 
 impl Shape for Target {
@@ -50,16 +50,17 @@ impl Shape for Target {
 
 impl Kind<Option<String>> for Target {
     fn read(raw: &Raw, host: Host) -> Result<Option<String>, Invalid> {
-        let target = OptionalText::read(raw, host)?;
-        let fits = |target: &String| {
-            target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        let Some(target) = OptionalText::read(raw, host)? else { return Ok(None) };
+        let has_path = match target.strip_prefix("http://") {
+            // The host must not be empty.
+            Some(rest) => rest.find('/').is_some_and(|end| end > 0),
+            None => target.starts_with('/'),
         };
-        match target {
-            Some(target) if !fits(&target) => {
-                Err(Invalid::new("a path that begins with / and has no blanks, as `/health`"))
-            }
-            target => Ok(target),
+        if !has_path || !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+            let expected = "a path that begins with / and has no blanks, as `/health`, or http://HOST/PATH";
+            return Err(Invalid::new(expected));
         }
+        Ok(Some(target))
     }
 
     fn show(value: &Option<String>) -> Option<String> {

@@ -101,7 +101,9 @@ pub(super) static ENTRIES: &[Setting] = &[
         Lacks,
         "A path that the application is asked for (with GET, before it serves anybody) where it is loaded: in the template \
          with `preload_app`, else in each worker before it is ready. What the first request loads or fills is shared, \
-         or at least not waited for. An answer of 500 or more is logged and changes nothing."
+         or at least not waited for. The request is for the host localhost, unless it is given as http://HOST/PATH. It may \
+         take as long as any call (`timeout`), and what goes wrong with it (also an answer of 400 or more) is logged and \
+         changes nothing."
     )
     .metavar("PATH"),
     setting!(
