@@ -6,6 +6,7 @@ use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -178,20 +179,16 @@ pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Accepts a connection: nonblocking, closed on exec. The address is `None` for a unix peer.
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+/// Accepts a connection: nonblocking, closed on exec. The address is `None` for a unix peer, and if it is not asked for.
+pub(crate) fn accept(listener: BorrowedFd<'_>, named: bool) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     // SAFETY: all-zero is a valid sockaddr_storage.
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
     let mut length = mem::size_of_val(&storage) as libc::socklen_t;
-    // SAFETY: `storage` has room for `length` bytes, both live through the call.
-    let fd = check(unsafe {
-        libc::accept4(
-            listener.as_raw_fd(),
-            (&raw mut storage).cast(),
-            &raw mut length,
-            libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-        )
-    })?;
+    let (address, room) =
+        if named { ((&raw mut storage).cast(), &raw mut length) } else { (ptr::null_mut(), ptr::null_mut()) };
+    // SAFETY: `storage` has room for `length` bytes, both live through the call; or there is no place for an address.
+    let fd =
+        check(unsafe { libc::accept4(listener.as_raw_fd(), address, room, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) })?;
     // SAFETY: accept4 has just made this descriptor, so nobody else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     Ok((fd, socket_address(&storage)))

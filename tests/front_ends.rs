@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use crate::support::address::free_port;
 use crate::support::programs::{nginx, output, supervisorctl, supervisord};
 use crate::support::server::ferricorn;
-use crate::support::{Address, Client, Directory, SOON, Server, client, poll_until, process, sockets};
+use crate::support::{Address, Client, Directory, SOON, Server, client, gateways, poll_until, process, sockets};
 
 fn upstreams() -> [Server; 2] {
     let unix = Server::probe();
@@ -140,6 +140,25 @@ fn supervisord_runs_it_as_a_fcgi_program_whose_socket_it_has_made() {
         let answer = supervisorctl(&supervisord, &["restart", "site-socket:*"]);
         assert!(answer.contains("started"), "{answer}");
         poll_until("it to serve again", SOON, || client::try_get(&address, "/").ok());
+    }
+}
+
+#[test]
+fn supervisord_runs_it_as_a_fcgi_program_that_speaks_fastcgi() {
+    let site = Directory::new();
+    site.write("index.html", "supervised");
+    for address in [Address::tcp(free_port()), Address::unix(&site.join("socket"))] {
+        let supervisord = supervisord("fcgi-program:site-fastcgi]", ferricorn(), site.path(), &address);
+        let (_nginx, front) = gateways::nginx("fastcgi", &address);
+        assert_eq!(client::get(&front, "/").text(), "supervised");
+        supervisorctl(&supervisord, &["signal", "HUP", "site-fastcgi:*"]);
+        poll_until("the reload", SOON, || {
+            assert_eq!(client::get(&front, "/").text(), "supervised");
+            let log = std::fs::read_to_string(supervisord.directory.join("site-fastcgi.log")).unwrap_or_default();
+            log.contains("Worker exiting").then_some(())
+        });
+        let answer = supervisorctl(&supervisord, &["stop", "site-fastcgi:*"]);
+        assert!(answer.contains("stopped"), "{answer}");
     }
 }
 

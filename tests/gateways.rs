@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::faults;
 use crate::support::address::free_port;
-use crate::support::gateways::{apache, haproxy, lighttpd, nginx, nginx_with};
+use crate::support::gateways::{apache, apache_fcgid, haproxy, lighttpd, nginx, nginx_with};
 use crate::support::programs::{self, output, require};
 use crate::support::{Address, Client, Directory, SOON, Server, client, poll_until, process};
 use crate::upgrade::upgradable;
@@ -442,6 +442,25 @@ fn spawn_fcgi_starts_it() {
     let all = process::tree(pid);
     process::signal(pid, Signal::SIGTERM);
     process::wait_gone(&all, SOON);
+}
+
+#[test]
+fn apaches_mod_fcgid_starts_it() {
+    // Apache gives up root's rights, and may not look into the directory where it was built.
+    let programs = Directory::new();
+    let program = programs.join("probe");
+    std::fs::copy(crate::support::server::example("probe"), &program).expect("a copy");
+    let (apache, front) = apache_fcgid(&program, &format!("--workers 1 --chdir {}", programs.path().display()));
+    check_the_common(&front, "mod_fcgid", true);
+    let text = client::get(&front, "/view/a%20b?q=1").text();
+    for line in ["protocol fastcgi", "path /view/a%20b", "query Some(\"q=1\")", "script name \"\""] {
+        assert!(text.contains(&format!("{line}\n")), "no {line:?} in {text}");
+    }
+    // What it has started ends with it.
+    let all = process::tree(apache.pid());
+    assert!(all.len() > 3, "Apache, its manager of programs, an arbiter, a worker: {all:?}");
+    process::signal(apache.pid(), Signal::SIGTERM);
+    process::wait_gone(&all[1..], SOON);
 }
 
 #[test]

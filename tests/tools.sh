@@ -5,13 +5,14 @@ cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
 
 # Commands and the Debian packages that have them.
-needed='nginx=nginx supervisord=supervisor curl=curl apache2=apache2 lighttpd=lighttpd haproxy=haproxy cgi-fcgi=libfcgi-bin spawn-fcgi=spawn-fcgi php-cgi=php-cgi php-fpm=php-fpm wrk=wrk prlimit=util-linux'
+needed='nginx=nginx supervisord=supervisor curl=curl apache2=apache2 lighttpd=lighttpd haproxy=haproxy cgi-fcgi=libfcgi-bin spawn-fcgi=spawn-fcgi php-cgi=php-cgi php-fpm=php-fpm wrk=wrk prlimit=util-linux mod_fcgid=libapache2-mod-fcgid'
 
 missing() {
     packages=
     for pair in $needed; do
         command=${pair%%=*}
         command -v "$command" >/dev/null 2>&1 || [ -x ".venv/bin/$command" ] ||
+            { [ "$command" = mod_fcgid ] && [ -e /usr/lib/apache2/modules/mod_fcgid.so ]; } ||
             { [ "$command" = php-fpm ] && ls /usr/sbin/php-fpm* >/dev/null 2>&1; } || packages="$packages ${pair#*=}"
     done
     echo $packages

@@ -87,6 +87,8 @@ def run(load: Load, server: Server, seconds: int, cpu: int | None, length: int) 
         heard = _heard_from_sink(said) if load.by == "sink" else _heard_from_wrk(said)
     except (AttributeError, ValueError, KeyError, ZeroDivisionError):
         raise Wrong(f"{server.name}: {load.by} counted no answers, it said: {said.strip()}") from None
+    if not (heard.requests and heard.rate):
+        raise Wrong(f"{server.name}: no answer in {seconds} s; longer slices may help")
     errors = heard.errors
     # What was read of unfinished answers counts, too, and wrk rounds; a wrong length would be far off.
     if abs(heard.read - heard.requests * length) > 0.02 * heard.read + (load.connections + 1) * length * load.depth:

@@ -37,6 +37,8 @@ COMMANDS = {
         "gunicorn preload": f"{_GUNICORN} --preload",
         "uwsgi lazy-apps": f"{_UWSGI} --lazy-apps",
         "uwsgi": _UWSGI,
+        # Only if it is there: `apt-get install apache2 libapache2-mod-wsgi-py3`.
+        "mod_wsgi": "{venv}/python {root}/benches/compare/peers/mod_wsgi.py {port} {work}",
         "granian": _SITE + "{venv}/granian --interface wsgi --workers 4 --port {port} --no-access-log site_wsgi:application",
     }.items()
 }

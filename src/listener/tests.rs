@@ -37,7 +37,7 @@ fn port(listener: &Listener) -> u16 {
 }
 
 fn accept(listener: &Listener) -> io::Result<OwnedFd> {
-    sys::accept(listener.as_fd()).map(|(fd, _)| fd)
+    sys::accept(listener.as_fd(), true).map(|(fd, _)| fd)
 }
 
 fn has_flag(fd: impl AsFd, flag: FdFlag) -> bool {

@@ -30,15 +30,17 @@ use super::mailbox::{Content, Letterbox};
 use super::peers::Crowded;
 use super::pressure;
 use super::world::World;
+use crate::app::Address;
 use crate::clock::Moment;
 use crate::listener::Listener;
 
 /// Events that one wait takes.
 const BATCH: usize = 256;
 
-/// Connections that one wake of a listener takes: no more than are served before the next wait, so that idle siblings get
-/// the others. To ask for one that is not there costs more than to be woken again.
-const ACCEPTED_PER_WAKE: usize = 1;
+/// Connections that one wake of a listener takes, at most. It takes another one only if the one before is served and gone,
+/// within the same tick of the clock: those that stay are for idle siblings as well, and whoever has waited with them has
+/// his turn soon.
+const ACCEPTED_PER_WAKE: u32 = 32;
 
 /// After so many accepted connections the listeners are entered anew, behind the siblings': an exclusive wake-up goes to
 /// whoever entered last, as a rule.
@@ -80,8 +82,21 @@ pub(crate) struct Engine {
 #[derive(Debug)]
 struct Entrance {
     fd: OwnedFd,
+    /// Its peers have addresses.
+    named: bool,
     /// Others hold it, too: its queue is never empty for good.
     shared: bool,
+}
+
+/// What has become of a connection in the accept queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepted {
+    /// There was none.
+    Nothing,
+    /// It is one of the worker's now.
+    Stays,
+    /// It was served and is closed, or there is nobody any more.
+    Gone,
 }
 
 /// What a turn came to, for the worker.
@@ -126,7 +141,8 @@ impl Engine {
         let entrance = |listener: &Listener| -> io::Result<Entrance> {
             // Programs that had the socket before a reload may have made it wait.
             fcntl(listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            Ok(Entrance { fd: listener.as_fd().try_clone_to_owned()?, shared: listener.is_inherited() })
+            let named = matches!(listener.local(), Address::Ip(_));
+            Ok(Entrance { fd: listener.as_fd().try_clone_to_owned()?, named, shared: listener.is_inherited() })
         };
         let entrances = listeners.iter().map(entrance).collect::<io::Result<Vec<_>>>()?;
         let core = Mutex::new(Core::new(crate::sys::now_coarse()));
@@ -224,7 +240,7 @@ impl Engine {
         if how == Drain::StopQueue {
             // What others hold, too, is theirs to empty, or waits for the next start.
             for (index, _) in self.entrances.iter().enumerate().filter(|(_, entrance)| !entrance.shared) {
-                while let Ok(true) = self.accept(world, index) {}
+                while let Ok(Accepted::Stays | Accepted::Gone) = self.accept(world, index) {}
             }
         }
         let keys = self.core().keys();
@@ -428,17 +444,21 @@ impl Engine {
     }
 
     fn accept_some(&self, world: &mut World, index: usize) {
-        for _ in 0..ACCEPTED_PER_WAKE {
+        let woken = world.now;
+        for taken in 0..ACCEPTED_PER_WAKE {
             if self.core().accepting != Accepting::Yes {
                 return;
             }
-            match self.accept(world, index) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => {
-                    self.starve(world, &error);
-                    return;
-                }
+            let accepted = match self.accept(world, index) {
+                Ok(accepted) => accepted,
+                Err(error) => return self.starve(world, &error),
+            };
+            if taken == 1 {
+                world.further.note(accepted != Accepted::Nothing);
+            }
+            let goes_on = accepted == Accepted::Gone && crate::sys::now_coarse() == woken;
+            if !goes_on || (taken == 0 && !world.further.begin()) {
+                return;
             }
         }
     }
@@ -455,18 +475,18 @@ impl Engine {
         self.leave_listeners();
     }
 
-    /// Accepts one connection and serves what it has sent already. `false` if there is none.
-    fn accept(&self, world: &mut World, index: usize) -> io::Result<bool> {
-        let Some(entrance) = self.entrances.get(index) else { return Ok(false) };
-        let (socket, peer) = match crate::sys::accept(entrance.fd.as_fd()) {
+    /// Accepts one connection, if there is one, and serves what it has sent already.
+    fn accept(&self, world: &mut World, index: usize) -> io::Result<Accepted> {
+        let Some(entrance) = self.entrances.get(index) else { return Ok(Accepted::Nothing) };
+        let (socket, peer) = match crate::sys::accept(entrance.fd.as_fd(), entrance.named) {
             Ok(accepted) => accepted,
             Err(error) => {
                 return match error.raw_os_error() {
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Err(error),
-                    Some(libc::EAGAIN) => Ok(false),
+                    Some(libc::EAGAIN) => Ok(Accepted::Nothing),
                     // The peer was gone before it was accepted, or the like: the next one may be well.
-                    Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => Ok(true),
-                    _ => Ok(false),
+                    Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => Ok(Accepted::Gone),
+                    _ => Ok(Accepted::Nothing),
                 };
             }
         };
@@ -478,7 +498,7 @@ impl Engine {
                 if let (true, Some(peer)) = (worth_telling, peer) {
                     log::warn!("{} has all of its {limit} peer_connections: others are closed", peer.ip());
                 }
-                return Ok(true);
+                return Ok(Accepted::Gone);
             }
         };
         let key = {
@@ -487,10 +507,19 @@ impl Engine {
             core.insert()
         };
         let mut connection = Box::new(Connection::new(socket, peer, seat, local, protocol, key, world));
-        let next = connection.drive(world);
+        let mut next = connection.drive(world);
+        if connection.is_silent() && world.calls && !self.core().has_work() && world.yields.begin() {
+            // There is nothing else to do but to wait for what the peer is about to send.
+            std::thread::yield_now();
+            next = connection.look_once_more(world);
+            world.yields.note(!connection.is_silent());
+        }
         self.check_in(world, key, connection, next);
+        if next == Next::Close {
+            return Ok(Accepted::Gone);
+        }
         self.stay_below_limit(world);
-        Ok(true)
+        Ok(Accepted::Stays)
     }
 
     /// Lets connections go that can be spared when there are nearly too many, and accepts no more when there are.

@@ -1,6 +1,7 @@
 //! The life of a worker: load the application, say ready, turn the engine, drain, exit.
 
 mod alarm;
+mod attempts;
 mod buffers;
 mod connection;
 mod core;

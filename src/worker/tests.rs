@@ -1,5 +1,6 @@
 //! A whole engine in a thread of the test, and raw sockets at its other end.
 
+mod accepting;
 mod slow;
 mod waiting;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::alarm::Alarm;
+use super::attempts::Attempts;
 use super::buffers::Buffers;
 use super::date::Date;
 use super::flusher::Flusher;
@@ -65,6 +66,10 @@ pub(crate) struct World {
     pub(crate) now: Moment,
     /// As of the wait before.
     pub(crate) earlier: Moment,
+    /// Looks for another connection behind one that is gone already.
+    pub(crate) further: Attempts,
+    /// Turns that were left to the peers of new connections.
+    pub(crate) yields: Attempts,
     /// Requests that had waited too long.
     pub(crate) turned_away: TurnedAway,
     pub(crate) date: Date,
@@ -109,6 +114,8 @@ impl World {
             leaving: false,
             now: crate::sys::now(),
             earlier: crate::sys::now(),
+            further: Attempts::default(),
+            yields: Attempts::default(),
             turned_away: TurnedAway::default(),
             date,
             head: Head::default(),

@@ -1,5 +1,7 @@
 //! Web servers that speak uwsgi, FastCGI and SCGI, as the files in examples/ configure them.
 
+use std::path::Path;
+
 use super::address::free_port;
 use super::programs::{Program, adapt_example, require};
 use super::{Address, Directory};
@@ -118,4 +120,35 @@ pub(crate) fn haproxy(upstream: &Address, changes: &[(&str, String)]) -> (Progra
     let mut haproxy = Program::start(&require("haproxy"), &["-db", "-f", &conf], directory);
     haproxy.wait_for(&address);
     (haproxy, address)
+}
+
+/// Apache with mod_fcgid, which starts the program itself, with these arguments.
+#[track_caller]
+pub(crate) fn apache_fcgid(program: &Path, arguments: &str) -> (Program, Address) {
+    let place = program.parent().expect("its directory").display().to_string();
+    let directory = Directory::new();
+    let address = Address::tcp(free_port());
+    let path = |name: &str| directory.join(name).display().to_string();
+    let text = adapt_example(
+        "apache-fcgid.conf",
+        &[
+            ("ServerRoot /etc/apache2", format!("ServerRoot {}\nDefaultRuntimeDir {}", path(""), path(""))),
+            ("/run/apache2/apache2.pid", path("apache2.pid")),
+            ("/var/log/apache2/error.log", path("output")),
+            ("Listen 80", format!("Listen {address}")),
+            ("/var/www/html", path("")),
+            ("/var/lib/apache2/fcgid/sock", path("sock")),
+            ("/var/lib/apache2/fcgid/shm", path("shm")),
+            ("/usr/local/bin/ferricorn/", format!("{}/", program.display())),
+            ("\"/usr/local/bin\"", format!("\"{place}\"")),
+            (
+                "/usr/local/bin/ferricorn --workers 1 --chdir /srv module:callable",
+                format!("{} {arguments}", program.display()),
+            ),
+        ],
+    );
+    let conf = directory.write("apache.conf", text).display().to_string();
+    let mut apache = Program::start(&require("apache2"), &["-DFOREGROUND", "-f", &conf], directory);
+    apache.wait_for(&address);
+    (apache, address)
 }

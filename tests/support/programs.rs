@@ -154,7 +154,8 @@ pub(crate) fn supervisord(program: &str, command: &Path, root: &Path, address: &
             ("/var/log/supervisor/", path("")),
             ("/usr/local/bin/ferricorn", command.display().to_string()),
             ("127.0.0.1:8000", bind),
-            ("unix:///run/ferricorn/app.sock", socket),
+            ("unix:///run/ferricorn/app.sock", socket.clone()),
+            ("unix:///run/ferricorn/fastcgi.sock", socket),
             // Only unix sockets have a mode.
             ("socket_mode=0660\n", if tcp { String::new() } else { "socket_mode=0660\n".to_owned() }),
             ("files:///srv/site", format!("files://{}", root.display())),

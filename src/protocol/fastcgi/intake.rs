@@ -156,8 +156,8 @@ impl Intake {
                         Ok((consumed, Found::Note(note)))
                     }
                     Step::Found(found) => Ok((consumed, found)),
-                    Step::Complete { streams, begun } => {
-                        let packet = input.get(..consumed).unwrap_or_default();
+                    Step::Complete { start, streams, begun } => {
+                        let packet = input.get(start..consumed).unwrap_or_default();
                         gather(packet, begun.id, head);
                         variables::read(Protocol::FastCgi, pair, false, limits, head)?;
                         if begun.authorizer {
@@ -202,6 +202,8 @@ enum Step {
     Found(Found),
     /// The head is complete, and a body follows or does not.
     Complete {
+        /// Where the request begins: records in front of it are nobody's, whatever their number.
+        start: usize,
         streams: bool,
         begun: Begun,
     },
@@ -222,7 +224,7 @@ impl Scan {
                 && let Some(begun) = self.begun.filter(|begun| begun.id == header.request)
             {
                 if header.kind == Kind::Stdin {
-                    return Ok((at, Step::Complete { streams: header.length > 0, begun }));
+                    return Ok((at, Step::Complete { start: skipped, streams: header.length > 0, begun }));
                 }
                 if header.kind == Kind::Params || header.kind == Kind::BeginRequest {
                     return Err(Error::FastCgiRecord);
@@ -249,7 +251,7 @@ impl Scan {
             if self.ended
                 && let Some(begun) = self.begun.filter(|begun| begun.authorizer)
             {
-                return Ok((skipped + self.cursor as usize, Step::Complete { streams: false, begun }));
+                return Ok((skipped + self.cursor as usize, Step::Complete { start: skipped, streams: false, begun }));
             }
         }
         Ok((skipped, Step::Found(Found::NeedMore)))

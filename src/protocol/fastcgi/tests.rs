@@ -211,3 +211,11 @@ fn the_last_answer_on_a_kept_connection_is_followed_by_a_record_that_means_nothi
         assert_eq!(last.0, if closing { Kind::GetValuesResult } else { Kind::EndRequest });
     }
 }
+
+#[test]
+fn records_in_front_of_a_request_are_no_part_of_it() {
+    let stale = one(Kind::Params, 1, &params(&[("HTTP_X_STALE", "1")]));
+    let request = [head(1, true, &[("CONTENT_LENGTH", "0")]), one(Kind::Stdin, 1, b"")].concat();
+    let transcript = watch(&[stale, request].concat());
+    assert!(matches!(transcript.seen.first(), Some(Seen::Request(text)) if !text.contains("stale")), "{transcript:?}");
+}

@@ -50,6 +50,11 @@ impl Connection {
         matches!(self.stage, Stage::Idle | Stage::Proxy) && self.input.is_none()
     }
 
+    /// Whether nothing has come yet.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.requests == 0 && self.is_idle() && self.closing.is_none() && !self.read_closed
+    }
+
     /// Whether our side is closed and only the peer's is not.
     pub(crate) fn is_lingering(&self) -> bool {
         self.stage == Stage::Lingering
@@ -187,7 +192,8 @@ impl Connection {
         }
     }
 
-    fn look_once_more(&mut self, world: &mut World) -> Next {
+    /// Reads without having been told that there is something.
+    pub(crate) fn look_once_more(&mut self, world: &mut World) -> Next {
         self.readable = true;
         self.drive(world)
     }
