@@ -372,7 +372,9 @@ impl Connection {
                         return Served::Held;
                     }
                     answered += 1;
-                    if !self.answer(world) || answered >= PIPELINE || world.out.len() >= COLLECTED {
+                    let goes_on = self.answer(world) && answered < PIPELINE && world.out.len() < COLLECTED;
+                    // What an application does behind a response is over before it is called again.
+                    if !goes_on || !world.after.is_empty() {
                         return Served::Some;
                     }
                 }
