@@ -150,9 +150,9 @@ class Reloader:
             self.link.count("")
         while not self.draining:
             self.wait(watches)
-            for began, files in self.link.reported():
+            told = list(self.link.reported())
+            for _, files in told:
                 self.further.update(files)
-                self.compare(began, files)
             changed = None
             while True:
                 before, state = state, self.state(watches)
@@ -164,6 +164,11 @@ class Reloader:
             if changed is not None and not self.draining:
                 self.link.count("")
                 self.reload(changed)
+                continue
+            # After they were looked at for the first time: what changes from now on is different from that.
+            for began, files in told:
+                if self.compare(began, files):
+                    break
 
     def compare(self, began: int, files: Iterable[str]) -> bool:
         """Whether one of them has changed since a load has begun, which may have missed that: then reloads."""

@@ -20,8 +20,9 @@ LONGEST_LOOK = 1.0
 
 
 def wait_until(what, condition, deadline=SOON):
-    """Polls until `condition` gives something true, and returns that. A machine that stands still for a while, as virtual
-    ones do, uses up little of the time: what is waited for stood still, too."""
+    """Polls until `condition` gives something true, and returns that; `what` may be a function that tells what is there
+    instead. A machine that stands still for a while, as virtual ones do, uses up little of the time: what is waited for
+    stood still, too."""
     left, before = deadline, time.monotonic()
     while left > 0:
         if result := condition():
@@ -29,7 +30,7 @@ def wait_until(what, condition, deadline=SOON):
         time.sleep(0.01)
         now = time.monotonic()
         left, before = left - min(now - before, LONGEST_LOOK), now
-    raise AssertionError(f"{what}: not within {deadline} s")
+    raise AssertionError(f"{what() if callable(what) else what}: not within {deadline} s")
 
 
 def free_port():
@@ -201,7 +202,7 @@ class Server:
             assert self.process.poll() is None or re.search(pattern, self.log), self.log
             return len(re.findall(pattern, self.log)) >= count
 
-        wait_until(f"{pattern!r} in the log:\n{self.log}", found)
+        wait_until(lambda: f"{pattern!r} in the log:\n{self.log}", found)
 
     def ready(self):
         """Waits until it answers, whatever."""

@@ -34,7 +34,7 @@ def reloading(project, serve):
 
 
 def wait_for(server, body):
-    wait_until(f"{body!r}; {server.log}", lambda: server.request().body == body)
+    wait_until(lambda: f"{body!r}; {server.log}", lambda: server.request().body == body)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
