@@ -152,7 +152,7 @@ fn the_readme_the_guide_and_the_examples_speak_of_options_that_exist() {
     for path in [files("examples"), files("docs/guide"), vec![root.join("README.md")]].concat() {
         let text = std::fs::read_to_string(&path).expect("text");
         // Lines about other programs are about their options.
-        let others = ["systemctl", "gzip", "brotli", "zstd"];
+        let others = ["systemctl", "systemd-tmpfiles", "gzip", "brotli", "zstd"];
         for line in text.lines().filter(|line| !others.iter().any(|other| line.contains(other))) {
             for (at, _) in line.match_indices("--") {
                 let before = line[..at].chars().next_back().unwrap_or(' ');

@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, recv};
 const SIZE: usize = 16 * 1024;
 
 /// Buffers kept for the next borrower.
-const KEPT: usize = 64;
+const KEPT: usize = 32;
 
 /// Received bytes that have not been used up.
 #[derive(Debug, Default)]

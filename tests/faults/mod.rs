@@ -588,7 +588,7 @@ pub(crate) fn leaks(duration: Duration) -> Outcome {
         std::thread::sleep(duration / 4);
         (ledger.finish(), text)
     };
-    load(duration / 5);
+    load(duration / 2);
     let settled = || {
         poll_until("the connections to end", SOON, || client_of(&server, worker).is_none().then_some(()));
         let threads = process::status(worker, "Threads").unwrap_or_default();
