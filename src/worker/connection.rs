@@ -278,7 +278,7 @@ impl Connection {
             let served = self.serve(world);
             let sent = self.send(world, served);
             if !world.after.is_empty() {
-                world.after.clear();
+                world.end_after();
             }
             match sent {
                 Sent::GoOn => {}

@@ -1,6 +1,7 @@
 //! A whole engine in a thread of the test, and raw sockets at its other end.
 
 mod accepting;
+mod after;
 mod slow;
 mod waiting;
 

@@ -193,6 +193,13 @@ impl World {
         }
     }
 
+    /// Does what the application has left for after its response: it is a call of the application, which may hang.
+    pub(crate) fn end_after(&mut self) {
+        self.begin_call(crate::sys::now_coarse());
+        self.after.clear();
+        self.end_call();
+    }
+
     #[cold]
     fn come_back(&mut self) {
         if self.lead.come_back(self.thread)
