@@ -12,10 +12,10 @@ use std::time::Duration;
 const SHORT: Duration = Duration::from_micros(12);
 
 /// How long an answer may be kept, going by the longest of the last calls that were measured.
-const LONGEST: Duration = Duration::from_micros(200);
+const LONGEST: Duration = Duration::from_micros(300);
 
 /// How many answers leave together at most: more save little more.
-const MOST: usize = 6;
+const MOST: usize = 8;
 
 /// The last measured calls that count.
 const SAMPLES: usize = 4;
