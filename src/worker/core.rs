@@ -283,7 +283,8 @@ impl Core {
         while let Some(rest) = self.leaving.checked_sub(1) {
             self.leaving = rest;
             let key = self.joined.pop_front()?;
-            if let Some(due) = self.due(Ready { token: CONNECTIONS + key as u64, readable: false, read_closed: false }) {
+            if let Some(due) = self.due(Ready { token: CONNECTIONS + key as u64, readable: false, read_closed: false })
+            {
                 return Some(due);
             }
         }
