@@ -17,6 +17,11 @@ fn attack(worker_connections: usize) -> Attack {
     }
 }
 
+/// `SOAK=doors` is all that begin with `door-`.
+fn is_meant(wanted: &str, name: &str) -> bool {
+    wanted == name || (wanted == "doors" && name.starts_with("door-"))
+}
+
 #[test]
 #[ignore = "takes ten minutes: make soak"]
 fn soak() {
@@ -28,9 +33,11 @@ fn soak() {
         ("templates", &|| faults::templates(seconds(30))),
         ("nginx", &|| faults::reloads_behind_nginx(30, seconds(1), false)),
         ("nginx-unix", &|| faults::reloads_behind_nginx(30, seconds(1), true)),
-        ("uwsgi", &|| faults::reloads_behind_a_gateway("uwsgi", 100, Duration::from_millis(600))),
-        ("fastcgi", &|| faults::reloads_behind_a_gateway("fastcgi", 100, Duration::from_millis(600))),
-        ("scgi", &|| faults::reloads_behind_a_gateway("scgi", 100, Duration::from_millis(600))),
+        ("door-http", &|| faults::reloads_behind_nginx(100, Duration::from_millis(600), true)),
+        ("door-uwsgi", &|| faults::reloads_behind_a_gateway("uwsgi", false, 100, Duration::from_millis(600))),
+        ("door-fastcgi", &|| faults::reloads_behind_a_gateway("fastcgi", false, 100, Duration::from_millis(600))),
+        ("door-fastcgi-keep", &|| faults::reloads_behind_a_gateway("fastcgi", true, 100, Duration::from_millis(600))),
+        ("door-scgi", &|| faults::reloads_behind_a_gateway("scgi", false, 100, Duration::from_millis(600))),
         ("stop-under-load", &|| faults::stop_under_load(10, false)),
         ("stop-under-load-unix", &|| faults::stop_under_load(10, true)),
         ("held-socket", &|| faults::restarts_of_a_held_socket(10)),
@@ -52,7 +59,7 @@ fn soak() {
     ];
     let mut figures: Vec<Figure> = Vec::new();
     for (name, scenario) in scenarios {
-        if !wanted.is_empty() && !wanted.split(',').any(|wanted| wanted == *name) {
+        if !wanted.is_empty() && !wanted.split(',').any(|wanted| is_meant(wanted, name)) {
             continue;
         }
         eprintln!("--- {name}");

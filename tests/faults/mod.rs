@@ -102,20 +102,28 @@ pub(crate) fn reloads_behind_nginx(times: u32, every: Duration, unix: bool) -> O
     outcome
 }
 
-/// The same with nginx in between that speaks another protocol.
-pub(crate) fn reloads_behind_a_gateway(protocol: &str, times: u32, every: Duration) -> Outcome {
+/// The same with nginx in between that speaks another protocol, on a unix socket; `keep`: connections are kept, where the
+/// protocol (FastCGI) has that.
+pub(crate) fn reloads_behind_a_gateway(protocol: &str, keep: bool, times: u32, every: Duration) -> Outcome {
     let mut outcome = Outcome::default();
     let builder = Server::probe().ledger().speaking(protocol).args(&["-w", "2"]);
     let path = builder.directory().join("socket");
     let server = builder.bind(Address::unix(&path)).start();
-    let (_nginx, address) = gateways::nginx(protocol, &server.address);
+    let once = [
+        ("fastcgi_keep_conn on;", "fastcgi_keep_conn off;".to_owned()),
+        ("keepalive 64; ", String::new()),
+        ("keepalive_timeout 60s; ", String::new()),
+    ];
+    let changes = if protocol == "fastcgi" && !keep { &once[..] } else { &[] };
+    let (_nginx, address) = gateways::nginx_with(protocol, &server.address, changes);
     let ledger = crowd_at(&address);
     for _ in 0..times {
         server.signal(Signal::SIGHUP);
         std::thread::sleep(every);
     }
     settle(&server, 2);
-    outcome.nothing_lost(&format!("{times} reloads behind nginx over {protocol}"), ledger, &server);
+    let how = if protocol == "fastcgi" && keep { ", connections kept" } else { "" };
+    outcome.nothing_lost(&format!("{times} reloads behind nginx over {protocol}{how}"), ledger, &server);
     outcome
 }
 

@@ -39,6 +39,9 @@ const EXIT: Duration = Duration::from_millis(200);
 /// with its length.
 const TOGETHER: Duration = Duration::from_millis(2);
 
+/// A program that has written less than this at once will hardly fill its pipe within [`TOGETHER`].
+const LITTLE: usize = 4 * 1024;
+
 /// Bytes that are read at once.
 const STEP: usize = 64 * 1024;
 
@@ -166,7 +169,6 @@ impl Runs {
     /// Reads what the program has written, as far as that is for us to read.
     fn read_stdout(&mut self, key: usize) {
         loop {
-            let id = self.id(key);
             let Some(run) = self.runs.get_mut(key) else { return };
             let stdout = match &run.phase {
                 Phase::Head { stdout, .. } | Phase::First { stdout, .. } | Phase::Dropped(stdout) => stdout,
@@ -183,26 +185,44 @@ impl Runs {
                         self.terminate(key);
                     } else if run.has_collected_enough() {
                         return self.begin_body(key);
+                    } else if count < STEP && run.exit.is_none() {
+                        // That was all there is; epoll says so if there is more by now.
+                        return self.wait_for_output(key, count);
                     }
                 }
-                Err(Errno::EAGAIN) => {
-                    if matches!(run.phase, Phase::First { .. }) {
-                        let begin = *run.begin.get_or_insert_with(|| Instant::now() + TOGETHER);
-                        self.earliest = Some(self.earliest.map_or(begin, |earliest| earliest.min(begin)));
-                    }
-                    if let Err(error) = self.orders.watch().again(stdout, id.stdout(), Wants::Read) {
-                        log::error!("{}: its output cannot be waited for: {error}", run.name);
-                        run.give_up(502);
-                        return self.terminate(key);
-                    }
-                    return;
-                }
+                Err(Errno::EAGAIN) => return self.wait_for_output(key, STEP),
                 Err(error) => {
                     log::error!("{}: its output cannot be read: {error}", run.name);
                     run.give_up(502);
                     return self.terminate(key);
                 }
             }
+        }
+    }
+
+    /// Has the pump woken for more output; `count` bytes came last.
+    ///
+    /// An answer that has begun waits for the program's end or for [`TOGETHER`] in any case, so nobody needs to be woken
+    /// for each line that is written meanwhile, nor for the end of the output.
+    fn wait_for_output(&mut self, key: usize, count: usize) {
+        let id = self.id(key);
+        let Some(run) = self.runs.get_mut(key) else { return };
+        let stdout = match &run.phase {
+            Phase::First { stdout, .. } => {
+                let begin = *run.begin.get_or_insert_with(|| Instant::now() + TOGETHER);
+                self.earliest = Some(self.earliest.map_or(begin, |earliest| earliest.min(begin)));
+                if count < LITTLE && run.exit.is_none() {
+                    return;
+                }
+                stdout
+            }
+            Phase::Head { stdout, .. } | Phase::Dropped(stdout) => stdout,
+            Phase::Whole { .. } | Phase::Body(_) | Phase::Over => return,
+        };
+        if let Err(error) = self.orders.watch().again(stdout, id.stdout(), Wants::Read) {
+            log::error!("{}: its output cannot be waited for: {error}", run.name);
+            run.give_up(502);
+            self.terminate(key);
         }
     }
 
