@@ -219,3 +219,25 @@ fn records_in_front_of_a_request_are_no_part_of_it() {
     let transcript = watch(&[stale, request].concat());
     assert!(matches!(transcript.seen.first(), Some(Seen::Request(text)) if !text.contains("stale")), "{transcript:?}");
 }
+
+#[test]
+fn records_that_belong_to_no_request_change_none() {
+    let plain = [head(1, true, &[("CONTENT_LENGTH", "2")]), one(Kind::Stdin, 1, b"ab"), one(Kind::Stdin, 1, b"")];
+    let expected = watch(&plain.concat());
+    assert_eq!(body_of(&expected), Some(&b"ab"[..]));
+    for kind in [Kind::Params, Kind::Stdin, Kind::Data, Kind::AbortRequest] {
+        for content in [&b""[..], b"\x01\x01XY"] {
+            // Of a request that never began, in front of this one, in its middle, and behind it.
+            for at in 0..=plain.len() {
+                let mut input = plain.to_vec();
+                input.insert(at, one(kind, 9, content));
+                let transcript = watch(&input.concat());
+                assert_eq!(
+                    (&transcript.seen, &transcript.answers),
+                    (&expected.seen, &expected.answers),
+                    "{kind:?} {at}"
+                );
+            }
+        }
+    }
+}

@@ -260,7 +260,6 @@ fn packets_that_nobody_should_send_are_refused_with_a_reason() {
     let uwsgi = request(Protocol::Uwsgi, &[("REQUEST_URI", "/")], b"");
     let scgi = request(Protocol::Scgi, &[("REQUEST_URI", "/")], b"");
     let fastcgi = request(Protocol::FastCgi, &[("REQUEST_URI", "/")], b"");
-    let modifier = |number: u8| [&[number], &uwsgi[1..]].concat();
     let netstring = |text: &[u8]| [text.len().to_string().as_bytes(), b":", text, b","].concat();
     let begin = |id: u16| {
         let mut out = Vec::new();
@@ -289,20 +288,14 @@ fn packets_that_nobody_should_send_are_refused_with_a_reason() {
         (Protocol::Uwsgi, scgi.clone(), Error::UwsgiModifier),
         (Protocol::FastCgi, uwsgi.clone(), Error::FastCgiVersion),
         (Protocol::Scgi, uwsgi.clone(), Error::ScgiLength),
-        // Other plug-ins, code, cache, signals, RPC, reload.
-        (Protocol::Uwsgi, modifier(5), Error::UwsgiModifier),
-        (Protocol::Uwsgi, modifier(22), Error::UwsgiModifier),
-        (Protocol::Uwsgi, modifier(97), Error::UwsgiModifier),
-        (Protocol::Uwsgi, modifier(98), Error::UwsgiModifier),
-        (Protocol::Uwsgi, modifier(110), Error::UwsgiModifier),
-        (Protocol::Uwsgi, modifier(111), Error::UwsgiModifier),
-        (Protocol::Uwsgi, modifier(173), Error::UwsgiModifier),
-        (Protocol::Uwsgi, modifier(255), Error::UwsgiModifier),
         // Lengths that do not add up.
         (Protocol::Uwsgi, b"\0\x01\0\0A".to_vec(), Error::Variables),
         (Protocol::Uwsgi, b"\0\x05\0\0\x04\0ABC".to_vec(), Error::Variables),
         (Protocol::Uwsgi, b"\0\x05\0\0\x01\0A\xff\xff".to_vec(), Error::Variables),
         (Protocol::Uwsgi, b"\0\0\0\0".to_vec(), Error::MethodMissing),
+        (Protocol::Uwsgi, b"\0\x02\0\0\0\0".to_vec(), Error::Variables),
+        (Protocol::Uwsgi, b"\0\x07\0\0\x03\0A\0B\0\0".to_vec(), Error::VariableName),
+        (Protocol::Uwsgi, b"\0\x08\0\0\x04\0A\r\nB\0\0".to_vec(), Error::VariableName),
         // SCGI.
         (Protocol::Scgi, b"012:".to_vec(), Error::ScgiLength),
         (Protocol::Scgi, b"0:,".to_vec(), Error::ScgiLength),
@@ -311,6 +304,8 @@ fn packets_that_nobody_should_send_are_refused_with_a_reason() {
         (Protocol::Scgi, b"1234567890".to_vec(), Error::HeadTooLarge),
         (Protocol::Scgi, b"70000:".to_vec(), Error::HeadTooLarge),
         (Protocol::Scgi, b"3:A\0\0;".to_vec(), Error::ScgiComma),
+        (Protocol::Scgi, b"-1:".to_vec(), Error::ScgiLength),
+        (Protocol::Scgi, b" 3:".to_vec(), Error::ScgiLength),
         (Protocol::Scgi, netstring(b"A\0"), Error::Variables),
         (Protocol::Scgi, netstring(b"A\0b"), Error::Variables),
         (Protocol::Scgi, netstring(b"SCGI\x001\0CONTENT_LENGTH\x000\0"), Error::ScgiVariables),
@@ -318,6 +313,7 @@ fn packets_that_nobody_should_send_are_refused_with_a_reason() {
         (Protocol::Scgi, netstring(b"CONTENT_LENGTH\x000\0SCGI\x002\0"), Error::ScgiVariables),
         // FastCGI.
         (Protocol::FastCgi, b"\x02".to_vec(), Error::FastCgiVersion),
+        (Protocol::FastCgi, b"\0".to_vec(), Error::FastCgiVersion),
         (Protocol::FastCgi, [&begin(1)[..], b"\x02"].concat(), Error::FastCgiVersion),
         (Protocol::FastCgi, record(Kind::BeginRequest, 1, b"\0\x01"), Error::FastCgiRecord),
         (Protocol::FastCgi, [begin(1), begin(1)].concat(), Error::FastCgiRecord),
@@ -340,6 +336,18 @@ fn packets_that_nobody_should_send_are_refused_with_a_reason() {
         let seen = seen(protocol, &input);
         assert_eq!(seen.last(), Some(&Seen::Refused(expected)), "{protocol:?} {}", input.escape_ascii());
     }
+}
+
+/// Other plug-ins, code, the cache, signals, RPC, reloads, and the `H` of an answer by HTTP.
+#[test]
+fn every_modifier_of_uwsgi_but_those_for_requests_and_pings_is_refused() {
+    let packet = request(Protocol::Uwsgi, &[("REQUEST_URI", "/")], b"");
+    for modifier in (0..=u8::MAX).filter(|modifier| ![0, 30, 100].contains(modifier)) {
+        let seen = seen(Protocol::Uwsgi, &[&[modifier], &packet[1..]].concat());
+        assert_eq!(seen, [Seen::Refused(Error::UwsgiModifier)], "{modifier}");
+    }
+    let answer = b"HTTP/1.1 200 OK\r\n\r\n";
+    assert_eq!(seen(Protocol::Uwsgi, answer), [Seen::Refused(Error::HttpToUwsgi)]);
 }
 
 #[test]
