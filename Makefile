@@ -18,7 +18,7 @@ help:
 	@echo "make test   run all tests"
 	@echo "make test-pythons  those of Python with each CPython from 3.10 to 3.13 that is here; part of make test"
 	@echo "make test-install  install the committed state in a new virtual environment"
-	@echo "make soak   measure what is lost under reloads, upgrades, crashes and other faults, in full (ten minutes)"
+	@echo "make soak   measure what is lost under reloads, upgrades, crashes and other faults, in full (ten minutes; SOAK=doors: reloads over each protocol)"
 	@echo "make bench  measure side by side with other servers, a quarter of an hour"
 	@echo "make bench-wsgi  the same for Python's servers, twenty minutes"
 	@echo "make bench-blocked  what clients notice of others whose requests block, and what threads cost, ten minutes"
