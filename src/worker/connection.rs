@@ -62,6 +62,17 @@ pub(crate) enum Next {
     Close,
 }
 
+/// What the engine's poll tells of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// Nothing: it is not registered.
+    Nothing,
+    /// That there is something to read.
+    Reads,
+    /// And that there is room to write.
+    Everything,
+}
+
 /// Where a connection stands between two drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -98,8 +109,10 @@ pub(crate) struct Connection {
     read_closed: bool,
     /// Nothing more is read and parsed; close when everything is sent.
     closing: Option<Ending>,
-    /// The engine's poll watches it.
-    pub(crate) registered: bool,
+    /// What the engine's poll tells of it.
+    pub(crate) watched: Watched,
+    /// Its socket has no room for what is to be sent.
+    blocked: bool,
     requests: u32,
     ticket: Ticket,
     /// How long the present request waited for its turn, as far as this worker can tell.
@@ -176,7 +189,8 @@ impl Connection {
             readable: true,
             read_closed: false,
             closing,
-            registered: false,
+            watched: Watched::Nothing,
+            blocked: false,
             requests: 0,
             ticket: Ticket { key, serial: 0 },
             waited: Duration::ZERO,
@@ -253,6 +267,15 @@ impl Connection {
         match &self.peer.address {
             Address::Ip(address) => Some(address.ip()),
             Address::Unix(_) => None,
+        }
+    }
+
+    /// What the poll has to tell of it. A TCP socket speaks of room only after there was none, so it may be asked once for all;
+    /// a unix socket does each time that its peer has read something.
+    pub(crate) fn needs_watched(&self) -> Watched {
+        match *self.local {
+            Address::Unix(_) if !self.blocked => Watched::Reads,
+            _ => Watched::Everything,
         }
     }
 
@@ -736,6 +759,7 @@ impl Connection {
                 }
             }
         }
+        self.blocked = false;
         while let Some(output) = &mut self.output {
             if let (Some(note), Some(log)) = (&world.note, &self.log)
                 && output.is_pulled()

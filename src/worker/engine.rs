@@ -22,7 +22,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use super::alarm::Alarm;
-use super::connection::{Connection, Next};
+use super::connection::{Connection, Next, Watched};
 use super::core::{Accepting, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, LISTENERS, WATCHED};
 use super::handover::Handover;
 use super::lead::Lead;
@@ -442,14 +442,23 @@ impl Engine {
         if next == Next::Close {
             return Done::Dropped(key);
         }
-        if !connection.registered {
+        let needed = connection.needs_watched();
+        if connection.watched != needed {
             let token = Token(CONNECTIONS as usize + key);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if let Err(error) = self.poll.registry().register(&mut SourceFd(&connection.raw_fd()), token, interest) {
+            let interest = match needed {
+                Watched::Everything => Interest::READABLE | Interest::WRITABLE,
+                Watched::Nothing | Watched::Reads => Interest::READABLE,
+            };
+            let (fd, registry) = (connection.raw_fd(), self.poll.registry());
+            let watched = match connection.watched {
+                Watched::Nothing => registry.register(&mut SourceFd(&fd), token, interest),
+                Watched::Reads | Watched::Everything => registry.reregister(&mut SourceFd(&fd), token, interest),
+            };
+            if let Err(error) = watched {
                 log::error!("A connection cannot be watched: {error}");
                 return Done::Dropped(key);
             }
-            connection.registered = true;
+            connection.watched = needed;
         }
         Done::Back(key, connection, next)
     }

@@ -4,6 +4,7 @@ mod accepting;
 mod after;
 mod burst;
 mod slow;
+mod unix;
 mod waiting;
 
 use std::io::{Read, Write};

@@ -221,6 +221,7 @@ impl Connection {
 
     /// The socket has no room: it is the peer's turn.
     pub(super) fn begin_blocked(&mut self, world: &World) {
+        self.blocked = true;
         let patience = world.policy.send.patience;
         if self.taken.is_none() {
             // What fits into its kernel's buffers will be taken at once, and is no merit of the peer's.
