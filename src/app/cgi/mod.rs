@@ -284,7 +284,7 @@ fn interpreter<'a>(interpreters: &'a [(Vec<u8>, CString)], file: &[u8]) -> Optio
 /// The body as a file, from its beginning; `None` if there is none.
 fn input(body: &RequestBody) -> io::Result<Option<OwnedFd>> {
     Ok(match body {
-        RequestBody::Empty => None,
+        RequestBody::Empty | RequestBody::Stream(_) => None,
         RequestBody::Memory(bytes) => {
             let mut file = fs::File::from(memfd_create(c"body", MFdFlags::MFD_CLOEXEC)?);
             file.write_all(bytes)?;

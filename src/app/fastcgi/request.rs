@@ -72,7 +72,7 @@ impl Message {
         record::stream(Kind::Params, REQUEST, &params, &mut bytes);
         record::end_stream(Kind::Params, REQUEST, &mut bytes);
         let file = match body {
-            RequestBody::Empty => None,
+            RequestBody::Empty | RequestBody::Stream(_) => None,
             RequestBody::Memory(body) => {
                 record::stream(Kind::Stdin, REQUEST, body, &mut bytes);
                 None
