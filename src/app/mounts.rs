@@ -198,9 +198,7 @@ impl Application for Mounts {
     fn streams(&self, request: &Request<'_>) -> bool {
         let path = request.path_below();
         let found = self.mounts.iter().find_map(|mount| Some((length(&mount.segments, path)?, mount)));
-        found.is_some_and(|(length, mount)| {
-            mount.application.streams(&request.mounted(request.mount().len() + length))
-        })
+        found.is_some_and(|(length, mount)| mount.application.streams(&request.mounted(request.mount().len() + length)))
     }
 
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {

@@ -7,8 +7,8 @@ use super::{Connection, Event, Next, Request, RequestBody, Sent, Served, Stage, 
 use crate::app::BodyFault;
 use crate::app::streamed::{BodyFeed, streamed};
 use crate::clock::Moment;
-use crate::protocol::http1::Error;
 use crate::protocol::Reuse;
+use crate::protocol::http1::Error;
 use crate::worker::buffers::Filled;
 use crate::worker::exchange;
 use crate::worker::world::World;
