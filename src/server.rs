@@ -155,6 +155,7 @@ fn fastcgi_options(settings: &Settings) -> fastcgi::Options {
         backlog: settings.fastcgi_backlog,
         timeout: settings.fastcgi_timeout,
         keepalive: settings.fastcgi_keepalive,
+        request_buffering: settings.request_buffering,
         variables: settings.raw_env.clone(),
     }
 }
