@@ -58,6 +58,8 @@ pub(crate) enum Next {
     Again,
     /// Its request is complete, but this thread may not call the application.
     Hold,
+    /// Drive it again together with others whose answers are ready: its own is.
+    Join,
     /// Drop it.
     Close,
 }
@@ -284,6 +286,9 @@ impl Connection {
         }
         for _ in 0..4 {
             let served = self.serve(world);
+            if world.crowded && self.joins(world, served) {
+                return Next::Join;
+            }
             let sent = self.send(world, served);
             if !world.after.is_empty() {
                 world.end_after();
@@ -782,6 +787,20 @@ impl Connection {
             }
         }
         self.settle(world, served)
+    }
+
+    /// Keeps an answer that is whole, to leave with others.
+    fn joins(&mut self, world: &mut World, served: Served) -> bool {
+        let whole = matches!(served, Served::Some | Served::Starved)
+            && self.stage == Stage::Idle
+            && self.output.is_none()
+            && self.closing.is_none()
+            && !world.out.is_empty();
+        if whole {
+            self.output = Some(Box::new(Output::new(world.out.as_slice().to_vec(), 0, Rest::None)));
+            world.out.clear();
+        }
+        whole
     }
 
     fn keep_output(&mut self, world: &mut World, sent: usize) {

@@ -87,6 +87,10 @@ pub(crate) struct Core {
     ready: VecDeque<Ready>,
     /// Letters that only a thread can answer that may call the application.
     pub(crate) letters: Vec<Letter>,
+    /// Connections whose answers leave together.
+    joined: VecDeque<usize>,
+    /// How many of them it is time for.
+    leaving: usize,
     /// Connections that gave others their turn.
     again: VecDeque<usize>,
     places: Slab<Place>,
@@ -144,6 +148,8 @@ impl Core {
             held: VecDeque::new(),
             ready: VecDeque::new(),
             letters: Vec::new(),
+            joined: VecDeque::new(),
+            leaving: 0,
             again: VecDeque::new(),
             places: Slab::new(),
             serial: 0,
@@ -179,6 +185,7 @@ impl Core {
     pub(crate) fn has_work(&self) -> bool {
         !(self.ready.is_empty()
             && self.held.is_empty()
+            && self.joined.is_empty()
             && self.again.is_empty()
             && self.expired.is_empty()
             && self.letters.is_empty())
@@ -255,8 +262,59 @@ impl Core {
         }
     }
 
-    /// The next thing to do of what the last waits gave. Without `calls`, held requests are left where they are.
-    pub(crate) fn next(&mut self, calls: bool) -> Option<Due> {
+    /// The next thing to do of what the last waits gave. Without `calls`, held requests are left where they are. Answers
+    /// leave when there are as many as `burst` says, or when there is nothing else to do.
+    pub(crate) fn next(&mut self, calls: bool, burst: usize) -> Option<Due> {
+        if !calls || self.joined.len() >= burst {
+            self.leaving = self.joined.len();
+        }
+        self.next_leaving().or_else(|| self.next_coming(calls)).or_else(|| {
+            self.leaving = self.joined.len();
+            self.next_leaving()
+        })
+    }
+
+    /// Whether requests may be waiting, or answers.
+    pub(crate) fn is_crowded(&self) -> bool {
+        !(self.ready.is_empty() && self.held.is_empty() && self.joined.is_empty())
+    }
+
+    fn next_leaving(&mut self) -> Option<Due> {
+        while let Some(rest) = self.leaving.checked_sub(1) {
+            self.leaving = rest;
+            let key = self.joined.pop_front()?;
+            if let Some(due) = self.due(Ready { token: CONNECTIONS + key as u64, readable: false, read_closed: false })
+            {
+                return Some(due);
+            }
+        }
+        None
+    }
+
+    /// What an event is for, if that is still there.
+    fn due(&mut self, ready: Ready) -> Option<Due> {
+        let Some(key) = ready.token.checked_sub(CONNECTIONS) else {
+            return Some(match ready.token {
+                LETTERS => Due::Letters,
+                HANDED => Due::Handed,
+                LISTENERS.. => Due::Listener((ready.token - LISTENERS) as usize),
+                _ => Due::Watched(ready.token - WATCHED),
+            });
+        };
+        let key = key as usize;
+        // A connection that was dropped while its event waited has left its place.
+        let place = self.place(key)?;
+        let Some(mut connection) = place.connection.take() else {
+            place.latch.ready = true;
+            place.latch.readable |= ready.readable;
+            place.latch.read_closed |= ready.read_closed;
+            return None;
+        };
+        connection.notice(ready.readable, ready.read_closed);
+        Some(Due::Connection(key, connection))
+    }
+
+    fn next_coming(&mut self, calls: bool) -> Option<Due> {
         while calls && let Some(key) = self.held.pop_front() {
             if let Some(connection) = self.check_out(key) {
                 return Some(Due::Connection(key, connection));
@@ -266,25 +324,9 @@ impl Core {
             return Some(Due::Letters);
         }
         while let Some(ready) = self.ready.pop_front() {
-            if let Some(key) = ready.token.checked_sub(CONNECTIONS) {
-                let key = key as usize;
-                // A connection that was dropped while its event waited has left its place.
-                let Some(place) = self.place(key) else { continue };
-                let Some(mut connection) = place.connection.take() else {
-                    place.latch.ready = true;
-                    place.latch.readable |= ready.readable;
-                    place.latch.read_closed |= ready.read_closed;
-                    continue;
-                };
-                connection.notice(ready.readable, ready.read_closed);
-                return Some(Due::Connection(key, connection));
+            if let Some(due) = self.due(ready) {
+                return Some(due);
             }
-            return Some(match ready.token {
-                LETTERS => Due::Letters,
-                HANDED => Due::Handed,
-                LISTENERS.. => Due::Listener((ready.token - LISTENERS) as usize),
-                _ => Due::Watched(ready.token - WATCHED),
-            });
         }
         while let Some(key) = self.expired.pop() {
             let now = self.now;
@@ -382,6 +424,7 @@ impl Core {
         match next {
             Next::Again => self.again.push_back(key),
             Next::Hold => self.held.push_back(key),
+            Next::Join => self.joined.push_back(key),
             Next::Wait if latch.ready => {
                 self.ready.push_back(Ready {
                     token: CONNECTIONS + key as u64,

@@ -295,11 +295,22 @@ impl Engine {
     /// Does all that is ready.
     pub(super) fn work(&self, world: &mut World, turned: &mut Turned) {
         let mut done = None;
+        // What keeps an answer too long is noticed by the relief thread alone.
+        let burst = if self.alarm.is_some() { world.burst.length() } else { 1 };
         loop {
+            if !world.after.is_empty() {
+                // The answer before it does not wait for it.
+                let late = done.take().is_some_and(|done| self.core().take_back(done));
+                if late {
+                    self.hurry(world);
+                }
+                world.end_after();
+            }
             let (due, late) = {
                 let mut core = self.core();
                 let late = done.take().is_some_and(|done| core.take_back(done));
-                let due = core.next(world.calls);
+                let due = core.next(world.calls, burst);
+                world.crowded = burst > 1 && core.is_crowded();
                 if due.is_none() {
                     turned.take_from(&mut core, world.calls);
                 }

@@ -3,6 +3,7 @@
 mod alarm;
 mod attempts;
 mod buffers;
+mod burst;
 mod connection;
 mod core;
 mod date;

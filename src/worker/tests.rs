@@ -2,6 +2,7 @@
 
 mod accepting;
 mod after;
+mod burst;
 mod slow;
 mod streaming;
 mod waiting;
@@ -72,9 +73,13 @@ impl Drop for TestServer {
 
 /// An engine, and what worlds for so many threads have in common.
 fn engine_of(listener: &Listener, policy: Policy, threads: usize) -> (Engine, Common) {
+    engine_with(listener, policy, threads, false)
+}
+
+fn engine_with(listener: &Listener, policy: Policy, threads: usize, relief: bool) -> (Engine, Common) {
     let slot: &'static crate::scoreboard::Slot = &crate::sys::shared_slots(1).unwrap()[0];
     slot.begin_threads(threads);
-    let (engine, letterbox) = Engine::new(std::slice::from_ref(listener), policy.connections, false, None).unwrap();
+    let (engine, letterbox) = Engine::new(std::slice::from_ref(listener), policy.connections, relief, None).unwrap();
     let (lead, alarm) = (engine.lead(), engine.alarm());
     let locals = vec![Arc::new(listener.local().clone())];
     (engine, Common { policy, locals, slot, access: None, letterbox, lead, alarm, threads })

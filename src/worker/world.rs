@@ -1,10 +1,12 @@
 //! All that the connections that one thread drives share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::alarm::Alarm;
 use super::attempts::Attempts;
 use super::buffers::Buffers;
+use super::burst::Burst;
 use super::date::Date;
 use super::flusher::Flusher;
 use super::lead::{Lead, SAMPLED};
@@ -58,6 +60,10 @@ pub(crate) struct World {
     attended: bool,
     /// When the present call began, if it is measured.
     measured: Option<Moment>,
+    /// How many answers leave together.
+    pub(crate) burst: Burst,
+    /// Other requests wait, so that an answer may leave together with theirs.
+    pub(crate) crowded: bool,
     /// Every response says `Connection: close`, and idle connections end soon.
     pub(crate) draining: bool,
     /// The server is about to stop.
@@ -110,6 +116,8 @@ impl World {
             note: None,
             attended: threads > 1,
             measured: None,
+            burst: Burst::default(),
+            crowded: false,
             draining: false,
             leaving: false,
             now: crate::sys::now(),
@@ -151,6 +159,9 @@ impl World {
         if self.attended {
             self.begin_attended_call();
         }
+        if self.serial.is_multiple_of(SAMPLED) {
+            self.measured = Some(crate::sys::now());
+        }
         self.call.begin(now);
     }
 
@@ -172,11 +183,8 @@ impl World {
         if !self.shared {
             return;
         }
-        let parallel = self.lead.is_parallel();
-        if parallel || self.serial.is_multiple_of(SAMPLED) {
+        if self.lead.is_parallel() {
             self.measured = Some(crate::sys::now());
-        }
-        if parallel {
             self.lead.pass(self.thread);
         }
     }
@@ -184,12 +192,8 @@ impl World {
     /// The call is over.
     #[inline]
     pub(crate) fn end_call(&mut self) {
-        self.call.end();
-        if let Some(began) = self.measured.take() {
-            self.lead.measured(crate::sys::now().since(began));
-        }
-        if self.lead.is_relieved() {
-            self.come_back();
+        if let Some(call) = self.end_any_call() {
+            self.burst.measured(call);
         }
     }
 
@@ -197,7 +201,21 @@ impl World {
     pub(crate) fn end_after(&mut self) {
         self.begin_call(crate::sys::now_coarse());
         self.after.clear();
-        self.end_call();
+        self.end_any_call();
+    }
+
+    /// Returns how long it took, if that was measured.
+    #[inline]
+    fn end_any_call(&mut self) -> Option<Duration> {
+        self.call.end();
+        let call = self.measured.take().map(|began| crate::sys::now().since(began));
+        if let Some(call) = call {
+            self.lead.measured(call);
+        }
+        if self.lead.is_relieved() {
+            self.come_back();
+        }
+        call
     }
 
     #[cold]
