@@ -138,6 +138,7 @@ fn cgi_options(settings: &Settings) -> cgi::Options {
         backlog: settings.cgi_backlog,
         timeout: settings.cgi_timeout,
         interpreters: settings.cgi_interpreter.iter().map(|(name, program)| (name.clone(), program.into())).collect(),
+        request_buffering: settings.request_buffering,
         authorization: settings.cgi_authorization,
         variables: settings.raw_env.clone(),
     }
