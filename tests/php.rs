@@ -49,6 +49,11 @@ fn site() -> Directory {
         file_put_contents(__DIR__ . '/first', '');
         while (!feof($input)) $length += strlen(fread($input, 8192)); echo $length;",
     );
+    site.write(
+        "both.php",
+        "<?php while (ob_get_level()) ob_end_flush(); $input = fopen('php://input', 'r');
+        while (!feof($input)) { echo fread($input, 8192); flush(); }",
+    );
     site.write("crash.php", "<?php posix_kill(getmypid(), 9);");
     site.write("error.php", "<?php error_log('a line for the log'); echo 'done';");
     site.write("away.php", "<?php header('Location: /pid.php');");
@@ -358,7 +363,10 @@ fn an_upload_that_is_buffered_keeps_no_program_and_one_that_streams_is_seen_at_o
         put(&mut client, "/take.php", 100_000, 40_000);
         poll_until("the first bytes", SOON, || site.join("first").exists().then_some(()));
         // It is the client that takes longer than a program may.
+        let before = process::cpu_ticks(streaming.workers()[0]);
         thread::sleep(Duration::from_millis(800));
+        let spent = process::cpu_ticks(streaming.workers()[0]) - before;
+        assert!(spent < 20, "{spent} ticks of waiting");
         client.send(vec![b'x'; 60_000]).expect("the server reads");
         assert_eq!(client.answer().expect("an answer").text(), "100000");
     }
@@ -377,6 +385,23 @@ fn an_upload_that_is_buffered_keeps_no_program_and_one_that_streams_is_seen_at_o
 }
 
 #[test]
+fn a_body_and_an_answer_stream_through_php_at_the_same_time() {
+    let site = site();
+    let server = php(site.path()).args(&["--fastcgi-programs", "1", "--no-request-buffering"]).start();
+    let body: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 31) as u8).collect();
+    for _ in 0..2 {
+        let mut client = server.connect();
+        put(&mut client, "/both.php", body.len(), 0);
+        let mut writer = client.stream.try_clone().expect("another descriptor");
+        let answer = thread::scope(|scope| {
+            scope.spawn(|| writer.write_all(&body).expect("the server reads"));
+            client.answer().expect("an answer")
+        });
+        assert!(answer.status == 200 && answer.body == body);
+    }
+}
+
+#[test]
 fn a_program_that_takes_nothing_stops_the_client_and_not_the_memory() {
     let site = site();
     let server = php(site.path()).args(&["--no-request-buffering"]).start();
@@ -392,6 +417,10 @@ fn a_program_that_takes_nothing_stops_the_client_and_not_the_memory() {
         sent += count;
         assert!(sent < length / 2, "nobody stops it");
     }
+    let ticks = process::cpu_ticks(worker);
+    thread::sleep(Duration::from_millis(500));
+    let spent = process::cpu_ticks(worker) - ticks;
+    assert!(spent < 20, "{spent} ticks of waiting");
     let grown = process::resident(worker).saturating_sub(before);
     assert!(grown < 4 << 10, "the worker has grown by {grown} KiB");
     site.write("take", "");
