@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ._core import __version__, extend_deadline
+
+# As `typing` has it, which the arbiter of the command has no other use for.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Application", "RequestTimeout", "__version__", "extend_deadline", "make_server", "serve"]
 

@@ -3,8 +3,56 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
+
+# What most applications import of the standard library. None of it starts threads, opens anything or is replaced by those
+# who patch modules for another way of waiting, such as gevent (which minds an `ssl` that was imported before).
+COMMON = (
+    *("argparse", "ast", "base64", "calendar", "contextvars", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib"),
+    *("email.message", "email.parser", "email.utils", "enum", "fnmatch", "functools", "gzip", "hashlib", "hmac", "html.parser"),
+    *("http.cookies", "inspect", "ipaddress", "json", "locale", "logging.config", "mimetypes", "numbers", "pathlib", "pickle"),
+    *("platform", "pprint", "queue", "random", "secrets", "shutil", "statistics", "string", "tempfile", "textwrap", "threading"),
+    *("traceback", "typing", "unicodedata", "urllib.parse", "uuid", "weakref", "zipfile", "zoneinfo"),
+)
+
+
+def share(pythonpath: str | None) -> None:
+    """Imports what most applications import of the standard library, so that it is loaded once, and workers share it.
+
+    An application's own modules go before those of the same names: those are left to it.
+    """
+    library = os.path.dirname(os.__file__)
+    path = sys.path[:]
+    before = path[: path.index(library)] if library in path else path
+    own = own_names([os.getcwd(), *(pythonpath or "").split(","), *before])
+    known = set(sys.modules)
+    sys.path[:] = [library, os.path.join(library, "lib-dynload")]
+    try:
+        for name in COMMON:
+            # Python may have been built without it.
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                pass
+    finally:
+        sys.path[:] = path
+    for name in set(sys.modules) - known:
+        if name.partition(".")[0] in own:
+            del sys.modules[name]
+
+
+def own_names(directories: list[str]) -> set[str]:
+    """Names that modules in these directories may have."""
+    names = set()
+    for directory in directories:
+        try:
+            names.update(name.partition(".")[0] for name in os.listdir(directory))
+        except OSError:
+            # What is no directory, or a ZIP file, has none that could be meant; or that is seen when it is imported.
+            pass
+    return names
 
 
 def other_threads() -> str | None:

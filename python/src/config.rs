@@ -153,7 +153,7 @@ impl Host for PythonHost {
         }
         self.started = !checks;
         Ok(match hooks {
-            Some(hooks) => Box::new(HookedFactory::new(factory, hooks)),
+            Some(hooks) => Box::new(HookedFactory::new(settings, factory, hooks)),
             None => factory,
         })
     }

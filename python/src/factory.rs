@@ -65,7 +65,7 @@ impl PythonFactory {
             callable: None,
             shared: None,
             watch: None,
-            forks: Forks::default(),
+            forks: Forks::new(settings),
         }
     }
 
@@ -260,18 +260,30 @@ impl Factory for PythonFactory {
 }
 
 /// What is done before forks.
-#[derive(Default)]
 struct Forks {
+    /// Workers load the application themselves: what they need for that is shared as far as it can be.
+    shares: bool,
+    pythonpath: Option<String>,
     /// Threads that this process has and workers will not, as of the last warning.
     threads: Option<String>,
 }
 
 impl Forks {
+    fn new(settings: &Settings) -> Self {
+        Self { shares: !settings.preload_app, pythonpath: settings.pythonpath.clone(), threads: None }
+    }
+
     fn before(&mut self, py: Python<'_>) {
         // The arbiter's interpreter, too, is shared by all that it forks. What each of them needs is imported before.
         static ARBITER: Once = Once::new();
         ARBITER.call_once(|| {
-            if let Err(error) = py.import("ferricorn._application") {
+            let imported = py.import("ferricorn._application").and_then(|_| {
+                if self.shares {
+                    py.import("ferricorn._forks")?.call_method1("share", (&self.pythonpath,))?;
+                }
+                Ok(())
+            });
+            if let Err(error) = imported {
                 errors::log(py, "Exception before a fork", &error);
             }
             freeze(py);
@@ -306,8 +318,8 @@ pub(crate) struct HookedFactory {
 impl CalledByWorker for HookedFactory {}
 
 impl HookedFactory {
-    pub(crate) fn new(inner: Box<dyn Factory>, hooks: Hooks) -> Self {
-        Self { inner, hooks, forks: Forks::default() }
+    pub(crate) fn new(settings: &Settings, inner: Box<dyn Factory>, hooks: Hooks) -> Self {
+        Self { inner, hooks, forks: Forks::new(settings) }
     }
 }
 

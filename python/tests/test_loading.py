@@ -152,3 +152,37 @@ def test_an_upgrade_executes_the_interpreter_with_the_same_arguments(project, se
 
             os.kill(new, signal.SIGTERM)
         wait_until("the end", lambda: not Path(f"/proc/{new}/exe").exists())
+
+
+SHARING = """
+import sys
+shared = [name for name in ("json", "decimal", "secrets", "ssl", "asyncio") if name in sys.modules]
+import secrets
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [repr((shared, getattr(secrets, "MINE", None), sys.path[0] == sys.path[1])).encode()]
+"""
+
+
+def test_workers_share_what_most_applications_import_of_the_standard_library(tmp_path, serve):
+    (tmp_path / "sharing.py").write_text(SHARING)
+    assert serve("sharing").request().body == repr((["json", "decimal", "secrets"], None, False)).encode()
+
+
+@pytest.mark.parametrize("where", [".", "elsewhere"])
+def test_a_module_of_the_application_is_not_taken_for_that_of_the_standard_library(tmp_path, serve, where):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "sharing.py").write_text(SHARING)
+    (tmp_path / where / "secrets.py").write_text("MINE = 'mine'")
+    server = serve("sharing", "--pythonpath", str(tmp_path / "elsewhere"))
+    assert server.request().body == repr((["json", "decimal"], "mine", False)).encode()
+
+
+def test_the_arbiter_imports_nothing_from_the_path_of_the_application(tmp_path, serve):
+    (tmp_path / "path").mkdir()
+    (tmp_path / "sharing.py").write_text(SHARING)
+    (tmp_path / "path" / "secrets.py").write_text("import os; MINE = os.getpid()")
+    server = serve("sharing", env={"PYTHONPATH": str(tmp_path / "path")})
+    shared, imported_by, _ = eval(server.request().body)
+    assert shared == ["json", "decimal"]
+    assert imported_by != server.process.pid

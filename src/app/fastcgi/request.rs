@@ -206,8 +206,7 @@ mod tests {
     /// Records by their kinds, sent in steps of some bytes.
     fn records(message: &mut Message, step: usize) -> Vec<(Kind, Vec<u8>)> {
         let (mut progress, mut bytes) = (Progress::default(), Vec::new());
-        loop {
-            let Next::Bytes(next) = progress.next(message, Waker::noop()).unwrap() else { break };
+        while let Next::Bytes(next) = progress.next(message, Waker::noop()).unwrap() {
             let count = next.len().min(step);
             bytes.extend_from_slice(&next[..count]);
             progress.advance(message, count);

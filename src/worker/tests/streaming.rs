@@ -104,8 +104,11 @@ fn scgi(variables: &[(&str, &str)], opening: &mut Vec<u8>) {
     opening.push(b',');
 }
 
+/// Wraps bytes of a body, which are the last or not.
+type Wrap = fn(&[u8], bool) -> Vec<u8>;
+
 /// The beginning of a request with a body of ten bytes, in each protocol, and how the bytes of the body are wrapped.
-fn requests(path: &str) -> Vec<(Protocol, Vec<u8>, fn(&[u8], bool) -> Vec<u8>)> {
+fn requests(path: &str) -> Vec<(Protocol, Vec<u8>, Wrap)> {
     let variables = [
         ("CONTENT_LENGTH", "10"),
         ("SCGI", "1"),
