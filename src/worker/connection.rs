@@ -10,6 +10,7 @@
 //! ```
 
 mod deadlines;
+mod inflow;
 mod waiting;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
 pub(crate) use deadlines::Burden;
+use inflow::Inflow;
 
 use super::buffers::{Buffer, Filled};
 use super::exchange::{Outcome, Summary, Turn};
@@ -133,6 +135,8 @@ pub(crate) struct Connection {
     _seat: Option<Box<Seat>>,
     input: Option<Box<Buffer>>,
     intake: Option<Box<Intake>>,
+    /// The rest of a body that the application takes while it comes. The stage is `Waiting` or `Sending` then.
+    inflow: Option<Box<Inflow>>,
     output: Option<Box<Output>>,
     log: Option<Box<Logged>>,
 }
@@ -203,6 +207,7 @@ impl Connection {
             _seat: seat.map(Box::new),
             input: None,
             intake: None,
+            inflow: None,
             output: None,
             log: None,
         }
@@ -280,7 +285,10 @@ impl Connection {
     }
 
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.deadline
+        match &self.inflow {
+            None => self.deadline,
+            Some(inflow) => inflow.deadline().into_iter().chain(self.deadline).min(),
+        }
     }
 
     /// The socket has become ready.
@@ -319,7 +327,7 @@ impl Connection {
     /// Parses and answers what has been received, and receives more, until something has to wait.
     fn serve(&mut self, world: &mut World) -> Served {
         if self.output.is_some() || self.stage == Stage::Waiting || self.closing.is_some() {
-            return Served::Nothing;
+            return if self.inflow.is_some() { self.feed(world) } else { Served::Nothing };
         }
         if self.stage == Stage::Complete {
             if !world.calls {
@@ -355,14 +363,17 @@ impl Connection {
                 let complete = match progress.event {
                     Event::NeedMore => {
                         input.consume(progress.consumed);
+                        if self.intake.is_some() && self.is_to_stream(world) {
+                            return self.begin_stream(world);
+                        }
                         break;
                     }
                     Event::Request => {
                         input.consume(progress.consumed);
                         let complete = self.machine.end_without_body();
                         // A thread that makes no calls needs a place for the head.
-                        if !complete || !world.calls {
-                            self.begin_body(world);
+                        if (!complete || !world.calls) && self.begin_body(world) {
+                            return self.begin_stream(world);
                         }
                         complete
                     }
@@ -387,7 +398,7 @@ impl Connection {
                     }
                     Event::Reply | Event::Aborted => {
                         input.consume(progress.consumed);
-                        if !self.reply(world) || world.out.len() >= COLLECTED {
+                        if !self.reply(world, progress.event) || world.out.len() >= COLLECTED {
                             return Served::Some;
                         }
                         false
@@ -502,19 +513,25 @@ impl Connection {
         }
     }
 
-    fn begin_body(&mut self, world: &mut World) {
+    /// A head has come, and the body has not. Returns whether it is to be streamed.
+    fn begin_body(&mut self, world: &mut World) -> bool {
         let head = std::mem::take(&mut world.head);
-        if head.expects_continue() {
-            self.machine.continue_body(&mut world.out);
-        }
+        let waits = head.expects_continue();
         self.intake = Some(Box::new(Intake::new(head)));
         self.stage = Stage::Body;
         self.deadline = Some(world.now + world.policy.body.patience);
+        if waits {
+            if self.is_to_stream(world) {
+                return true;
+            }
+            self.machine.continue_body(&mut world.out);
+        }
+        false
     }
 
     /// Answers what is no request, or one that the web server has given up. Returns whether anything more may be parsed.
-    fn reply(&mut self, world: &mut World) -> bool {
-        if self.intake.take().is_some() {
+    fn reply(&mut self, world: &mut World, event: Event) -> bool {
+        if event == Event::Aborted && self.intake.take().is_some() {
             self.stage = Stage::Idle;
         }
         if self.machine.reply(world.policy.gateway_connections, &mut world.out) == Reuse::Close {
@@ -533,6 +550,12 @@ impl Connection {
             }
             None => (RequestBody::Empty, None),
         };
+        self.call(world, &body)
+    }
+
+    /// Answers the request whose head is the world's. Returns whether the next one may be parsed at once.
+    #[inline]
+    fn call(&mut self, world: &mut World, body: &RequestBody) -> bool {
         world.serial += 1;
         self.ticket.serial = world.serial;
         self.requests += 1;
@@ -572,7 +595,7 @@ impl Connection {
             pace: world.policy.send,
             outcome: &mut outcome,
         };
-        let request = Request::new(&world.head, &body, &self.peer, local).after(self.waited);
+        let request = Request::new(&world.head, body, &self.peer, local).after(self.waited);
         turn.call(world.application.as_mut(), &request);
         world.end_call();
         self.take_outcome(world, &mut outcome, began)
@@ -626,7 +649,9 @@ impl Connection {
     fn finished(&mut self, world: &World, reuse: Reuse) -> bool {
         self.stage = Stage::Idle;
         if reuse == Reuse::Close {
-            self.closing = Some(if world.head.keep_alive { Ending::Staged } else { Ending::Agreed });
+            // What is left of a body that streams in is read and dropped.
+            let staged = self.inflow.take().is_some() || world.head.keep_alive;
+            self.closing = Some(if staged { Ending::Staged } else { Ending::Agreed });
         }
         self.closing.is_none()
     }
@@ -733,7 +758,7 @@ impl Connection {
         let refusal = refusal.into();
         refusal.log(&self.peer.address);
         self.machine.refuse_with(refusal.status, &refusal.text, Some(world.date.text()), &mut world.out);
-        self.intake = None;
+        (self.intake, self.inflow) = (None, None);
         self.closing = Some(Ending::Staged);
         world.requests += 1;
     }

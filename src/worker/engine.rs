@@ -623,10 +623,13 @@ impl Engine {
         if let Some(how) = asked {
             self.drain(world, how);
         }
-        let kept = if world.calls { std::mem::take(&mut self.core().letters) } else { Vec::new() };
-        for letter in kept.into_iter().chain(world.letterbox.empty()) {
+        let (forwarded, kept) = {
+            let mut core = self.core();
+            (core.take_forwarded(), if world.calls { std::mem::take(&mut core.letters) } else { Vec::new() })
+        };
+        for letter in forwarded.into_iter().chain(kept).chain(world.letterbox.empty()) {
             let key = letter.ticket.key;
-            let Some(mut connection) = self.check_out(key) else { continue };
+            let (Some(letter), Some(mut connection)) = self.core().deliver(letter) else { continue };
             let mut next = Next::Wait;
             if connection.awaits(letter.ticket) {
                 match letter.content {

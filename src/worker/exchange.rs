@@ -1,5 +1,6 @@
 //! One call of the application: from a complete request to bytes in the output.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -77,17 +78,30 @@ pub(crate) struct Summary {
     pub(crate) response: Option<Box<Response>>,
 }
 
+/// Whether the application wants the body of that request as a stream. One that panics does not.
+pub(crate) fn asks_for_stream(application: &dyn Application, request: &Request<'_>) -> bool {
+    catch_unwind(AssertUnwindSafe(|| application.streams(request))).unwrap_or_else(|panic| {
+        log_panic(request, panic.as_ref());
+        false
+    })
+}
+
+#[cold]
+fn log_panic(request: &Request<'_>, panic: &(dyn Any + Send)) {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message");
+    log::error!("Error handling request {} {}: panicked: {message}", request.method(), request.target());
+}
+
 impl Turn<'_> {
     /// Calls the application. A panic is logged and answered with 500.
     pub(crate) fn call(&mut self, application: &mut dyn Application, request: &Request<'_>) {
         let called = catch_unwind(AssertUnwindSafe(|| application.call(request, Reply::new(self))));
         if let Err(panic) = called {
-            let message = panic
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("a panic without a message");
-            log::error!("Error handling request {} {}: panicked: {message}", request.method(), request.target());
+            log_panic(request, panic.as_ref());
         }
         match self.outcome {
             Outcome::Unanswered => self.answer(&mut Response::error(500)),
