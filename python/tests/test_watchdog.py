@@ -173,8 +173,8 @@ def test_a_client_is_answered_while_the_call_hangs_in_c_and_what_comes_late_is_t
     wait_until("the thread to serve again", lambda: pid(server) == worker)
     assert (project / "closed").read_text() == "closed"
     assert server.log.count("REQUEST TIMEOUT") == 1
-    # Nobody can look at a stack while the interpreter's lock is held.
-    assert len(re.findall(r"Stack of GET /hangs", server.log)) == (action != "hangs_with_the_lock")
+    # While the interpreter's lock is held nobody can look at the stack: then it is shown if there is time when it is free.
+    assert len(re.findall(r"Stack of GET /hangs", server.log)) in ((0, 1) if action == "hangs_with_the_lock" else (1,))
     assert "WORKER TIMEOUT" not in server.log
 
 
