@@ -579,6 +579,7 @@ impl Connection {
             return goes_on;
         }
         world.begin_call(start);
+        world.open_exit(self.socket.as_raw_fd(), self.machine.protocol());
         let local = &*self.local;
         let mut outcome = Outcome::Unanswered;
         let mut turn = Turn {
@@ -592,12 +593,16 @@ impl Connection {
             lead: &world.lead,
             socket: self.socket.as_fd(),
             call: world.call,
+            note: world.note.as_deref(),
             pace: world.policy.send,
             outcome: &mut outcome,
         };
         let request = Request::new(&world.head, body, &self.peer, local).after(self.waited);
         turn.call(world.application.as_mut(), &request);
         world.end_call();
+        if world.close_exit() {
+            return self.discard(world, began);
+        }
         self.take_outcome(world, &mut outcome, began)
     }
 
@@ -624,6 +629,16 @@ impl Connection {
             return self.finished(world, *reuse);
         }
         self.take_unfinished(world, std::mem::replace(outcome, Outcome::Unanswered), began);
+        false
+    }
+
+    /// The client was answered in the place of the call, which comes too late.
+    #[cold]
+    fn discard(&mut self, world: &mut World, began: Moment) -> bool {
+        world.out.clear();
+        self.account(world, began, &Summary { status: 504, response: None });
+        self.stage = Stage::Idle;
+        self.closing = Some(Ending::Staged);
         false
     }
 
@@ -703,6 +718,7 @@ impl Connection {
             lead: &world.lead,
             socket: self.socket.as_fd(),
             call: world.call,
+            note: world.note.as_deref(),
             pace: world.policy.send,
             outcome: &mut outcome,
         };
@@ -727,6 +743,7 @@ impl Connection {
         if let Some(note) = &world.note {
             note.write(ticket.serial, &head);
         }
+        world.open_exit(self.socket.as_raw_fd(), self.machine.protocol());
         let local = &*self.local;
         let mut outcome = Outcome::Unanswered;
         let mut turn = Turn {
@@ -740,6 +757,7 @@ impl Connection {
             lead: &world.lead,
             socket: self.socket.as_fd(),
             call: world.call,
+            note: world.note.as_deref(),
             pace: world.policy.send,
             outcome: &mut outcome,
         };
@@ -747,6 +765,10 @@ impl Connection {
         world.end_call();
         // The access log shows what the client has asked for.
         world.head = log.head;
+        if world.close_exit() {
+            self.discard(world, log.began);
+            return;
+        }
         self.take_outcome(world, &mut outcome, log.began);
         if let Some(log) = &mut self.log {
             log.redirects = redirects;
@@ -790,11 +812,15 @@ impl Connection {
                 && output.is_pulled()
             {
                 note.write(self.ticket.serial, &log.head);
+                note.open_exit(self.socket.as_raw_fd(), self.machine.protocol(), &[], true);
             }
             let how = How { sendfile: world.policy.sendfile, pulls: world.calls, call: world.call };
             let World { scratch, flusher, .. } = &mut *world;
             let (flushed, count) = output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, how);
             self.moved += count;
+            if world.close_exit() {
+                return Sent::Stop(Next::Close);
+            }
             match flushed {
                 Flushed::Everything | Flushed::Ended => self.output_done(world),
                 Flushed::Blocked => {

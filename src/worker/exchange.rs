@@ -16,6 +16,7 @@ use super::lead::Lead;
 use super::mailbox::Letterbox;
 use super::output::Rest;
 use super::pace::Pace;
+use super::watchdog::Note;
 use crate::app::body::Disconnected;
 use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Parts, Request, Response, Segment};
@@ -49,6 +50,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) socket: BorrowedFd<'a>,
     /// Where the call is noted, which a wait for the peer is no part of.
     pub(crate) call: &'static Call,
+    /// What the watchdog knows of it.
+    pub(crate) note: Option<&'a Note>,
     /// How fast the peer has to be.
     pub(crate) pace: Pace,
     /// What has become of it. Not moved about: it is written in parts, and what is read in one must have been stored first.
@@ -306,6 +309,9 @@ impl Exchange for Turn<'_> {
         }
         let (_, summary) = self.head(parts)?;
         *self.outcome = Outcome::Begun(summary);
+        if let Some(note) = self.note {
+            note.move_exit(&[], true);
+        }
         Ok(())
     }
 
@@ -345,6 +351,9 @@ impl Exchange for Turn<'_> {
         // They are worth something only while the application is still at work. What the socket does not take follows.
         if let Ok(sent) = send(self.socket.as_raw_fd(), self.out, MsgFlags::MSG_NOSIGNAL) {
             self.out.drain(..sent.min(self.out.len()));
+        }
+        if let Some(note) = self.note {
+            note.move_exit(self.out, false);
         }
         Ok(())
     }

@@ -154,10 +154,15 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
             std::thread::sleep(milliseconds(argument));
             Response::text("slept")
         }
-        // Ignores all signals that can be ignored by never coming back.
-        "hang" => loop {
-            std::thread::park();
-        },
+        // Ignores all signals that can be ignored by never coming back. A file of that name tells when it begins.
+        "hang" => {
+            if !argument.is_empty() {
+                std::fs::write(argument, "").expect("a file that can be made");
+            }
+            loop {
+                std::thread::park();
+            }
+        }
         "panic" => panic!("told to panic"),
         "abort" => std::process::abort(),
         "exit" => std::process::exit(i32::try_from(number).unwrap_or(1)),
