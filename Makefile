@@ -19,6 +19,7 @@ help:
 	@echo "make test-pythons  those of Python with each CPython from 3.10 to 3.13 that is here; part of make test"
 	@echo "make test-install  install the committed state in a new virtual environment"
 	@echo "make soak   measure what is lost under reloads, upgrades, crashes and other faults, in full (ten minutes; SOAK=doors: reloads over each protocol)"
+	@echo "            SOAK=slow-clients,php make soak: only these, by their names in tests/soak.rs"
 	@echo "make bench  measure side by side with other servers, a quarter of an hour"
 	@echo "make bench-wsgi  the same for Python's servers, twenty minutes"
 	@echo "make bench-blocked  what clients notice of others whose requests block, and what threads cost, ten minutes"
@@ -61,7 +62,7 @@ test-install:
 soak: tools .venv/wheel
 	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
 	.venv/bin/pytest --quiet --config-file python/pyproject.toml -m soak --capture no python/tests
-	$(CARGO) test --release --test tests soak -- --ignored --nocapture
+	$(CARGO) test --release --test tests soak -- --ignored --nocapture --test-threads 1
 
 bench: .venv/bench
 	$(CARGO) build --release --bin ferricorn --examples

@@ -138,6 +138,7 @@ fn cgi_options(settings: &Settings) -> cgi::Options {
         backlog: settings.cgi_backlog,
         timeout: settings.cgi_timeout,
         interpreters: settings.cgi_interpreter.iter().map(|(name, program)| (name.clone(), program.into())).collect(),
+        request_buffering: settings.request_buffering,
         authorization: settings.cgi_authorization,
         variables: settings.raw_env.clone(),
     }
@@ -155,6 +156,7 @@ fn fastcgi_options(settings: &Settings) -> fastcgi::Options {
         backlog: settings.fastcgi_backlog,
         timeout: settings.fastcgi_timeout,
         keepalive: settings.fastcgi_keepalive,
+        request_buffering: settings.request_buffering,
         variables: settings.raw_env.clone(),
     }
 }

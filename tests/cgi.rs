@@ -1,7 +1,7 @@
 //! `ferricorn cgi://PATH` as a client sees it, with real programs.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -103,6 +103,55 @@ fn bodies_of_any_size_pass_both_ways_at_once() {
         .send("POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
         .expect("the server reads");
     assert_eq!(client.answer().expect("an answer").text(), "5\n");
+}
+
+/// Begins to send a body.
+fn begin_put(client: &mut Client, target: &str, length: usize, first: &[u8]) {
+    let head = format!("PUT {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    client.send(head).and_then(|()| client.send(first)).expect("the server reads");
+}
+
+#[test]
+fn a_body_that_streams_is_read_by_its_program_while_it_comes() {
+    let site = Directory::new();
+    let first = site.join("first");
+    let lines = format!(
+        "word=$(head -c 5); echo $word $$ > {0}.new; mv {0}.new {0}; printf 'Content-Type: a/b\\n\\n'; exec cat\n",
+        first.display()
+    );
+    shell(&site, "take", &lines);
+    shell(&site, "deaf", "exec <&-; echo 'Content-Type: text/plain'; echo; echo done\n");
+    let server = cgi(site.path()).args(&["--no-request-buffering", "--cgi-timeout", "0.5"]).start();
+    let mut client = server.connect();
+    let begun = |client: &mut Client| -> i32 {
+        let _ = std::fs::remove_file(&first);
+        begin_put(client, "/take", 3_000_005, b"first");
+        let text = poll_until("the first bytes", SOON, || std::fs::read_to_string(&first).ok());
+        text.strip_prefix("first ").expect("what was sent").trim().parse().expect("a pid")
+    };
+    begun(&mut client);
+    // It is the client that takes longer than a program may.
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    let rest: Vec<u8> = (0..3_000_000_u32).map(|at| at as u8).collect();
+    let mut reader = server.connect();
+    std::mem::swap(&mut client, &mut reader);
+    let answer = std::thread::scope(|scope| {
+        let mut writer = reader.stream.try_clone().expect("another descriptor");
+        let rest = &rest;
+        scope.spawn(move || writer.write_all(rest).expect("the server reads"));
+        reader.answer().expect("an answer")
+    });
+    assert!(answer.status == 200 && answer.body == rest);
+
+    let program = begun(&mut client);
+    drop(client);
+    process::wait_gone(&[program], SOON);
+
+    let mut client = server.connect();
+    begin_put(&mut client, "/deaf", 3_000_000, b"first");
+    assert_eq!(client.answer().expect("an answer").text(), "done\n");
+    let mut client = server.connect();
+    assert_eq!(post(&mut client, "/deaf", b"short").expect("an answer").text(), "done\n");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! PHP by FastCGI: programs of the workers' own (`fastcgi-exec://php-cgi`), and php-fpm (`fastcgi://ADDRESS`).
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -37,6 +38,21 @@ fn site() -> Directory {
         "<?php while (ob_get_level()) ob_end_flush(); echo 'first '; flush();
             while (!file_exists(__DIR__ . '/' . $_GET['gate'])) { usleep(20000); clearstatcache(); }
             if (isset($_GET['crash'])) posix_kill(getmypid(), 9); echo 'second';",
+    );
+    site.write(
+        "take.php",
+        "<?php if (isset($_GET['gate'])) {
+            file_put_contents(__DIR__ . '/begun', '');
+            while (!file_exists(__DIR__ . '/' . $_GET['gate'])) { usleep(20000); clearstatcache(); }
+        }
+        $input = fopen('php://input', 'r'); $length = strlen(fread($input, 8192));
+        file_put_contents(__DIR__ . '/first', '');
+        while (!feof($input)) $length += strlen(fread($input, 8192)); echo $length;",
+    );
+    site.write(
+        "both.php",
+        "<?php while (ob_get_level()) ob_end_flush(); $input = fopen('php://input', 'r');
+        while (!feof($input)) { echo fread($input, 8192); flush(); }",
     );
     site.write("crash.php", "<?php posix_kill(getmypid(), 9);");
     site.write("error.php", "<?php error_log('a line for the log'); echo 'done';");
@@ -297,6 +313,10 @@ fn ask_on_and_on(address: &Address, targets: &[&str], work: impl FnOnce()) -> (u
 #[test]
 #[ignore = "a soak: `make soak`"]
 fn soak_reloads_lose_no_request_of_cgi_or_php() {
+    let wanted = std::env::var("SOAK").unwrap_or_default();
+    if !wanted.is_empty() && !wanted.split(',').any(|wanted| wanted == "php") {
+        return;
+    }
     let site = site();
     let script = site.write("cgi/hello", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhello'");
     std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("its mode");
@@ -318,6 +338,99 @@ fn soak_reloads_lose_no_request_of_cgi_or_php() {
     eprintln!("100 reloads: {answers} answers, {} lost", lost.len());
     assert_eq!(lost, Vec::<String>::new());
     server.stop();
+}
+
+/// Begins to send a body of that many bytes: PHP takes what is put to it in pieces of 16 KiB, and waits for one to be full.
+fn put(client: &mut Client, target: &str, length: usize, sent: usize) {
+    let head = format!("PUT {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    client.send(head).expect("the server reads");
+    client.send(vec![b'x'; sent]).expect("the server reads");
+}
+
+#[test]
+fn an_upload_that_is_buffered_keeps_no_program_and_one_that_streams_is_seen_at_once() {
+    let site = site();
+    let buffering = php(site.path()).args(&["--fastcgi-programs", "1"]).start();
+    let mut slow = buffering.connect();
+    put(&mut slow, "/take.php", 100_000, 40_000);
+    assert_eq!(buffering.get("/").status, 200, "the program is free");
+    assert!(!site.join("first").exists());
+    slow.send(vec![b'x'; 60_000]).expect("the server reads");
+    assert_eq!(slow.answer().expect("an answer").text(), "100000");
+
+    let streaming = php(site.path())
+        .args(&["--fastcgi-programs", "1", "--no-request-buffering", "--fastcgi-timeout", "0.5"])
+        .start();
+    let mut client = streaming.connect();
+    for _ in 0..2 {
+        std::fs::remove_file(site.join("first")).expect("the one before");
+        put(&mut client, "/take.php", 100_000, 40_000);
+        poll_until("the first bytes", SOON, || site.join("first").exists().then_some(()));
+        // It is the client that takes longer than a program may.
+        let before = process::cpu_ticks(streaming.workers()[0]);
+        thread::sleep(Duration::from_millis(800));
+        let spent = process::cpu_ticks(streaming.workers()[0]) - before;
+        assert!(spent < 20, "{spent} ticks of waiting");
+        client.send(vec![b'x'; 60_000]).expect("the server reads");
+        assert_eq!(client.answer().expect("an answer").text(), "100000");
+    }
+    // Nothing of what a client leaves behind stands in another's way.
+    std::fs::remove_file(site.join("first")).expect("the one before");
+    put(&mut client, "/take.php", 100_000, 40_000);
+    poll_until("the first bytes", SOON, || site.join("first").exists().then_some(()));
+    drop(client);
+    let mut client = streaming.connect();
+    assert_eq!(client.ask("GET", "/pid.php", "").expect("an answer").status, 200);
+    client
+        .send("PUT /take.php HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        .and_then(|()| client.send("2\r\nde\r\n0\r\n\r\n"))
+        .expect("the server reads");
+    assert_eq!(client.answer().expect("an answer").text(), "5", "a length that is known at the end is known to PHP");
+}
+
+#[test]
+fn a_body_and_an_answer_stream_through_php_at_the_same_time() {
+    let site = site();
+    let server = php(site.path()).args(&["--fastcgi-programs", "1", "--no-request-buffering"]).start();
+    let body: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 31) as u8).collect();
+    for _ in 0..2 {
+        let mut client = server.connect();
+        put(&mut client, "/both.php", body.len(), 0);
+        let mut writer = client.stream.try_clone().expect("another descriptor");
+        let answer = thread::scope(|scope| {
+            scope.spawn(|| writer.write_all(&body).expect("the server reads"));
+            client.answer().expect("an answer")
+        });
+        assert!(answer.status == 200 && answer.body == body);
+    }
+}
+
+#[test]
+fn a_program_that_takes_nothing_stops_the_client_and_not_the_memory() {
+    let site = site();
+    let server = php(site.path()).args(&["--no-request-buffering"]).start();
+    assert_eq!(server.get("/").status, 200);
+    let (worker, mut client) = (server.workers()[0], server.connect());
+    let before = process::resident(worker);
+    let length = 256 << 20;
+    put(&mut client, "/take.php?gate=take", length, 0);
+    poll_until("the program", SOON, || site.join("begun").exists().then_some(()));
+    client.stream.set_timeout(Duration::from_millis(500)).expect("a timeout");
+    let (piece, mut sent) = (vec![b'x'; 1 << 16], 0);
+    while let Ok(count) = client.stream.write(&piece) {
+        sent += count;
+        assert!(sent < length / 2, "nobody stops it");
+    }
+    let ticks = process::cpu_ticks(worker);
+    thread::sleep(Duration::from_millis(500));
+    let spent = process::cpu_ticks(worker) - ticks;
+    assert!(spent < 20, "{spent} ticks of waiting");
+    let grown = process::resident(worker).saturating_sub(before);
+    assert!(grown < 4 << 10, "the worker has grown by {grown} KiB");
+    site.write("take", "");
+    client.stream.set_timeout(SOON).expect("a timeout");
+    client.send(vec![b'x'; length - sent]).expect("the server reads");
+    assert_eq!(client.answer().expect("an answer").text(), length.to_string());
 }
 
 #[test]
@@ -352,6 +465,7 @@ fn php_fpm_answers_behind_one_address_or_several() {
             let mut server = Server::serving(format!("fastcgi://{addresses}"))
                 .args(&["--document-root", &site.path().display().to_string(), "--fastcgi-keepalive", keepalive])
                 .args(&["--fastcgi-connections", "2"])
+                .args(if keepalive == "0" { &[] as &[&str] } else { &["--no-request-buffering"] })
                 .start();
             check_site(&server, &site);
             assert_eq!(server.get("/error.php").text(), "done");

@@ -26,6 +26,7 @@ mod reload;
 mod requests;
 mod soak;
 mod stop;
+mod streaming;
 mod systemd;
 mod threads;
 mod upgrade;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Client, SOON, Server, poll_until, process};
+use crate::support::{Client, Directory, SOON, Server, poll_until, process};
 
 /// How long the slow requests take here. What must not wait for them has a third of it.
 const SLOW: u64 = 3000;
@@ -179,16 +179,55 @@ fn a_slow_request_of_a_native_application_is_named_once_and_nothing_else_happens
 fn a_native_application_is_not_interrupted_but_may_ask_for_more_time() {
     let server = Server::probe().args(&["-w", "1", "--request-timeout", "0.3", "--timeout", "1"]).start();
     let worker = server.answering();
-    assert_eq!(server.get("/sleep/600").text(), "slept");
+    assert_eq!(server.get("/sleep/600").status, 504);
     server.wait_for_log("GET /sleep/600 cannot be interrupted");
     let timeouts = server.count_log("REQUEST TIMEOUT");
     assert_eq!(server.get("/sleep-extended/2500").text(), "slept");
     assert_eq!(server.count_log("REQUEST TIMEOUT"), timeouts);
     assert_eq!(server.answering(), worker);
-    let mut client = server.connect();
-    begin(&mut client, "/sleep/10000");
-    assert!(client.answer().is_err(), "the next call has no more time than any");
+    assert_eq!(server.get("/sleep/10000").status, 504, "the next call has no more time than any");
     server.wait_replaced(&[worker], 1);
+}
+
+#[test]
+fn the_client_of_a_call_that_does_not_return_is_answered_without_it() {
+    for threads in ["1", "4"] {
+        let directory = Directory::new();
+        let access = directory.join("access");
+        let server = Server::probe()
+            .args(&["-w", "1", "--threads", threads, "--request-timeout", "0.3"])
+            .args(&["--access-logfile", &access.display().to_string()])
+            .start();
+        let worker = server.answering();
+        // Long enough that nobody takes the call's end for the timeout.
+        for (request, statuses) in [
+            ("GET /sleep/2500 HTTP/1.1\r\nHost: x\r\n\r\n", &[504][..]),
+            ("GET /pid HTTP/1.1\r\nHost: x\r\n\r\nGET /sleep/2500 HTTP/1.1\r\nHost: x\r\n\r\n", &[200, 504]),
+            ("HEAD /sleep/2500 HTTP/1.1\r\nHost: x\r\n\r\n", &[504]),
+        ] {
+            let head_only = request.starts_with("HEAD");
+            let before = server.count_log("REQUEST TIMEOUT");
+            let mut client = server.connect();
+            let began = Instant::now();
+            client.send(request).expect("a request can be sent");
+            for status in statuses {
+                let answer = client.answer_to(head_only).expect("an answer");
+                assert_eq!(answer.status, *status, "{request:?} with {threads} threads");
+                let close = answer.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+                assert_eq!(close, *status == 504);
+            }
+            assert!(began.elapsed() < Duration::from_millis(2000), "after the call: {:?}", began.elapsed());
+            assert!(client.answer().is_err(), "the late result reaches nobody");
+            assert!(began.elapsed() < Duration::from_millis(2200), "the connection ends after the call");
+            poll_until("the call to return", SOON, || (server.answering() == worker).then_some(()));
+            assert_eq!(server.count_log("REQUEST TIMEOUT"), before + 1);
+        }
+        poll_until("the log of all", SOON, || {
+            let lines = std::fs::read_to_string(&access).unwrap_or_default();
+            (lines.lines().filter(|line| line.contains("/sleep/2500 HTTP/1.1\" 504 ")).count() == 3).then_some(())
+        });
+        assert_eq!(server.workers(), [worker]);
+    }
 }
 
 #[test]
@@ -217,11 +256,15 @@ fn requests_on_their_way_between_workers_outlive_all_of_them() {
         }
         (all.len() == 2).then_some(())
     });
+    let directory = Directory::new();
     let mut hung = Vec::new();
     let mut clients = Vec::new();
-    for (_, mut of_one) in all {
+    for (pid, mut of_one) in all {
         let mut first = of_one.pop().expect("a client of each");
-        begin(&mut first, "/hang");
+        let begun = directory.join(&pid.to_string());
+        begin(&mut first, &format!("/hang/{}", begun.display()));
+        // A worker that is not in its call yet would take what the other one gives away.
+        poll_until("the call to begin", SOON, || begun.exists().then_some(()));
         hung.push(first);
         clients.extend(of_one);
     }

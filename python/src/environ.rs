@@ -420,7 +420,8 @@ impl Environs {
     fn set_body<'py>(&self, py: Python<'py>, request: &Request<'_>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
         let body = request.body();
         let input = match body {
-            RequestBody::Empty => return Ok(()),
+            // Streams are only for who asks for them.
+            RequestBody::Empty | RequestBody::Stream(_) => return Ok(()),
             RequestBody::Memory(bytes) => self.bytes_io.bind(py).call1((PyBytes::new(py, bytes),))?,
             RequestBody::File { file, .. } => {
                 // Another descriptor, as the application may keep it; nobody else reads from this file.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from conftest import BrokenOff, wait_until
 
 APPLICATION = """
-import hashlib, os, threading, time
+import ctypes, hashlib, os, threading, time
 import ferricorn
 def application(environ, start_response):
     path = environ["PATH_INFO"]
@@ -58,6 +59,38 @@ def streams(environ, start_response):
 def writes(environ, start_response):
     start_response("200 OK", [])(b"piece")
     time.sleep(60)
+class Closing:
+    def __init__(self, pieces):
+        self.pieces = iter(pieces)
+    def __iter__(self):
+        return self
+    def __next__(self):
+        return next(self.pieces)
+    def close(self):
+        with open("closed", "a") as file:
+            file.write("closed")
+def in_c(library=ctypes.CDLL):
+    # libc goes on to wait when a signal comes, and Python's exception waits for the end of the call.
+    try:
+        library(None).system(b"exec sleep 3")
+        for _ in range(1000): pass
+    except ferricorn.RequestTimeout:
+        pass
+def hangs_with_the_lock(environ, start_response):
+    in_c(ctypes.PyDLL)
+    start_response("200 OK", [])
+    return Closing([b"late"])
+def hangs(environ, start_response):
+    in_c()
+    start_response("200 OK", [])
+    return Closing([b"late"])
+def hangs_streaming(environ, start_response):
+    start_response("200 OK", [])
+    def pieces():
+        yield b"early"
+        in_c()
+        yield b"late"
+    return Closing(pieces())
 def pauses(*_):
     time.sleep(1.5)
 def extends(environ, start_response):
@@ -122,6 +155,29 @@ def test_a_request_that_takes_too_long_is_ended_and_its_worker_goes_on(project, 
     assert "WORKER TIMEOUT" not in server.log
 
 
+@pytest.mark.parametrize("threads", ["1", "4"])
+@pytest.mark.parametrize("action", ["hangs", "hangs_with_the_lock", "hangs_streaming"])
+def test_a_client_is_answered_while_the_call_hangs_in_c_and_what_comes_late_is_thrown_away(project, sticky, action, threads):
+    server = sticky("--request-timeout", "0.5", "--threads", threads)
+    worker = pid(server)
+    began = time.monotonic()
+    with server.client() as client:
+        if action == "hangs_streaming":
+            with pytest.raises(BrokenOff):
+                client.request(target=f"/{action}")
+        else:
+            assert client.request(target=f"/{action}").status == 504
+        assert time.monotonic() - began < 2.5, "it hangs for three seconds"
+    assert not (project / "closed").exists(), "the call goes on"
+    wait_until("the call to return", lambda: (project / "closed").exists())
+    wait_until("the thread to serve again", lambda: pid(server) == worker)
+    assert (project / "closed").read_text() == "closed"
+    assert server.log.count("REQUEST TIMEOUT") == 1
+    # While the interpreter's lock is held nobody can look at the stack: then it is shown if there is time when it is free.
+    assert len(re.findall(r"Stack of GET /hangs", server.log)) in ((0, 1) if action == "hangs_with_the_lock" else (1,))
+    assert "WORKER TIMEOUT" not in server.log
+
+
 def test_an_application_may_answer_by_itself_when_it_is_interrupted(sticky):
     server = sticky("--request-timeout", "1")
     assert server.request(target="/catches").body == b"well"
@@ -144,8 +200,12 @@ def test_what_cannot_be_interrupted_or_is_not_ends_with_its_worker(sticky, actio
     options = ["--request-timeout", "0.5"] if action == "hashes" else []
     server = sticky("--timeout", "2", *options)
     worker = pid(server)
-    with server.client() as client, pytest.raises(BrokenOff):
-        client.request(target=f"/{action}")
+    with server.client() as client:
+        if options:
+            assert client.request(target=f"/{action}").status == 504
+        else:
+            with pytest.raises(BrokenOff):
+                client.request(target=f"/{action}")
     wait_until("another worker", lambda: pid(server) != worker)
     assert "WORKER TIMEOUT" in server.log
     assert f"In request GET /{action}\n" in server.log

@@ -1,6 +1,6 @@
 //! The contract between a worker and an application, and the applications that ship.
 //!
-//! An [`Application`] is called with a [`Request`] whose body has arrived and a [`Reply`], the right and duty to answer
+//! An [`Application`] is called with a [`Request`] whose body has arrived (or [streams](Application::streams)) and a [`Reply`], the right and duty to answer
 //! once. It may answer at once, take a [`Later`] and answer from anywhere, or answer with a [`Body`] that is pulled while
 //! the peer reads it. A [`Factory`] makes one application per application thread, after the fork.
 //!
@@ -19,6 +19,7 @@ mod pump;
 pub mod reply;
 pub mod request;
 pub mod response;
+pub mod streamed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use reply::{Later, Parts, Reply};
 pub(crate) use request::queue_time;
 pub use request::{Address, Peer, Request, RequestBody};
 pub use response::Response;
+pub use streamed::{BodyFault, BodyStream, StreamedBody};
 
 /// Something that answers requests. One lives in each application thread of a worker: it is made on the main thread, and
 /// called by its own from then on.
@@ -42,6 +44,43 @@ pub trait Application: Send {
     /// # Panics
     /// A panic is caught, logged and answered with 500; the application is called again for the next request.
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>);
+
+    /// Whether the application wants to be called before the body of `request` has arrived, which it then gets as a
+    /// [stream](RequestBody::Stream). Otherwise the body is buffered first, so that nobody waits for a client; that is the
+    /// better choice for whatever handles one request after the other.
+    ///
+    /// It is asked when the head has arrived and part of the body has not, and must not take long. Bodies that come
+    /// together with their head are given whole in any case, and so are those that were buffered while the application was
+    /// busy. The body of `request` is empty here, and whether its client's connection is secure is not known yet.
+    ///
+    /// A client that waits for `100 Continue` gets it when the stream is first pulled, so that what is refused by its head
+    /// is never sent. A response that is complete before the request is ends the connection.
+    ///
+    /// ```
+    /// use ferricorn::app::{Application, Body, Reply, Request, RequestBody, Response};
+    ///
+    /// /// Sends back what it is sent, while it comes.
+    /// struct Echo;
+    ///
+    /// impl Application for Echo {
+    ///     fn streams(&self, request: &Request<'_>) -> bool {
+    ///         request.path() == "/echo"
+    ///     }
+    ///
+    ///     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
+    ///         let body = match request.body() {
+    ///             RequestBody::Stream(body) => body.take().map_or(Body::Empty, |stream| Body::Source(Box::new(stream))),
+    ///             RequestBody::Memory(bytes) => Body::from(bytes.clone()),
+    ///             _ => Body::Empty,
+    ///         };
+    ///         reply.send(Response::new(200).with_body(body));
+    ///     }
+    /// }
+    /// ```
+    fn streams(&self, request: &Request<'_>) -> bool {
+        let _ = request;
+        false
+    }
 
     /// Calls `wait`, which sleeps until the worker has something to do.
     ///

@@ -195,6 +195,12 @@ pub struct Mounts {
 }
 
 impl Application for Mounts {
+    fn streams(&self, request: &Request<'_>) -> bool {
+        let path = request.path_below();
+        let found = self.mounts.iter().find_map(|mount| Some((length(&mount.segments, path)?, mount)));
+        found.is_some_and(|(length, mount)| mount.application.streams(&request.mounted(request.mount().len() + length)))
+    }
+
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
         let path = request.path_below();
         let found = self.mounts.iter_mut().find_map(|mount| Some((length(&mount.segments, path)?, mount)));
@@ -252,7 +258,8 @@ mod tests {
     use std::rc::Rc;
 
     use super::{MountsFactory, length};
-    use crate::app::{Application, Factory, Handler, LoadError, Request, Response};
+    use crate::app::{Address, Application, Factory, Handler, LoadError, Peer, Reply, Request, RequestBody, Response};
+    use crate::protocol::{Head, Limits, Machine, Protocol};
 
     struct Noting(&'static str, Rc<RefCell<Vec<&'static str>>>);
 
@@ -277,6 +284,41 @@ mod tests {
         let mut adopted = factory.adopt(loaded).unwrap();
         assert_eq!(*notes.borrow(), ["/a/b", "/a", ""]);
         assert_eq!(adopted.take_apart().len(), 3);
+    }
+
+    /// Wants streams of what is below its mount at `/in`.
+    struct Streaming;
+
+    impl Application for Streaming {
+        fn streams(&self, request: &Request<'_>) -> bool {
+            request.path_below() == "/in"
+        }
+
+        fn call(&mut self, _: &Request<'_>, reply: Reply<'_>) {
+            drop(reply);
+        }
+    }
+
+    impl Factory for Streaming {
+        fn load(&mut self) -> Result<Box<dyn Application>, LoadError> {
+            Ok(Box::new(Self))
+        }
+    }
+
+    #[test]
+    fn the_application_that_answers_is_asked_whether_it_wants_a_stream() {
+        let handler = Handler(|_: &Request<'_>| Response::default());
+        let mounted: [(_, Box<dyn Factory>); 2] =
+            [("/a".to_owned(), Box::new(Streaming)), (String::new(), Box::new(handler))];
+        let application = MountsFactory::new(mounted).load().unwrap();
+        let peer = Peer { address: Address::Unix(None), destination: None, trusted: true, secure: false };
+        for (path, expected) in [("/a/in", true), ("/a/out", false), ("/in", false)] {
+            let mut head = Head::default();
+            let bytes = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
+            Machine::new(Protocol::Http).next_event(bytes.as_bytes(), &Limits::default(), &mut head).unwrap();
+            let request = Request::new(&head, &RequestBody::Empty, &peer, &peer.address);
+            assert_eq!(application.streams(&request), expected, "{path}");
+        }
     }
 
     #[test]

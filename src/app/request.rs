@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use super::streamed::StreamedBody;
 use crate::protocol::{FieldId, Fields, Head, Version, request_start};
 
 /// One end of a connection.
@@ -42,7 +43,7 @@ pub struct Peer {
     pub secure: bool,
 }
 
-/// The body of a request, complete: in memory, or in an unlinked file if it was large.
+/// The body of a request, complete: in memory, or in an unlinked file if it was large. Or a stream, for who asked for it.
 #[derive(Debug, Default)]
 pub enum RequestBody {
     /// There is none.
@@ -57,24 +58,27 @@ pub enum RequestBody {
         /// Bytes in it.
         length: u64,
     },
+    /// It is still arriving, and the application has [asked](super::Application::streams) for that.
+    Stream(StreamedBody),
 }
 
 impl RequestBody {
-    /// Bytes in it.
+    /// Bytes in it. Of a stream those that the client has promised, and none if it has not.
     pub fn len(&self) -> u64 {
         match self {
             Self::Empty => 0,
             Self::Memory(bytes) => bytes.len() as u64,
             Self::File { length, .. } => *length,
+            Self::Stream(body) => body.length().unwrap_or(0),
         }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && !matches!(self, Self::Stream(_))
     }
 
-    /// Reads it from its beginning; several readers do not disturb each other.
+    /// Reads it from its beginning; several readers do not disturb each other. Not for a stream, of which there is one.
     pub fn reader(&self) -> BodyReader<'_> {
         BodyReader { body: self, offset: 0 }
     }
@@ -96,6 +100,9 @@ impl Read for BodyReader<'_> {
                 bytes.get(start..).unwrap_or_default().read(buffer)?
             }
             RequestBody::File { file, .. } => file.read_at(buffer, self.offset)?,
+            RequestBody::Stream(_) => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "the body of this request is streamed"));
+            }
         };
         self.offset += read as u64;
         Ok(read)
@@ -217,7 +224,7 @@ impl<'a> Request<'a> {
         self.head.known(id)
     }
 
-    /// The body, which has arrived completely.
+    /// The body, which has arrived completely unless the application has asked for a stream.
     pub fn body(&self) -> &'a RequestBody {
         self.body
     }

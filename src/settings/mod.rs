@@ -233,6 +233,8 @@ pub struct Settings {
     /// Send `NAME.br` and the like in place of `NAME` to clients that take it.
     pub files_precompressed: bool,
 
+    /// Have request bodies arrive before programs are asked.
+    pub request_buffering: bool,
     /// What runs files whose names end so.
     pub cgi_interpreter: Vec<(String, String)>,
     /// Programs that a worker runs at a time.
@@ -362,6 +364,7 @@ impl Default for Settings {
             files_dotfiles: false,
             files_cache_control: None,
             files_precompressed: true,
+            request_buffering: true,
             cgi_interpreter: Vec::new(),
             cgi_programs: 16,
             cgi_backlog: 128,

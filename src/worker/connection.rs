@@ -10,6 +10,7 @@
 //! ```
 
 mod deadlines;
+mod inflow;
 mod waiting;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
 pub(crate) use deadlines::Burden;
+use inflow::Inflow;
 
 use super::buffers::{Buffer, Filled};
 use super::exchange::{Outcome, Summary, Turn};
@@ -62,6 +64,17 @@ pub(crate) enum Next {
     Close,
 }
 
+/// What the engine's poll tells of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// Nothing: it is not registered.
+    Nothing,
+    /// That there is something to read.
+    Reads,
+    /// And that there is room to write.
+    Everything,
+}
+
 /// Where a connection stands between two drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -98,8 +111,10 @@ pub(crate) struct Connection {
     read_closed: bool,
     /// Nothing more is read and parsed; close when everything is sent.
     closing: Option<Ending>,
-    /// The engine's poll watches it.
-    pub(crate) registered: bool,
+    /// What the engine's poll tells of it.
+    pub(crate) watched: Watched,
+    /// Its socket has no room for what is to be sent.
+    blocked: bool,
     requests: u32,
     ticket: Ticket,
     /// How long the present request waited for its turn, as far as this worker can tell.
@@ -120,6 +135,8 @@ pub(crate) struct Connection {
     _seat: Option<Box<Seat>>,
     input: Option<Box<Buffer>>,
     intake: Option<Box<Intake>>,
+    /// The rest of a body that the application takes while it comes. The stage is `Waiting` or `Sending` then.
+    inflow: Option<Box<Inflow>>,
     output: Option<Box<Output>>,
     log: Option<Box<Logged>>,
 }
@@ -176,7 +193,8 @@ impl Connection {
             readable: true,
             read_closed: false,
             closing,
-            registered: false,
+            watched: Watched::Nothing,
+            blocked: false,
             requests: 0,
             ticket: Ticket { key, serial: 0 },
             waited: Duration::ZERO,
@@ -189,6 +207,7 @@ impl Connection {
             _seat: seat.map(Box::new),
             input: None,
             intake: None,
+            inflow: None,
             output: None,
             log: None,
         }
@@ -256,8 +275,20 @@ impl Connection {
         }
     }
 
+    /// What the poll has to tell of it. A TCP socket speaks of room only after there was none, so it may be asked once for all;
+    /// a unix socket does each time that its peer has read something.
+    pub(crate) fn needs_watched(&self) -> Watched {
+        match *self.local {
+            Address::Unix(_) if !self.blocked => Watched::Reads,
+            _ => Watched::Everything,
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.deadline
+        match &self.inflow {
+            None => self.deadline,
+            Some(inflow) => inflow.deadline().into_iter().chain(self.deadline).min(),
+        }
     }
 
     /// The socket has become ready.
@@ -296,7 +327,7 @@ impl Connection {
     /// Parses and answers what has been received, and receives more, until something has to wait.
     fn serve(&mut self, world: &mut World) -> Served {
         if self.output.is_some() || self.stage == Stage::Waiting || self.closing.is_some() {
-            return Served::Nothing;
+            return if self.inflow.is_some() { self.feed(world) } else { Served::Nothing };
         }
         if self.stage == Stage::Complete {
             if !world.calls {
@@ -332,14 +363,17 @@ impl Connection {
                 let complete = match progress.event {
                     Event::NeedMore => {
                         input.consume(progress.consumed);
+                        if self.intake.is_some() && self.is_to_stream(world) {
+                            return self.begin_stream(world);
+                        }
                         break;
                     }
                     Event::Request => {
                         input.consume(progress.consumed);
                         let complete = self.machine.end_without_body();
                         // A thread that makes no calls needs a place for the head.
-                        if !complete || !world.calls {
-                            self.begin_body(world);
+                        if (!complete || !world.calls) && self.begin_body(world) {
+                            return self.begin_stream(world);
                         }
                         complete
                     }
@@ -364,7 +398,7 @@ impl Connection {
                     }
                     Event::Reply | Event::Aborted => {
                         input.consume(progress.consumed);
-                        if !self.reply(world) || world.out.len() >= COLLECTED {
+                        if !self.reply(world, progress.event) || world.out.len() >= COLLECTED {
                             return Served::Some;
                         }
                         false
@@ -479,19 +513,25 @@ impl Connection {
         }
     }
 
-    fn begin_body(&mut self, world: &mut World) {
+    /// A head has come, and the body has not. Returns whether it is to be streamed.
+    fn begin_body(&mut self, world: &mut World) -> bool {
         let head = std::mem::take(&mut world.head);
-        if head.expects_continue() {
-            self.machine.continue_body(&mut world.out);
-        }
+        let waits = head.expects_continue();
         self.intake = Some(Box::new(Intake::new(head)));
         self.stage = Stage::Body;
         self.deadline = Some(world.now + world.policy.body.patience);
+        if waits {
+            if self.is_to_stream(world) {
+                return true;
+            }
+            self.machine.continue_body(&mut world.out);
+        }
+        false
     }
 
     /// Answers what is no request, or one that the web server has given up. Returns whether anything more may be parsed.
-    fn reply(&mut self, world: &mut World) -> bool {
-        if self.intake.take().is_some() {
+    fn reply(&mut self, world: &mut World, event: Event) -> bool {
+        if event == Event::Aborted && self.intake.take().is_some() {
             self.stage = Stage::Idle;
         }
         if self.machine.reply(world.policy.gateway_connections, &mut world.out) == Reuse::Close {
@@ -510,6 +550,12 @@ impl Connection {
             }
             None => (RequestBody::Empty, None),
         };
+        self.call(world, &body)
+    }
+
+    /// Answers the request whose head is the world's. Returns whether the next one may be parsed at once.
+    #[inline]
+    fn call(&mut self, world: &mut World, body: &RequestBody) -> bool {
         world.serial += 1;
         self.ticket.serial = world.serial;
         self.requests += 1;
@@ -533,6 +579,7 @@ impl Connection {
             return goes_on;
         }
         world.begin_call(start);
+        world.open_exit(self.socket.as_raw_fd(), self.machine.protocol());
         let local = &*self.local;
         let mut outcome = Outcome::Unanswered;
         let mut turn = Turn {
@@ -546,12 +593,16 @@ impl Connection {
             lead: &world.lead,
             socket: self.socket.as_fd(),
             call: world.call,
+            note: world.note.as_deref(),
             pace: world.policy.send,
             outcome: &mut outcome,
         };
-        let request = Request::new(&world.head, &body, &self.peer, local).after(self.waited);
+        let request = Request::new(&world.head, body, &self.peer, local).after(self.waited);
         turn.call(world.application.as_mut(), &request);
         world.end_call();
+        if world.close_exit() {
+            return self.discard(world, began);
+        }
         self.take_outcome(world, &mut outcome, began)
     }
 
@@ -581,6 +632,16 @@ impl Connection {
         false
     }
 
+    /// The client was answered in the place of the call, which comes too late.
+    #[cold]
+    fn discard(&mut self, world: &mut World, began: Moment) -> bool {
+        world.out.clear();
+        self.account(world, began, &Summary { status: 504, response: None });
+        self.stage = Stage::Idle;
+        self.closing = Some(Ending::Staged);
+        false
+    }
+
     fn take_unfinished(&mut self, world: &mut World, outcome: Outcome, began: Moment) {
         let head = std::mem::take(&mut world.head);
         let summary = match outcome {
@@ -603,7 +664,9 @@ impl Connection {
     fn finished(&mut self, world: &World, reuse: Reuse) -> bool {
         self.stage = Stage::Idle;
         if reuse == Reuse::Close {
-            self.closing = Some(if world.head.keep_alive { Ending::Staged } else { Ending::Agreed });
+            // What is left of a body that streams in is read and dropped.
+            let staged = self.inflow.take().is_some() || world.head.keep_alive;
+            self.closing = Some(if staged { Ending::Staged } else { Ending::Agreed });
         }
         self.closing.is_none()
     }
@@ -655,6 +718,7 @@ impl Connection {
             lead: &world.lead,
             socket: self.socket.as_fd(),
             call: world.call,
+            note: world.note.as_deref(),
             pace: world.policy.send,
             outcome: &mut outcome,
         };
@@ -679,6 +743,7 @@ impl Connection {
         if let Some(note) = &world.note {
             note.write(ticket.serial, &head);
         }
+        world.open_exit(self.socket.as_raw_fd(), self.machine.protocol());
         let local = &*self.local;
         let mut outcome = Outcome::Unanswered;
         let mut turn = Turn {
@@ -692,6 +757,7 @@ impl Connection {
             lead: &world.lead,
             socket: self.socket.as_fd(),
             call: world.call,
+            note: world.note.as_deref(),
             pace: world.policy.send,
             outcome: &mut outcome,
         };
@@ -699,6 +765,10 @@ impl Connection {
         world.end_call();
         // The access log shows what the client has asked for.
         world.head = log.head;
+        if world.close_exit() {
+            self.discard(world, log.began);
+            return;
+        }
         self.take_outcome(world, &mut outcome, log.began);
         if let Some(log) = &mut self.log {
             log.redirects = redirects;
@@ -710,7 +780,7 @@ impl Connection {
         let refusal = refusal.into();
         refusal.log(&self.peer.address);
         self.machine.refuse_with(refusal.status, &refusal.text, Some(world.date.text()), &mut world.out);
-        self.intake = None;
+        (self.intake, self.inflow) = (None, None);
         self.closing = Some(Ending::Staged);
         world.requests += 1;
     }
@@ -736,16 +806,21 @@ impl Connection {
                 }
             }
         }
+        self.blocked = false;
         while let Some(output) = &mut self.output {
             if let (Some(note), Some(log)) = (&world.note, &self.log)
                 && output.is_pulled()
             {
                 note.write(self.ticket.serial, &log.head);
+                note.open_exit(self.socket.as_raw_fd(), self.machine.protocol(), &[], true);
             }
             let how = How { sendfile: world.policy.sendfile, pulls: world.calls, call: world.call };
             let World { scratch, flusher, .. } = &mut *world;
             let (flushed, count) = output.flush(self.socket.as_fd(), &mut self.machine, scratch, flusher, how);
             self.moved += count;
+            if world.close_exit() {
+                return Sent::Stop(Next::Close);
+            }
             match flushed {
                 Flushed::Everything | Flushed::Ended => self.output_done(world),
                 Flushed::Blocked => {

@@ -87,6 +87,10 @@ pub(crate) struct Core {
     ready: VecDeque<Ready>,
     /// Letters that only a thread can answer that may call the application.
     pub(crate) letters: Vec<Letter>,
+    /// Letters that came while another thread had their connections.
+    early: Vec<Letter>,
+    /// Those of them that can be read now.
+    forwarded: Vec<Letter>,
     /// Connections whose answers leave together.
     joined: VecDeque<usize>,
     /// How many of them it is time for.
@@ -148,6 +152,8 @@ impl Core {
             held: VecDeque::new(),
             ready: VecDeque::new(),
             letters: Vec::new(),
+            early: Vec::new(),
+            forwarded: Vec::new(),
             joined: VecDeque::new(),
             leaving: 0,
             again: VecDeque::new(),
@@ -188,7 +194,8 @@ impl Core {
             && self.joined.is_empty()
             && self.again.is_empty()
             && self.expired.is_empty()
-            && self.letters.is_empty())
+            && self.letters.is_empty()
+            && self.forwarded.is_empty())
     }
 
     /// When the leader must wake for a deadline at the latest.
@@ -209,6 +216,23 @@ impl Core {
 
     pub(crate) fn check_out(&mut self, key: usize) -> Option<Box<Connection>> {
         self.place(key)?.connection.take()
+    }
+
+    /// The connection that a letter is for, and the letter. While another thread has it the letter is kept until it comes
+    /// back; if it has gone, there is only a letter that is to be dropped outside the lock.
+    pub(crate) fn deliver(&mut self, letter: Letter) -> (Option<Letter>, Option<Box<Connection>>) {
+        let key = letter.ticket.key;
+        let connection = self.check_out(key);
+        if connection.is_none() && self.place(key).is_some() {
+            self.early.push(letter);
+            return (None, None);
+        }
+        (Some(letter), connection)
+    }
+
+    /// The letters whose connections have come back.
+    pub(crate) fn take_forwarded(&mut self) -> Vec<Letter> {
+        std::mem::take(&mut self.forwarded)
     }
 
     pub(crate) fn keys(&self) -> Vec<usize> {
@@ -320,7 +344,7 @@ impl Core {
                 return Some(Due::Connection(key, connection));
             }
         }
-        if calls && !self.letters.is_empty() {
+        if !self.forwarded.is_empty() || (calls && !self.letters.is_empty()) {
             return Some(Due::Letters);
         }
         while let Some(ready) = self.ready.pop_front() {
@@ -377,6 +401,10 @@ impl Core {
 
     /// Takes back what a thread had. Whether the leader waits for too long now.
     pub(crate) fn take_back(&mut self, done: Done) -> bool {
+        if !self.early.is_empty() {
+            let (Done::Back(key, ..) | Done::Dropped(key)) = &done;
+            self.forwarded.extend(self.early.extract_if(.., |letter| letter.ticket.key == *key));
+        }
         match done {
             Done::Back(key, connection, next) => self.check_in(key, connection, next),
             Done::Dropped(key) => {

@@ -22,7 +22,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use super::alarm::Alarm;
-use super::connection::{Connection, Next};
+use super::connection::{Connection, Next, Watched};
 use super::core::{Accepting, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, LISTENERS, WATCHED};
 use super::handover::Handover;
 use super::lead::Lead;
@@ -442,14 +442,23 @@ impl Engine {
         if next == Next::Close {
             return Done::Dropped(key);
         }
-        if !connection.registered {
+        let needed = connection.needs_watched();
+        if connection.watched != needed {
             let token = Token(CONNECTIONS as usize + key);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if let Err(error) = self.poll.registry().register(&mut SourceFd(&connection.raw_fd()), token, interest) {
+            let interest = match needed {
+                Watched::Everything => Interest::READABLE | Interest::WRITABLE,
+                Watched::Nothing | Watched::Reads => Interest::READABLE,
+            };
+            let (fd, registry) = (connection.raw_fd(), self.poll.registry());
+            let watched = match connection.watched {
+                Watched::Nothing => registry.register(&mut SourceFd(&fd), token, interest),
+                Watched::Reads | Watched::Everything => registry.reregister(&mut SourceFd(&fd), token, interest),
+            };
+            if let Err(error) = watched {
                 log::error!("A connection cannot be watched: {error}");
                 return Done::Dropped(key);
             }
-            connection.registered = true;
+            connection.watched = needed;
         }
         Done::Back(key, connection, next)
     }
@@ -614,10 +623,13 @@ impl Engine {
         if let Some(how) = asked {
             self.drain(world, how);
         }
-        let kept = if world.calls { std::mem::take(&mut self.core().letters) } else { Vec::new() };
-        for letter in kept.into_iter().chain(world.letterbox.empty()) {
+        let (forwarded, kept) = {
+            let mut core = self.core();
+            (core.take_forwarded(), if world.calls { std::mem::take(&mut core.letters) } else { Vec::new() })
+        };
+        for letter in forwarded.into_iter().chain(kept).chain(world.letterbox.empty()) {
             let key = letter.ticket.key;
-            let Some(mut connection) = self.check_out(key) else { continue };
+            let (Some(letter), Some(mut connection)) = self.core().deliver(letter) else { continue };
             let mut next = Next::Wait;
             if connection.awaits(letter.ticket) {
                 match letter.content {

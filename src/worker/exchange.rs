@@ -1,5 +1,6 @@
 //! One call of the application: from a complete request to bytes in the output.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -15,6 +16,7 @@ use super::lead::Lead;
 use super::mailbox::Letterbox;
 use super::output::Rest;
 use super::pace::Pace;
+use super::watchdog::Note;
 use crate::app::body::Disconnected;
 use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Parts, Request, Response, Segment};
@@ -48,6 +50,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) socket: BorrowedFd<'a>,
     /// Where the call is noted, which a wait for the peer is no part of.
     pub(crate) call: &'static Call,
+    /// What the watchdog knows of it.
+    pub(crate) note: Option<&'a Note>,
     /// How fast the peer has to be.
     pub(crate) pace: Pace,
     /// What has become of it. Not moved about: it is written in parts, and what is read in one must have been stored first.
@@ -77,17 +81,30 @@ pub(crate) struct Summary {
     pub(crate) response: Option<Box<Response>>,
 }
 
+/// Whether the application wants the body of that request as a stream. One that panics does not.
+pub(crate) fn asks_for_stream(application: &dyn Application, request: &Request<'_>) -> bool {
+    catch_unwind(AssertUnwindSafe(|| application.streams(request))).unwrap_or_else(|panic| {
+        log_panic(request, panic.as_ref());
+        false
+    })
+}
+
+#[cold]
+fn log_panic(request: &Request<'_>, panic: &(dyn Any + Send)) {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message");
+    log::error!("Error handling request {} {}: panicked: {message}", request.method(), request.target());
+}
+
 impl Turn<'_> {
     /// Calls the application. A panic is logged and answered with 500.
     pub(crate) fn call(&mut self, application: &mut dyn Application, request: &Request<'_>) {
         let called = catch_unwind(AssertUnwindSafe(|| application.call(request, Reply::new(self))));
         if let Err(panic) = called {
-            let message = panic
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("a panic without a message");
-            log::error!("Error handling request {} {}: panicked: {message}", request.method(), request.target());
+            log_panic(request, panic.as_ref());
         }
         match self.outcome {
             Outcome::Unanswered => self.answer(&mut Response::error(500)),
@@ -292,6 +309,9 @@ impl Exchange for Turn<'_> {
         }
         let (_, summary) = self.head(parts)?;
         *self.outcome = Outcome::Begun(summary);
+        if let Some(note) = self.note {
+            note.move_exit(&[], true);
+        }
         Ok(())
     }
 
@@ -331,6 +351,9 @@ impl Exchange for Turn<'_> {
         // They are worth something only while the application is still at work. What the socket does not take follows.
         if let Ok(sent) = send(self.socket.as_raw_fd(), self.out, MsgFlags::MSG_NOSIGNAL) {
             self.out.drain(..sent.min(self.out.len()));
+        }
+        if let Some(note) = self.note {
+            note.move_exit(self.out, false);
         }
         Ok(())
     }

@@ -10,6 +10,8 @@ pub(crate) struct Intake {
     pub(crate) head: Head,
     memory: Vec<u8>,
     stored: Option<Stored>,
+    /// The application was asked whether it wants the body as a stream.
+    offered: bool,
 }
 
 /// Room that is made at once for a body whose length is known; a peer that only promises gets no more.
@@ -19,7 +21,7 @@ impl Intake {
     /// Starts with the head of a request.
     pub(crate) fn new(head: Head) -> Self {
         let promised = usize::try_from(head.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-        Self { head, memory: Vec::with_capacity(promised.min(FIRST_ROOM)), stored: None }
+        Self { head, memory: Vec::with_capacity(promised.min(FIRST_ROOM)), stored: None, offered: false }
     }
 
     /// Adds bytes of the body. More than `in_memory` of them go to a file.
@@ -37,6 +39,17 @@ impl Intake {
         let stored = self.stored.insert(storage.file()?);
         stored.append(&std::mem::take(&mut self.memory), storage)?;
         stored.append(bytes, storage)
+    }
+
+    /// Whether the application is to be asked whether it wants the body as a stream: once, and not when part of it was
+    /// written to a file.
+    pub(crate) fn is_to_be_offered(&mut self) -> bool {
+        self.stored.is_none() && !std::mem::replace(&mut self.offered, true)
+    }
+
+    /// It wants that. What has come of the body begins it.
+    pub(crate) fn into_stream(self) -> (Head, Vec<u8>) {
+        (self.head, self.memory)
     }
 
     /// The request is complete. What is returned last is kept until its body is no longer needed.

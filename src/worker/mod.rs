@@ -10,6 +10,7 @@ mod date;
 mod embedded;
 mod engine;
 mod exchange;
+mod exit;
 mod flusher;
 mod gateway;
 pub(crate) mod handover;

@@ -5,7 +5,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::connection::{Connection, Next};
+use super::connection::{Connection, Next, Watched};
 use super::core::Accepting;
 use super::engine::Engine;
 use super::handover::{Handover, UNREAD};
@@ -26,7 +26,8 @@ impl Engine {
     fn hand_over(&self, handover: &Handover, key: usize, mut connection: Box<Connection>) -> Attempt {
         let Some(parcel) = connection.parcel(UNREAD) else { return Attempt::Kept(connection) };
         // First, or this worker would hear of it for as long as another has it.
-        if std::mem::take(&mut connection.registered) && self.epoll.delete(connection.as_fd()).is_err() {
+        let watched = std::mem::replace(&mut connection.watched, Watched::Nothing);
+        if watched != Watched::Nothing && self.epoll.delete(connection.as_fd()).is_err() {
             return Attempt::Kept(connection);
         }
         match handover.send(&parcel, connection.as_fd()) {

@@ -3,7 +3,10 @@
 mod accepting;
 mod after;
 mod burst;
+mod letters;
 mod slow;
+mod streaming;
+mod unix;
 mod waiting;
 
 use std::io::{Read, Write};
@@ -88,6 +91,7 @@ fn run(policy: Policy, listener: &Listener, channel: &Channel) -> u64 {
     use std::os::fd::{AsFd, AsRawFd};
     let (engine, common) = engine_of(listener, policy, 1);
     let mut world = World::new(Box::new(Routes::default()), 0, common);
+    world.serve_here();
     engine.watch(channel.as_fd().as_raw_fd(), 0).unwrap();
     engine.start().unwrap();
     let end = Instant::now() + 3 * DEADLINE;
@@ -115,8 +119,13 @@ struct Routes {
 }
 
 impl Application for Routes {
+    fn streams(&self, request: &Request<'_>) -> bool {
+        request.path().starts_with("/in/")
+    }
+
     fn call(&mut self, request: &Request<'_>, mut reply: Reply<'_>) {
         match request.path() {
+            path if path.starts_with("/in/") => streaming::call(request, reply),
             "/echo" => {
                 let mut body = Vec::new();
                 request.body().reader().read_to_end(&mut body).unwrap();
@@ -126,6 +135,7 @@ impl Application for Routes {
                 RequestBody::Empty => "empty",
                 RequestBody::Memory(_) => "memory",
                 RequestBody::File { .. } => "file",
+                RequestBody::Stream(_) => "stream",
             })),
             "/large" => reply.send(Response::text(large())),
             "/panic" => panic!("as asked"),

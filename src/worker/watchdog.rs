@@ -4,19 +4,24 @@
 //! become too old: it reads the scoreboard, so that calls cost no more for it than a note of what is called for.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::exit::Exit;
 use crate::app::Watcher;
 use crate::clock::Moment;
 use crate::logging::TRACEBACK;
-use crate::protocol::Head;
-use crate::scoreboard::Slot;
+use crate::protocol::{Head, Protocol};
+use crate::scoreboard::{Call, Slot};
 use crate::settings::Settings;
 use crate::{signals, sys};
 
 /// How often a call is interrupted that has not ended.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a call that was interrupted has to answer by itself.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// It sleeps at least so long.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -28,11 +33,12 @@ const SHOWN: usize = 512;
 #[derive(Debug, Default)]
 pub(crate) struct Note(Mutex<Noted>);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Noted {
     /// Tells requests apart.
     serial: u64,
     line: Vec<u8>,
+    exit: Option<Exit>,
 }
 
 impl Note {
@@ -45,6 +51,33 @@ impl Note {
         for part in [line.method, b" ", line.target] {
             let room = SHOWN.saturating_sub(noted.line.len()).min(part.len());
             noted.line.extend_from_slice(part.get(..room).unwrap_or_default());
+        }
+    }
+
+    /// The call's answer goes there: behind `earlier`, or to what has been `begun`.
+    pub(crate) fn open_exit(&self, socket: RawFd, protocol: Protocol, earlier: &[u8], begun: bool) {
+        let mut noted = self.noted();
+        let head_only = noted.line.starts_with(b"HEAD ");
+        noted.exit = Some(Exit { socket, protocol, head_only, begun, earlier: earlier.to_vec(), taken: false });
+    }
+
+    /// What was to leave ahead of the response has left in part, or the response has been begun.
+    pub(crate) fn move_exit(&self, earlier: &[u8], begun: bool) {
+        if let Some(exit) = &mut self.noted().exit {
+            exit.earlier = earlier.to_vec();
+            exit.begun = begun;
+        }
+    }
+
+    /// The call is over. Whether its client was answered without it.
+    pub(crate) fn close_exit(&self) -> bool {
+        self.noted().exit.take().is_some_and(|exit| exit.taken)
+    }
+
+    /// Answers in the place of the call, if that is going on.
+    fn take_exit(&self, still: &dyn Fn() -> bool) {
+        if let Some(exit) = self.noted().exit.as_mut().filter(|_| still()) {
+            exit.take();
         }
     }
 
@@ -130,7 +163,10 @@ impl Watchdog {
         let began = call.began()?;
         let watched = self.threads.get_mut(thread)?;
         // It is written before the call begins.
-        let Noted { serial, line } = watched.note.noted().clone();
+        let (serial, line) = {
+            let noted = watched.note.noted();
+            (noted.serial, noted.line.clone())
+        };
         let still = || call.began() == Some(began);
         let line = line.escape_ascii();
         let seconds = now.since(began).as_secs_f64();
@@ -154,12 +190,14 @@ impl Watchdog {
                 let first = watched.ended.replace(began) != Some(began);
                 if first && still() {
                     log::error!("REQUEST TIMEOUT (pid:{}): {line} has taken {seconds:.1} s", std::process::id());
+                    answer_soon(&watched.note, call, began);
                     if let Some(stack) = watcher.and_then(|watcher| watcher.stack(thread, &still)) {
                         log::error!(target: TRACEBACK, "Stack of {line} (most recent call last):\n{stack}");
                     }
                 }
                 let interrupted = watcher.is_some_and(|watcher| watcher.interrupt(thread, &still));
                 if first && !interrupted && still() {
+                    watched.note.take_exit(&still);
                     log::error!("{line} cannot be interrupted: it goes on until `timeout` ends the worker");
                 }
                 now + AGAIN
@@ -167,6 +205,19 @@ impl Watchdog {
             next = next.into_iter().chain([due]).min();
         }
         next
+    }
+}
+
+/// Answers in the place of a call that is not over by then: whoever interrupts it may have to wait for it, as for an
+/// interpreter's lock, so that is for another thread.
+fn answer_soon(note: &Arc<Note>, call: &'static Call, began: Moment) {
+    let their = Arc::clone(note);
+    let run = move || {
+        std::thread::sleep(LAST_WORDS);
+        their.take_exit(&|| call.began() == Some(began));
+    };
+    if std::thread::Builder::new().name("exit".to_owned()).spawn(run).is_err() {
+        note.take_exit(&|| call.began() == Some(began));
     }
 }
 

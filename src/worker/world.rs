@@ -1,5 +1,6 @@
 //! All that the connections that one thread drives share.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::watchdog::Note;
 use crate::app::{Address, Application, Reply, Request, call};
 use crate::clock::Moment;
 use crate::logging::access::SharedAccessLog;
-use crate::protocol::Head;
+use crate::protocol::{Head, Protocol};
 use crate::scoreboard::{Call, MAX_THREADS, Slot};
 
 /// What all threads of a worker have in common.
@@ -174,6 +175,20 @@ impl World {
     pub(crate) fn note_calls(&mut self) -> Arc<Note> {
         self.attended = true;
         Arc::clone(self.note.insert(Arc::default()))
+    }
+
+    /// The call that has begun answers there, as far as the watchdog is concerned.
+    #[inline]
+    pub(crate) fn open_exit(&self, socket: RawFd, protocol: Protocol) {
+        if let Some(note) = &self.note {
+            note.open_exit(socket, protocol, &self.out, false);
+        }
+    }
+
+    /// The call is over. Whether its client was answered without it.
+    #[inline]
+    pub(crate) fn close_exit(&self) -> bool {
+        self.note.as_ref().is_some_and(|note| note.close_exit())
     }
 
     fn begin_attended_call(&mut self) {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::task::Waker;
 use std::time::Duration;
 
-use ferricorn::app::{LoadError, Pull, Source};
+use ferricorn::app::{LoadError, Pull, RequestBody, Source};
 use ferricorn::{Application, Body, Factory, Reply, Request, Response};
 
 struct Probe;
@@ -67,6 +67,10 @@ impl Factory for Probe {
 }
 
 impl Application for Probe {
+    fn streams(&self, request: &Request<'_>) -> bool {
+        request.path().starts_with("/streamed-")
+    }
+
     fn call(&mut self, request: &Request<'_>, mut reply: Reply<'_>) {
         let path = request.head().path_info().trim_start_matches('/');
         let (route, argument) = path.split_once('/').unwrap_or((path, ""));
@@ -76,6 +80,30 @@ impl Application for Probe {
                 reply.early_hints(hints).expect("hints that may be sent");
                 reply.send(Response::text("after the hints"));
             }
+            // Reads the body in a thread of its own, and says what it was.
+            "streamed-count" => {
+                let later = reply.later();
+                let read = match request.body() {
+                    RequestBody::Stream(body) => Err(body.take().expect("the stream")),
+                    _ => Ok(body(request)),
+                };
+                std::thread::spawn(move || {
+                    let streams = read.is_err();
+                    let bytes = read.unwrap_or_else(|mut stream| {
+                        let mut bytes = Vec::new();
+                        stream.read_to_end(&mut bytes).map(|_| bytes).unwrap_or_default()
+                    });
+                    later.send(Response::text(format!("{} {} {streams}", bytes.len(), checksum(&bytes))));
+                });
+            }
+            // Sends it back while it comes.
+            "streamed-echo" => match request.body() {
+                RequestBody::Stream(body) => {
+                    let stream = body.take().expect("the stream");
+                    reply.send(Response::new(200).with_body(Body::Source(Box::new(stream))));
+                }
+                _ => reply.send(answer(request, "echo", argument)),
+            },
             "drop" => drop(reply),
             "later" => {
                 let (later, pause) = (reply.later(), milliseconds(argument));
@@ -126,10 +154,15 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
             std::thread::sleep(milliseconds(argument));
             Response::text("slept")
         }
-        // Ignores all signals that can be ignored by never coming back.
-        "hang" => loop {
-            std::thread::park();
-        },
+        // Ignores all signals that can be ignored by never coming back. A file of that name tells when it begins.
+        "hang" => {
+            if !argument.is_empty() {
+                std::fs::write(argument, "").expect("a file that can be made");
+            }
+            loop {
+                std::thread::park();
+            }
+        }
         "panic" => panic!("told to panic"),
         "abort" => std::process::abort(),
         "exit" => std::process::exit(i32::try_from(number).unwrap_or(1)),

@@ -4,13 +4,14 @@
 //!   request -> locate -> variables -> run (on the pump's thread) -> head -> Response, its body from `output`
 //! ```
 //!
-//! A program gets an environment that is built from nothing, the request's body as a file on its standard input, and no
-//! other descriptor of the server's. Nothing of a request reaches its command line.
+//! A program gets an environment that is built from nothing, the request's body as a file (or a pipe) on its standard input, and
+//! no other descriptor of the server's. Nothing of a request reaches its command line.
 //!
 //! Architecture invariant: the engine's thread only looks a program up; starting it, waiting for it and ending it is the
 //! pump's (`app::pump`).
 
 pub mod head;
+mod input;
 pub(super) mod lines;
 pub(super) mod locate;
 mod order;
@@ -23,7 +24,6 @@ use std::env;
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +35,7 @@ use super::files::root::Root;
 use super::percent;
 use super::pump::{Orders, Pump};
 use super::{Application, Factory, LoadError, Reply, Request, RequestBody, Response};
+use input::Stdin;
 use locate::{Located, Lookup, locate};
 use order::{Job, Order};
 use runs::{Limits, Runs};
@@ -51,6 +52,9 @@ pub struct Options {
     pub timeout: Duration,
     /// What runs the files whose names end so: `.py` and `/usr/bin/python3`.
     pub interpreters: Vec<(String, PathBuf)>,
+    /// Have the body of a request arrive before its program is started, so that no program waits for a client. Otherwise
+    /// bodies whose length is known stream in.
+    pub request_buffering: bool,
     /// Pass `Authorization` to programs.
     pub authorization: bool,
     /// Variables that each program gets besides those of its request.
@@ -64,6 +68,7 @@ impl Default for Options {
             backlog: 128,
             timeout: Duration::from_secs(60),
             interpreters: Vec::new(),
+            request_buffering: true,
             authorization: false,
             variables: Vec::new(),
         }
@@ -160,6 +165,11 @@ pub struct Cgi {
 }
 
 impl Application for Cgi {
+    fn streams(&self, request: &Request<'_>) -> bool {
+        // RFC 3875 §4.1.2: a program is told the length, and reads no further (§4.2).
+        !self.setup.options.request_buffering && request.head().content_length().is_some()
+    }
+
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
         let prepared = self.setup.prepare(request).and_then(|prepared| {
             let orders = self.orders().map_err(|error| {
@@ -196,7 +206,7 @@ struct Prepared {
     arguments: Vec<CString>,
     directory: CString,
     variables: Variables,
-    stdin: Option<OwnedFd>,
+    stdin: Stdin,
 }
 
 impl Setup {
@@ -281,20 +291,21 @@ fn interpreter<'a>(interpreters: &'a [(Vec<u8>, CString)], file: &[u8]) -> Optio
     interpreters.iter().find(|(extension, _)| file.ends_with(extension)).map(|(_, program)| program)
 }
 
-/// The body as a file, from its beginning; `None` if there is none.
-fn input(body: &RequestBody) -> io::Result<Option<OwnedFd>> {
+/// The body as a file, from its beginning, or as it comes.
+fn input(body: &RequestBody) -> io::Result<Stdin> {
     Ok(match body {
-        RequestBody::Empty => None,
+        RequestBody::Empty => Stdin::Nothing,
+        RequestBody::Stream(body) => body.take().map_or(Stdin::Nothing, Stdin::Stream),
         RequestBody::Memory(bytes) => {
             let mut file = fs::File::from(memfd_create(c"body", MFdFlags::MFD_CLOEXEC)?);
             file.write_all(bytes)?;
             file.seek(SeekFrom::Start(0))?;
-            Some(file.into())
+            Stdin::File(file.into())
         }
         RequestBody::File { file, .. } => {
             let mut file = file.try_clone()?;
             file.seek(SeekFrom::Start(0))?;
-            Some(file.into())
+            Stdin::File(file.into())
         }
     })
 }

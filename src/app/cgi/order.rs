@@ -1,10 +1,10 @@
 //! What the pump of CGI programs is told, and what it waits for.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use super::input::Stdin;
 use super::variables::Variables;
 use crate::app::Later;
 
@@ -15,8 +15,7 @@ pub(super) struct Job {
     pub(super) arguments: Vec<CString>,
     pub(super) directory: CString,
     pub(super) variables: Variables,
-    /// The body; `None` for /dev/null.
-    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdin: Stdin,
     /// The body of the answer is not sent.
     pub(super) bodiless: bool,
     pub(super) later: Later,
@@ -40,6 +39,8 @@ pub(super) enum Order {
     Ended(RunId),
     /// Nobody reads the output any more; `finished` if that is because it has been read.
     Dropped { run: RunId, finished: bool },
+    /// More of the body has come from the client, or never will.
+    Arrived(RunId),
     /// End all programs; the sender is dropped when they have gone.
     Stop(Sender<()>),
 }
@@ -55,6 +56,7 @@ pub(super) struct RunId {
 pub(super) const STDOUT: u64 = 0;
 pub(super) const STDERR: u64 = 1;
 pub(super) const EXITED: u64 = 2;
+pub(super) const STDIN: u64 = 3;
 pub(super) const KINDS: u64 = 4;
 
 impl RunId {

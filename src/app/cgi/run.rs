@@ -13,6 +13,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, pipe2};
 
 use super::head::{Answer, HeadBuffer};
+use super::input::Input;
 use super::lines::Lines;
 use super::order::Job;
 use super::output::{Collected, is_unsent, unsent};
@@ -30,6 +31,8 @@ pub(super) struct Run {
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
     pub(super) phase: Phase,
+    /// The rest of the request's body, if it is still arriving.
+    pub(super) input: Option<Input>,
     pub(super) stderr: Option<OwnedFd>,
     pub(super) lines: Lines,
     /// When it has been silent for too long, or is to be killed.
@@ -72,7 +75,7 @@ pub(super) enum Phase {
 
 impl Run {
     pub(super) fn new(job: Job, spawned: Spawned, serial: u64, now: Instant) -> Self {
-        let Spawned { pid, pidfd, stdout, stderr } = spawned;
+        let Spawned { pid, pidfd, stdout, stderr, .. } = spawned;
         let name = job.name();
         log::debug!("{name} runs (pid:{pid})");
         Self {
@@ -82,6 +85,7 @@ impl Run {
             pid,
             pidfd,
             phase: Phase::Head { later: job.later, stdout, head: HeadBuffer::default() },
+            input: None,
             stderr: Some(stderr),
             due: None,
             begin: None,
@@ -175,12 +179,15 @@ impl Run {
 pub(super) struct Spawned {
     pid: Pid,
     pidfd: OwnedFd,
+    /// Our end of its standard input, if that is a pipe.
+    pub(super) stdin: Option<OwnedFd>,
     stdout: OwnedFd,
     stderr: OwnedFd,
 }
 
 /// Starts a program; without a body it reads from `nothing`.
 pub(super) fn spawn(job: &Job, nothing: &File) -> io::Result<Spawned> {
+    let stdin = job.stdin.ends(nothing)?;
     let (stdout, their_stdout) = output_pipe()?;
     let (stderr, their_stderr) = output_pipe()?;
     let arguments: Vec<_> = job.arguments.iter().map(CString::as_c_str).collect();
@@ -189,10 +196,10 @@ pub(super) fn spawn(job: &Job, nothing: &File) -> io::Result<Spawned> {
         arguments: &arguments,
         environment: &job.variables.texts(),
         directory: &job.directory,
-        standard: [job.stdin.as_ref().map_or(nothing.as_fd(), AsFd::as_fd), their_stdout.as_fd(), their_stderr.as_fd()],
+        standard: [stdin.theirs(), their_stdout.as_fd(), their_stderr.as_fd()],
         death: Signal::SIGKILL,
     })?;
-    Ok(Spawned { pid: Pid::from_raw(pid), pidfd, stdout, stderr })
+    Ok(Spawned { pid: Pid::from_raw(pid), pidfd, stdin: stdin.ours(), stdout, stderr })
 }
 
 /// A pipe whose reading end does not block.

@@ -7,7 +7,7 @@
 //!                                                               +--> Over, and reaped when it has exited
 //! ```
 //!
-//! Standard input needs nobody: it is a file that holds the body. A program that has exited is not reaped before the
+//! Standard input needs nobody: it is a file that holds the body; or it is a pipe, if the body streams in. A program that has exited is not reaped before the
 //! client has its output, so that nobody else gets its process group's number.
 
 use std::collections::VecDeque;
@@ -23,7 +23,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use slab::Slab;
 
-use super::order::{EXITED, Job, KINDS, Order, RunId, STDERR, STDOUT};
+use super::input::{Input, Passed, Stdin};
+use super::order::{EXITED, Job, KINDS, Order, RunId, STDERR, STDIN, STDOUT};
 use super::output::{Output, is_unsent, unsent};
 use super::run::{Phase, Run, Spawned, is_orderly, spawn};
 use crate::app::pump::{self, Duty, Flow, Orders, Wants, Watch};
@@ -137,20 +138,27 @@ impl Runs {
         Ok(self.nothing.insert(nothing))
     }
 
-    fn enter(&mut self, job: Job, spawned: Spawned) {
+    fn enter(&mut self, mut job: Job, mut spawned: Spawned) {
         let now = Instant::now();
         self.serial += 1;
+        let (stdin, pipe) = (std::mem::replace(&mut job.stdin, Stdin::Nothing), spawned.stdin.take());
         let key = self.runs.insert(Run::new(job, spawned, self.serial, now));
         self.running += 1;
         self.set_due(key, now + self.limits.timeout);
         let id = self.id(key);
         let watch = self.orders.watch();
         let Some(run) = self.runs.get_mut(key) else { return };
+        if let (Stdin::Stream(body), Some(pipe)) = (stdin, pipe) {
+            run.input = Some(Input::new(pipe, body, Arc::clone(&self.orders), id));
+        }
         let mut watched = watch.add(&run.pidfd, id.token(EXITED), Wants::Read);
         if let (Phase::Head { stdout, .. }, Some(stderr)) = (&run.phase, &run.stderr) {
             watched = watched
                 .and_then(|()| watch.add(stdout, id.token(STDOUT), Wants::Read))
                 .and_then(|()| watch.add(stderr, id.token(STDERR), Wants::Read));
+        }
+        if let Some(input) = &run.input {
+            watched = watched.and_then(|()| watch.add(&input.pipe, id.token(STDIN), Wants::Write));
         }
         if let Err(error) = watched {
             log::error!("{} cannot be waited for: {error}", run.name);
@@ -163,6 +171,32 @@ impl Runs {
         if let Some(run) = self.runs.get_mut(key) {
             run.due = Some(due);
             self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
+        }
+    }
+
+    /// Gives the program what has come of the request's body.
+    fn write_stdin(&mut self, key: usize) {
+        let id = self.id(key);
+        let Some(run) = self.runs.get_mut(key) else { return };
+        let Some(input) = &mut run.input else { return };
+        if !run.terminated {
+            // It could not answer before it had this.
+            run.due = Some(Instant::now() + self.limits.timeout);
+        }
+        match input.pass() {
+            Passed::Full => {
+                if self.orders.watch().again(&input.pipe, id.token(STDIN), Wants::Write).is_err() {
+                    run.input = None;
+                }
+            }
+            Passed::Awaited => {}
+            Passed::Over => run.input = None,
+            Passed::Broken(fault) => {
+                log::debug!("{} (pid:{}) is ended: {fault}", run.name, run.pid);
+                run.input = None;
+                run.give_up(502);
+                self.terminate(key);
+            }
         }
     }
 
@@ -319,6 +353,7 @@ impl Runs {
             _ => {}
         }
         self.running = self.running.saturating_sub(1);
+        run.input = None;
         // What it wrote before is still there.
         self.read_stderr(key);
         self.read_stdout(key);
@@ -368,6 +403,10 @@ impl Runs {
         run.due = None;
         if run.terminated {
             return run.signal(Signal::SIGKILL);
+        }
+        if run.input.as_ref().is_some_and(|input| input.awaits_client) {
+            // It is the client's turn, which the worker times.
+            return self.set_due(key, now + self.limits.timeout);
         }
         match &run.phase {
             Phase::Whole { .. } | Phase::Body(_) if std::mem::take(&mut run.ended) => {
@@ -425,6 +464,11 @@ impl Duty for Runs {
                 }
                 self.settle(id.key);
             }
+            Order::Arrived(id) => {
+                if self.run(id).is_some() {
+                    self.write_stdin(id.key);
+                }
+            }
             Order::Stop(gone) => {
                 self.runs.iter().for_each(|(_, run)| run.signal(Signal::SIGKILL));
                 if self.running > 0 {
@@ -439,6 +483,7 @@ impl Duty for Runs {
         match token % KINDS {
             STDOUT => self.read_stdout(key),
             STDERR => self.read_stderr(key),
+            STDIN => self.write_stdin(key),
             _ => self.exited(key),
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Answer {
     pub(super) orders: Arc<Orders<Order>>,
     pub(super) connection: ConnectionId,
     pub(super) buffer: Vec<u8>,
-    /// The rest of the request is being sent on the same socket.
+    /// The rest of the request waits for room in the same socket.
     pub(super) writing: Arc<AtomicBool>,
     /// The request has ended.
     pub(super) ended: bool,

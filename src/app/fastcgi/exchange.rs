@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::task::Waker;
 use std::time::Instant;
 
 use super::decoder::Decoder;
@@ -29,8 +30,14 @@ pub(super) struct Connection {
 pub(super) struct Exchange {
     pub(super) job: Box<Job>,
     pub(super) progress: Progress,
-    /// The request is still being sent.
+    /// More of the request is ready to be sent than the socket takes.
     pub(super) writing: Arc<AtomicBool>,
+    /// All of the request has been sent.
+    pub(super) sent: bool,
+    /// The rest of the request has not come from the client.
+    pub(super) awaits_client: bool,
+    /// What is called when more of it has.
+    pub(super) waker: Waker,
     pub(super) decoder: Decoder,
     /// Something has come back.
     pub(super) answered: bool,
@@ -53,6 +60,11 @@ pub(super) enum Phase {
 impl Exchange {
     pub(super) fn name(&self) -> &str {
         self.lines.as_ref().map_or(&self.job.name, Lines::name)
+    }
+
+    /// Whether it cannot be sent again, as part of its body was given to a program and kept nowhere.
+    pub(super) fn has_used_up_body(&self) -> bool {
+        self.progress.has_used_up(&self.job.message)
     }
 
     pub(super) fn take_output(&mut self, bytes: &[u8]) -> Result<(), head::Fault> {

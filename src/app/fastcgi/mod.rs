@@ -64,6 +64,9 @@ pub struct Options {
     pub timeout: Duration,
     /// How long an idle connection to an address is kept. Zero closes each after its request.
     pub keepalive: Duration,
+    /// Have the body of a request arrive before a program is asked, so that no program waits for a client. Otherwise bodies
+    /// whose length is known stream in.
+    pub request_buffering: bool,
     /// The environment of programs of a worker's own, and variables that every request has.
     pub variables: Vec<(String, String)>,
 }
@@ -81,6 +84,7 @@ impl Default for Options {
             backlog: 128,
             timeout: Duration::from_secs(60),
             keepalive: Duration::ZERO,
+            request_buffering: true,
             variables: Vec::new(),
         }
     }
@@ -253,6 +257,13 @@ pub struct FastCgi {
 }
 
 impl Application for FastCgi {
+    fn streams(&self, request: &Request<'_>) -> bool {
+        // Programs such as PHP's read as many bytes as `CONTENT_LENGTH` says.
+        !self.options.request_buffering
+            && request.head().content_length().is_some()
+            && self.site.as_ref().is_none_or(|site| matches!(site.find(request.path_below()), Target::Script(_)))
+    }
+
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
         let target = match &self.site {
             None => Target::Script(Default::default()),

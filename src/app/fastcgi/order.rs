@@ -1,9 +1,12 @@
 //! What the pump of FastCGI programs is told, and what it waits for.
 
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::task::Wake;
 
 use super::decoder::Decoder;
 use super::request::Job;
+use crate::app::pump::Orders;
 
 /// What the pump is told.
 #[derive(Debug)]
@@ -14,6 +17,8 @@ pub(super) enum Order {
     Ask(Box<Job>),
     /// Nobody reads from the connection any more, because the request has `ended`, or because the client has gone.
     Returned { connection: ConnectionId, ended: bool, decoder: Box<Decoder> },
+    /// More of the request on that connection has come from the client, or never will.
+    Arrived(ConnectionId),
     /// End all programs; the sender is dropped when they have gone.
     Stop(Sender<()>),
 }
@@ -30,6 +35,18 @@ pub(super) const SOCKET: u64 = 0;
 pub(super) const EXITED: u64 = 1;
 pub(super) const STDERR: u64 = 2;
 pub(super) const KINDS: u64 = 4;
+
+/// Tells the pump that more of a request has come.
+pub(super) struct Arrival {
+    pub(super) orders: Arc<Orders<Order>>,
+    pub(super) connection: ConnectionId,
+}
+
+impl Wake for Arrival {
+    fn wake(self: Arc<Self>) {
+        self.orders.send(Order::Arrived(self.connection));
+    }
+}
 
 impl ConnectionId {
     pub(super) fn token(self) -> u64 {

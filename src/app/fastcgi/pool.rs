@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -24,8 +25,8 @@ use super::answer::{Answer, STEP};
 use super::choice::choose;
 use super::decoder::Decoder;
 use super::exchange::{Connection, Exchange, Phase, whole};
-use super::order::{ConnectionId, EXITED, KINDS, Order, SOCKET, STDERR};
-use super::request::{Job, Progress};
+use super::order::{Arrival, ConnectionId, EXITED, KINDS, Order, SOCKET, STDERR};
+use super::request::{Job, Next, Progress};
 use super::upstream::{Program, Upstream};
 use crate::app::cgi::head::HeadBuffer;
 use crate::app::cgi::lines::Lines;
@@ -223,16 +224,25 @@ impl Pool {
     }
 
     fn begin(&mut self, key: usize, mut job: Box<Job>, now: Instant) {
+        let id = self.id(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(upstream) = self.upstreams.get_mut(connection.upstream) else { return };
         upstream.busy += 1;
         let keeps = upstream.program.is_some() || self.limits.keepalive != Some(Duration::ZERO);
         job.message.keep(keeps);
         let lines = Lines::new(format!("{} of {upstream}", job.name), now);
+        let waker = if job.message.is_streamed() {
+            Arc::new(Arrival { orders: Arc::clone(&self.orders), connection: id }).into()
+        } else {
+            Waker::noop().clone()
+        };
         connection.exchange = Some(Exchange {
             job,
             progress: Progress::default(),
             writing: Arc::new(AtomicBool::new(true)),
+            sent: false,
+            awaits_client: false,
+            waker,
             decoder: Decoder::default(),
             answered: false,
             lines: Some(lines),
@@ -250,27 +260,43 @@ impl Pool {
         let id = self.id(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(exchange) = &mut connection.exchange else { return };
+        exchange.awaits_client = false;
+        let streamed = exchange.job.message.is_streamed();
         let more = loop {
-            let next = match exchange.progress.next(&exchange.job.message) {
-                Ok(next) => next,
+            let next = match exchange.progress.next(&mut exchange.job.message, &exchange.waker) {
+                Ok(Next::Bytes(next)) => next,
+                Ok(Next::Pending) => {
+                    exchange.awaits_client = true;
+                    break false;
+                }
+                Ok(Next::End) => {
+                    exchange.sent = true;
+                    break false;
+                }
+                Err(error) if streamed => {
+                    log::debug!("{}: {error}", exchange.name());
+                    return self.give_up(key, 502);
+                }
                 Err(error) => {
                     log::error!("{}: the body of the request cannot be read: {error}", exchange.job.name);
                     return self.broken(key, "its request could not be sent whole");
                 }
             };
-            if next.is_empty() {
-                exchange.writing.store(false, Ordering::Release);
-                break false;
-            }
             match send(connection.socket.as_raw_fd(), next, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT) {
-                Ok(count) => exchange.progress.advance(&exchange.job.message, count),
+                Ok(count) => {
+                    exchange.progress.advance(&exchange.job.message, count);
+                    if streamed {
+                        // It could not answer before it had this.
+                        connection.due = Some(Instant::now() + self.limits.timeout);
+                    }
+                }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break true,
-                // What it has said before it closed is still to be read. With the request unsent, `writing` stays true,
-                // so that the connection is not used again.
+                // What it has said before it closed is still to be read.
                 Err(_) => break false,
             }
         };
+        exchange.writing.store(more, Ordering::Release);
         // While a source reads, it says itself when it waits.
         let reads = match &exchange.phase {
             Phase::Body(flow) => flow.waiting().is_some(),
@@ -407,7 +433,8 @@ impl Pool {
             }
             (Phase::First(response, body), Some(later)) => later.send(whole(*response, body)),
             (Phase::Head(_), Some(later))
-                if matches!(status, ProtocolStatus::Overloaded | ProtocolStatus::CannotMultiplex) =>
+                if matches!(status, ProtocolStatus::Overloaded | ProtocolStatus::CannotMultiplex)
+                    && !exchange.has_used_up_body() =>
             {
                 exchange.job.later = Some(later);
                 return self.try_another(key, "it is overloaded");
@@ -430,7 +457,7 @@ impl Pool {
         let id = self.id(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let exchange = connection.exchange.take();
-        let sent = exchange.as_ref().is_none_or(|exchange| !exchange.writing.load(Ordering::Acquire));
+        let sent = exchange.as_ref().is_none_or(|exchange| exchange.sent);
         if let Some(mut lines) = exchange.and_then(|exchange| exchange.lines) {
             lines.finish(now);
         }
@@ -485,7 +512,8 @@ impl Pool {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(exchange) = &mut connection.exchange else { return };
         let job = &exchange.job;
-        if !exchange.answered && job.idempotent && job.later.is_some() && job.attempts < ATTEMPTS {
+        let again = job.idempotent && !exchange.has_used_up_body();
+        if !exchange.answered && again && job.later.is_some() && job.attempts < ATTEMPTS {
             let program = self.upstreams.get(connection.upstream).and_then(|upstream| upstream.program.as_ref());
             // A request that has brought a program of ours down is not tried on the next one.
             if program.is_none_or(Program::has_exited_in_order) {
@@ -493,8 +521,15 @@ impl Pool {
             }
         }
         log::error!("{}: {why} before its answer was complete", exchange.name());
+        self.give_up(key, 502);
+    }
+
+    /// Ends a request without an answer, or in its middle.
+    fn give_up(&mut self, key: usize, status: u16) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(exchange) = &mut connection.exchange else { return };
         if let Some(later) = exchange.job.later.take() {
-            later.send(Response::error(502));
+            later.send(Response::error(status));
         }
         if let Phase::Body(flow) = &exchange.phase {
             flow.conclude(false);
@@ -517,6 +552,10 @@ impl Pool {
         if !connected {
             return self.unreachable(key, "it does not answer", now);
         }
+        if exchange.awaits_client {
+            // It is the client's turn, which the worker times.
+            return self.set_due(key, now + self.limits.timeout);
+        }
         if let Phase::Body(flow) = &exchange.phase {
             let since = flow.waiting().unwrap_or(now);
             if now.saturating_duration_since(since) < self.limits.timeout {
@@ -524,17 +563,11 @@ impl Pool {
             }
         }
         log::error!("{} has sent nothing for {} s", exchange.name(), self.limits.timeout.as_secs_f64());
-        if let Some(later) = exchange.job.later.take() {
-            later.send(Response::error(504));
-        }
-        if let Phase::Body(flow) = &exchange.phase {
-            flow.conclude(false);
-        }
         let upstream = self.upstreams.get_mut(connection.upstream);
         if let Some(program) = upstream.and_then(|upstream| upstream.program.as_mut()) {
             program.kill();
         }
-        self.release(key, false);
+        self.give_up(key, 504);
     }
 
     fn expire_queue(&mut self, now: Instant) {
@@ -638,6 +671,12 @@ impl Duty for Pool {
             Order::Ask(job) => {
                 self.start_programs(Instant::now());
                 self.ask(job, Instant::now());
+            }
+            Order::Arrived(id) => {
+                let is_it = |connection: &&Connection| connection.serial == id.serial && connection.connected;
+                if self.connections.get(id.key).filter(is_it).is_some() {
+                    self.write(id.key);
+                }
             }
             Order::Returned { connection: id, ended, decoder } => {
                 let Some(connection) = self.connections.get_mut(id.key) else { return };

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::task::Waker;
 use std::time::Instant;
 
 use crate::app::cgi::variables::Variables;
-use crate::app::{Later, RequestBody, Response};
+use crate::app::{BodyFault, BodyStream, Later, Pull, RequestBody, Response, Source};
 use crate::protocol::fastcgi::record::{self, Begin, CONTENT_SIZE, HEADER_SIZE, Kind, Role};
 
 /// The id of every request: there is one at a time on a connection.
@@ -45,9 +46,18 @@ impl Job {
 /// The records of a request.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// All of them, but for a body that lies in a file.
+    /// All of them, but for a body that is somewhere else.
     bytes: Vec<u8>,
-    file: Option<(File, u64)>,
+    rest: Rest,
+}
+
+/// Where the body is that is not in memory.
+#[derive(Debug)]
+enum Rest {
+    None,
+    File(File, u64),
+    /// It is still arriving.
+    Stream(BodyStream),
 }
 
 impl Message {
@@ -71,18 +81,24 @@ impl Message {
         }
         record::stream(Kind::Params, REQUEST, &params, &mut bytes);
         record::end_stream(Kind::Params, REQUEST, &mut bytes);
-        let file = match body {
-            RequestBody::Empty => None,
+        let rest = match body {
+            RequestBody::Empty => Rest::None,
             RequestBody::Memory(body) => {
                 record::stream(Kind::Stdin, REQUEST, body, &mut bytes);
-                None
+                Rest::None
             }
-            RequestBody::File { file, length } => Some((file.try_clone()?, *length)),
+            RequestBody::File { file, length } => Rest::File(file.try_clone()?, *length),
+            RequestBody::Stream(body) => body.take().map_or(Rest::None, Rest::Stream),
         };
-        if file.is_none() {
+        if matches!(rest, Rest::None) {
             record::end_stream(Kind::Stdin, REQUEST, &mut bytes);
         }
-        Ok(Self { bytes, file })
+        Ok(Self { bytes, rest })
+    }
+
+    /// Whether its body is still arriving.
+    pub(super) fn is_streamed(&self) -> bool {
+        matches!(self.rest, Rest::Stream(_))
     }
 
     /// Says whether the program is to keep the connection.
@@ -98,43 +114,71 @@ impl Message {
 pub(super) struct Progress {
     /// Of the bytes in memory.
     sent: usize,
-    /// Of the body's file.
+    /// Of the body's file or stream.
     read: u64,
-    /// Records of the file that have not been sent.
+    /// Records of it that have not been sent.
     rest: Vec<u8>,
     rest_sent: usize,
-    /// The file has been read to its end.
+    /// It has been read to its end.
     ended: bool,
 }
 
+/// What is to be sent.
+#[derive(Debug)]
+pub(super) enum Next<'a> {
+    Bytes(&'a [u8]),
+    /// Nothing before the client has sent more.
+    Pending,
+    /// Nothing any more.
+    End,
+}
+
 impl Progress {
-    /// What is to be sent next; empty if that is nothing.
+    /// What is to be sent next. If that has not arrived, `waker` is called when it has.
     ///
     /// # Errors
-    /// The body's file cannot be read.
-    pub(super) fn next<'a>(&'a mut self, message: &'a Message) -> io::Result<&'a [u8]> {
+    /// The body's file cannot be read, or its stream breaks off.
+    pub(super) fn next<'a>(&'a mut self, message: &'a mut Message, waker: &Waker) -> io::Result<Next<'a>> {
         if self.sent < message.bytes.len() {
-            return Ok(message.bytes.get(self.sent..).unwrap_or_default());
+            return Ok(Next::Bytes(message.bytes.get(self.sent..).unwrap_or_default()));
         }
-        if self.rest_sent < self.rest.len() {
-            return Ok(self.rest.get(self.rest_sent..).unwrap_or_default());
+        if self.rest_sent == self.rest.len() && !self.ended {
+            self.rest.clear();
+            self.rest_sent = 0;
+            let mut content = Vec::new();
+            match &mut message.rest {
+                Rest::None => self.ended = true,
+                Rest::File(file, length) => {
+                    let wanted = (*length - self.read.min(*length)).min(CONTENT_SIZE as u64) as usize;
+                    content.resize(wanted, 0);
+                    file.read_exact_at(&mut content, self.read)?;
+                    self.ended = self.read + wanted as u64 >= *length;
+                }
+                Rest::Stream(stream) => match stream.pull(waker, &mut content) {
+                    Pull::More => {}
+                    Pull::Pending => return Ok(Next::Pending),
+                    Pull::End => self.ended = true,
+                    Pull::Failed => {
+                        let fault = stream.fault().unwrap_or(BodyFault::Disconnected);
+                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, fault));
+                    }
+                },
+            }
+            self.read += content.len() as u64;
+            record::stream(Kind::Stdin, REQUEST, &content, &mut self.rest);
+            if self.ended && !matches!(message.rest, Rest::None) {
+                record::end_stream(Kind::Stdin, REQUEST, &mut self.rest);
+            }
         }
-        let Some((file, length)) = &message.file else { return Ok(&[]) };
-        if self.ended {
-            return Ok(&[]);
+        match self.rest.get(self.rest_sent..).unwrap_or_default() {
+            [] => Ok(Next::End),
+            rest => Ok(Next::Bytes(rest)),
         }
-        self.rest.clear();
-        self.rest_sent = 0;
-        let wanted = (length - self.read.min(*length)).min(CONTENT_SIZE as u64) as usize;
-        let mut content = vec![0; wanted];
-        file.read_exact_at(&mut content, self.read)?;
-        self.read += wanted as u64;
-        record::stream(Kind::Stdin, REQUEST, &content, &mut self.rest);
-        if self.read >= *length {
-            record::end_stream(Kind::Stdin, REQUEST, &mut self.rest);
-            self.ended = true;
-        }
-        Ok(&self.rest)
+    }
+
+    /// Whether part of a stream was taken, which nobody has any more: the request cannot be sent again.
+    pub(super) fn has_used_up(&self, message: &Message) -> bool {
+        message.is_streamed() && self.read > 0
     }
 
     /// So many bytes of that were sent.
@@ -152,20 +196,18 @@ impl Progress {
 mod tests {
     use std::io::Write;
 
-    use super::{Message, Progress};
+    use std::task::Waker;
+
+    use super::{Message, Next, Progress};
     use crate::app::RequestBody;
     use crate::app::cgi::variables::Variables;
     use crate::protocol::fastcgi::record::{Kind, Piece, Reader, pairs};
 
     /// Records by their kinds, sent in steps of some bytes.
-    fn records(message: &Message, step: usize) -> Vec<(Kind, Vec<u8>)> {
+    fn records(message: &mut Message, step: usize) -> Vec<(Kind, Vec<u8>)> {
         let (mut progress, mut bytes) = (Progress::default(), Vec::new());
-        loop {
-            let next = progress.next(message).unwrap();
+        while let Next::Bytes(next) = progress.next(message, Waker::noop()).unwrap() {
             let count = next.len().min(step);
-            if count == 0 {
-                break;
-            }
             bytes.extend_from_slice(&next[..count]);
             progress.advance(message, count);
         }
@@ -195,10 +237,11 @@ mod tests {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&body).unwrap();
             let of_file = RequestBody::File { file, length: body.len() as u64 };
-            let expected = records(&Message::new(&variables, &RequestBody::Memory(body.clone())).unwrap(), usize::MAX);
-            let message = Message::new(&variables, &of_file).unwrap();
+            let expected =
+                records(&mut Message::new(&variables, &RequestBody::Memory(body.clone())).unwrap(), usize::MAX);
+            let mut message = Message::new(&variables, &of_file).unwrap();
             for step in [1000, 65_536, usize::MAX] {
-                assert_eq!(records(&message, step), expected, "{length} bytes in steps of {step}");
+                assert_eq!(records(&mut message, step), expected, "{length} bytes in steps of {step}");
             }
             let stdin: Vec<u8> = expected
                 .iter()
@@ -215,7 +258,7 @@ mod tests {
         for number in 0..40 {
             variables.set(format!("HTTP_X_{number}").as_bytes(), &vec![b'v'; 4000 + number]);
         }
-        let records = records(&Message::new(&variables, &RequestBody::Empty).unwrap(), usize::MAX);
+        let records = records(&mut Message::new(&variables, &RequestBody::Empty).unwrap(), usize::MAX);
         let params: Vec<_> =
             records.iter().filter(|(kind, content)| *kind == Kind::Params && !content.is_empty()).collect();
         assert!(params.len() > 1);

@@ -5,6 +5,16 @@ use crate::settings::kinds::{Count, OptionalPath, OptionalText, Seconds, SomeSec
 
 pub(super) static ENTRIES: &[Setting] = &[
     setting!(
+        request_buffering: Switch,
+        ["--no-request-buffering"],
+        Lacks,
+        "Do not have the whole body of a request arrive before a CGI or FastCGI program is asked, which keeps programs from \
+         waiting for slow clients. A program is then asked at once and gets the body as it comes: an upload is not written \
+         to a file first, and may be refused early; but it takes up a program or a connection for as long as it lasts, and \
+         is not given to another program when one fails. Bodies without `Content-Length` are buffered in any case, as these \
+         programs need to know it. In a file it says whether to buffer."
+    ),
+    setting!(
         cgi_interpreter: Variables,
         ["--cgi-interpreter"],
         Lacks,

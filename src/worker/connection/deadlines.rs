@@ -62,6 +62,11 @@ impl Connection {
 
     /// Whether it may be ended to make room, why, and since when or until when that is so: the earliest first.
     pub(crate) fn burden(&mut self, policy: &Policy, now: Moment) -> Option<(Burden, Moment)> {
+        if let Some(deadline) = self.inflow.as_ref().and_then(|inflow| inflow.deadline())
+            && policy.body.arrears(deadline, now) > PRESSED_BEHIND
+        {
+            return Some((Burden::Slow, deadline));
+        }
         let deadline = self.deadline?;
         match self.stage {
             Stage::Lingering | Stage::Waiting | Stage::Complete => None,
@@ -142,6 +147,9 @@ impl Connection {
 
     /// The deadline has passed.
     pub(crate) fn expire(&mut self, world: &mut World) -> Next {
+        if self.inflow.as_ref().is_some_and(|inflow| inflow.is_late(world.now)) {
+            return self.time_out_stream(world);
+        }
         match self.stage {
             Stage::Lingering => Next::Close,
             Stage::Waiting | Stage::Complete => {
@@ -167,6 +175,9 @@ impl Connection {
 
     /// It has to make room for others.
     pub(crate) fn give_way(&mut self, world: &mut World) -> Next {
+        if self.stage == Stage::Waiting {
+            return if self.inflow.is_some() { self.time_out_stream(world) } else { Next::Wait };
+        }
         let unfinished = match self.stage {
             Stage::Head => Error::HeadTimeout,
             Stage::Body => Error::BodyTimeout,
@@ -221,6 +232,7 @@ impl Connection {
 
     /// The socket has no room: it is the peer's turn.
     pub(super) fn begin_blocked(&mut self, world: &World) {
+        self.blocked = true;
         let patience = world.policy.send.patience;
         if self.taken.is_none() {
             // What fits into its kernel's buffers will be taken at once, and is no merit of the peer's.
