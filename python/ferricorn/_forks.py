@@ -45,7 +45,7 @@ def share(pythonpath: str | None) -> None:
 
 def own_names(directories: list[str]) -> set[str]:
     """Names that modules in these directories may have."""
-    names = set()
+    names: set[str] = set()
     for directory in directories:
         try:
             names.update(name.partition(".")[0] for name in os.listdir(directory))

@@ -654,7 +654,9 @@ impl Connection {
             }
             _ => {
                 self.stage = Stage::Waiting;
-                self.deadline = None;
+                // What a client takes to send its body is not the application's time.
+                let limit = world.policy.request_timeout.filter(|_| self.inflow.is_none());
+                self.deadline = limit.map(|limit| world.now + limit);
                 None
             }
         };

@@ -43,6 +43,8 @@ pub(crate) struct Policy {
     pub(crate) queue_timeout: Option<Duration>,
     /// How long a call may take before something ends it.
     pub(crate) call_limit: Option<Duration>,
+    /// How long the application may take that has deferred its answer.
+    pub(crate) request_timeout: Option<Duration>,
     pub(crate) sendfile: bool,
     pub(crate) forwarders: TrustedPeers,
     pub(crate) secure_schemes: SecureSchemes,
@@ -108,6 +110,7 @@ impl From<&Settings> for Policy {
             peers: (settings.peer_connections > 0).then(|| Peers::new(settings.peer_connections)),
             ready_path: settings.ready_path.as_deref().map(Box::from),
             queue_timeout: settings.queue_timeout,
+            request_timeout: settings.request_timeout,
             call_limit: settings.request_timeout.into_iter().chain(settings.timeout).min(),
             sendfile: settings.sendfile,
             forwarders: settings.forwarded_allow_ips.clone(),

@@ -201,6 +201,10 @@ impl Application for Routes {
             }
             "/queued" => reply.send(Response::text(request.queue_time().as_millis().to_string())),
             "/never" => self.kept.push(reply.later()),
+            "/release" => {
+                self.kept.drain(..).for_each(|later| later.send(Response::text("too late")));
+                reply.send(Response::text("released"));
+            }
             "/forgotten" => drop(reply.later()),
             "/stream" => {
                 let (sender, body) = Body::channel(1000);

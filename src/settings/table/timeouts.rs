@@ -26,7 +26,8 @@ pub(super) static ENTRIES: &[Setting] = &[
         "When a request has kept the application for so long, the error log says where it is, and the call is ended: \
          `ferricorn.RequestTimeout` is raised in the thread that it runs in, the client gets 504, or sees its response cut \
          off if that has begun, and the worker goes on. What cannot be interrupted, such as code in C or Rust, goes on until \
-         `timeout`, which should be longer, but its client is answered without it. 0 is never."
+         `timeout`, which should be longer, but its client is answered without it. So is that of a request whose answer was to \
+         come later, from a program or another server; these have timeouts of their own. 0 is never."
     ),
     setting!(
         queue_timeout: Seconds,

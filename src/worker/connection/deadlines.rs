@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 
 use super::{Connection, Ending, Next, Refusal, Sent, Served, Stage};
+use crate::app::Response;
 use crate::clock::Moment;
 use crate::protocol::http1::Error;
 use crate::sys;
@@ -152,6 +153,7 @@ impl Connection {
         }
         match self.stage {
             Stage::Lingering => Next::Close,
+            Stage::Waiting if self.deadline.is_some() => self.answer_instead(world),
             Stage::Waiting | Stage::Complete => {
                 self.deadline = None;
                 Next::Wait
@@ -171,6 +173,18 @@ impl Connection {
             Stage::Body => self.time_out(world, Error::BodyTimeout),
             Stage::Idle | Stage::Proxy => self.end_idle(world),
         }
+    }
+
+    /// The application, which had deferred its answer, has not given it within `request_timeout`. What it says later finds
+    /// nobody.
+    fn answer_instead(&mut self, world: &mut World) -> Next {
+        if let (Some(log), Some(limit)) = (&self.log, world.policy.request_timeout) {
+            let (method, target) = (log.head.method(), log.head.target());
+            log::error!("Request {method} {target} was not answered within request_timeout ({limit:?}): 504");
+        }
+        self.deadline = None;
+        self.answer_later(world, self.ticket, Response::error(504));
+        self.drive(world)
     }
 
     /// It has to make room for others.

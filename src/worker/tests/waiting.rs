@@ -107,3 +107,13 @@ fn a_trusted_front_end_says_since_when_a_request_waits() {
         }
     }
 }
+
+#[test]
+fn an_answer_that_does_not_come_in_time_is_504_and_finds_nobody_when_it_does() {
+    let server = TestServer::start(|policy| policy.request_timeout = Some(Duration::from_millis(50)));
+    let mut client = server.connect();
+    assert_eq!(client.get("/never").status, 504);
+    assert_eq!(client.get("/mark").body, b"1", "the connection goes on");
+    assert_eq!(client.get("/release").body, b"released");
+    assert_eq!(client.get("/mark").body, b"2", "the late answer was thrown away");
+}
