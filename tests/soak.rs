@@ -54,6 +54,7 @@ fn soak() {
         ("leaks", &|| faults::leaks(seconds(40))),
         ("endurance", &|| faults::endurance(1_000_000, 100, 100)),
         ("hang", &faults::hanging_workers),
+        ("memory", &|| faults::memory(1)),
         ("slow-clients", &|| faults::slow_clients(attack(4000))),
         ("slow-clients-full", &|| faults::slow_clients(attack(1000))),
     ];

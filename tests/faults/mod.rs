@@ -2,6 +2,7 @@
 //!
 //! Each scenario takes how long or how often; the tests here run them briefly, `soak` in full.
 
+mod memory;
 mod outcome;
 mod slow;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+pub(crate) use memory::memory;
 pub(crate) use outcome::{Figure, Outcome};
 pub(crate) use slow::{Attack, slow_clients};
 

@@ -198,7 +198,7 @@ fn during<T>(address: &Address, what: impl FnOnce() -> T) -> (Seen, T) {
 }
 
 /// Makes room for as many descriptors as allowed.
-fn raise_limit() {
+pub(super) fn raise_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
