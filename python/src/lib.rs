@@ -12,6 +12,7 @@
 mod abandoned;
 mod application;
 mod body;
+mod calls;
 mod config;
 mod embedded;
 mod environ;

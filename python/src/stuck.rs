@@ -16,8 +16,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use signal_hook::consts::{SIGABRT, SIGUSR2};
 
+use crate::calls::Calls;
 use crate::ffi_signals::{self, Handler};
-use crate::watchdog::Calls;
 
 /// Bytes of a request line that are shown.
 const SHOWN: usize = 512;

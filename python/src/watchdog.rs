@@ -4,7 +4,7 @@
 //! Python's. So that it can never come over what the thread does next, it may be asked for only while a [`Window`] is open,
 //! and is taken back when the window closes. Both happen under the interpreter's lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use ferricorn::app::Watcher;
 use pyo3::prelude::*;
@@ -16,47 +16,6 @@ use crate::stuck::Place;
 
 /// The module of ours that is written in Python.
 const MODULE: &str = "ferricorn._watchdog";
-
-/// What an application thread's calls are to the watchdog. All of it is the interpreter's lock's.
-pub(crate) struct Calls {
-    /// Python's identifier of the thread; 0 as long as it has not been asked for.
-    thread: AtomicU64,
-    open: AtomicBool,
-    interrupted: AtomicBool,
-}
-
-impl Calls {
-    pub(crate) const fn new() -> Self {
-        Self { thread: AtomicU64::new(0), open: AtomicBool::new(false), interrupted: AtomicBool::new(false) }
-    }
-
-    /// Their thread: it may be interrupted until what is returned is dropped.
-    #[inline]
-    pub(crate) fn open<'a>(&'a self, py: Python<'a>) -> Window<'a> {
-        if self.thread.load(Ordering::Relaxed) == 0 {
-            self.thread.store(ffi::this_thread(py), Ordering::Relaxed);
-        }
-        self.open.store(true, Ordering::Relaxed);
-        Window { calls: self, py }
-    }
-}
-
-/// While it is open, the thread may be interrupted.
-pub(crate) struct Window<'a> {
-    calls: &'a Calls,
-    py: Python<'a>,
-}
-
-impl Drop for Window<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.calls.open.store(false, Ordering::Relaxed);
-        if self.calls.interrupted.load(Ordering::Relaxed) {
-            self.calls.interrupted.store(false, Ordering::Relaxed);
-            ffi::raise_nothing_in(self.py, self.calls.thread.load(Ordering::Relaxed));
-        }
-    }
-}
 
 /// Prepares for interruptions, on the main thread.
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {

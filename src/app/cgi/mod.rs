@@ -18,6 +18,7 @@ mod order;
 pub(super) mod output;
 mod run;
 mod runs;
+mod stdin;
 pub(super) mod variables;
 
 use std::env;
@@ -35,10 +36,10 @@ use super::files::root::Root;
 use super::percent;
 use super::pump::{Orders, Pump};
 use super::{Application, Factory, LoadError, Reply, Request, RequestBody, Response};
-use input::Stdin;
 use locate::{Located, Lookup, locate};
 use order::{Job, Order};
 use runs::{Limits, Runs};
+use stdin::Stdin;
 use variables::{Place, Variables, describe};
 
 /// What may be chosen about how programs are run.

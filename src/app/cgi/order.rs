@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use super::input::Stdin;
+use super::stdin::Stdin;
 use super::variables::Variables;
 use crate::app::Later;
 

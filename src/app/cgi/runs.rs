@@ -23,10 +23,11 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use slab::Slab;
 
-use super::input::{Input, Passed, Stdin};
+use super::input::{Input, Passed};
 use super::order::{EXITED, Job, KINDS, Order, RunId, STDERR, STDIN, STDOUT};
 use super::output::{Output, is_unsent, unsent};
 use super::run::{Phase, Run, Spawned, is_orderly, spawn};
+use super::stdin::Stdin;
 use crate::app::pump::{self, Duty, Flow, Orders, Wants, Watch};
 use crate::app::{Body, Response};
 

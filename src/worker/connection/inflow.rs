@@ -3,7 +3,8 @@
 //! The request is answered meanwhile, so its connection is `Waiting` or `Sending`; what is received goes to the
 //! application until it has enough, and then stays in the socket until it has taken some.
 
-use super::{Connection, Event, Next, Request, RequestBody, Sent, Served, Stage, address_of, gateway};
+use super::answering::address_of;
+use super::{Connection, Event, Next, Request, RequestBody, Sent, Served, Stage, gateway};
 use crate::app::BodyFault;
 use crate::app::streamed::{BodyFeed, streamed};
 use crate::clock::Moment;
