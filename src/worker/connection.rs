@@ -42,6 +42,9 @@ use crate::protocol::{Event, Head, Machine, Progress, Protocol, Reuse, proxy_pro
 /// Pipelined requests that are answered before other connections get their turn.
 const PIPELINE: usize = 64;
 
+/// How often a connection is read from before others get theirs, times four: a body in chunks of a byte is much to do.
+const READS: usize = 4;
+
 /// Responses are collected up to so many bytes before they are sent.
 const COLLECTED: usize = 64 * 1024;
 
@@ -334,7 +337,7 @@ impl Connection {
                 return Served::Some;
             }
         }
-        let mut answered = 0;
+        let (mut answered, mut reads) = (0, 0);
         loop {
             while self.input.is_some() {
                 if self.stage == Stage::Proxy {
@@ -418,6 +421,10 @@ impl Connection {
             if !self.readable || !world.out.is_empty() {
                 return Served::Starved;
             }
+            if reads == READS {
+                return Served::Some;
+            }
+            reads += 1;
             match self.receive(world) {
                 Ok(Filled::More | Filled::Drained) => {}
                 Ok(Filled::WouldBlock) => return Served::Starved,

@@ -41,7 +41,7 @@ fn attacks(share: usize) -> Vec<Attack> {
     vec![
         attack("60 KiB of a head", 5000, "GET / HTTP/1.1\r\nHost: a\r\n", field(1000), 60),
         attack("half a body of 10 MiB", 1000, &known, "b".repeat(64 * 1024), 80),
-        attack("chunks of a byte", 1000, &chunked, "1\r\nc\r\n".repeat(1000), 100),
+        attack("chunks of a byte", 1000, &chunked, "1\r\nc\r\n".repeat(1000), 20),
         attack("100 trailers of 8 KB", 1000, &format!("{chunked}0\r\n"), field(8000), 100),
         attack("10,000 pipelined requests, not read", 1000, "", get.repeat(100), 100),
     ]
@@ -58,6 +58,7 @@ pub(crate) fn memory(share: usize) -> Outcome {
         let worker = server.workers();
         assert_eq!(Client::to(&server.address).get("/").status, 200);
         let before = peak(worker[0]);
+        eprintln!("{} x {}", attack.clients, attack.name);
         let clients = attacked(address, &attack);
         let mut probe = Client::to(&server.address);
         assert_eq!(probe.get("/").status, 200, "others are served beside {}", attack.name);
