@@ -208,7 +208,8 @@ pub(super) fn raise_limit() {
 /// Lets others run before this thread: attackers have machines of their own as a rule.
 fn give_way() {
     let thread = nix::unistd::gettid().to_string();
-    let reniced = Command::new("renice").args(["-n", "10", "-p", &thread]).output().expect("renice, of Debian's bsdutils");
+    let reniced =
+        Command::new("renice").args(["-n", "10", "-p", &thread]).output().expect("renice, of Debian's bsdutils");
     assert!(reniced.status.success(), "{reniced:?}");
 }
 
