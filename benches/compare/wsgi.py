@@ -50,6 +50,7 @@ COMMANDS = {
     "uwsgi by scgi behind nginx": f"FRONT=scgi {_UWSGI} --scgi-socket {{socket}} --module {{app}}",
     CALLS: f"{_SERVE} calls {{app}}",
     "bare behind nginx": "{peers}/peer-bare unix:{socket}",
+    "bare by uwsgi behind nginx": "FRONT=uwsgi {peers}/peer-bare unix:{socket} packet eager close",
 }
 PEERS = ("fastwsgi", "fastpysgi", "bjoern", "granian", "uwsgi", "gunicorn sync", "gunicorn gthread")
 
@@ -160,6 +161,7 @@ MEASURED = (
             "uwsgi by fastcgi",
             "uwsgi by scgi",
             *(f"{OURS_WSGI} by {front}" for front in ("uwsgi", "fastcgi", "scgi", "fastcgi-keep", "http")),
+            "bare by uwsgi",
         ),
         (
             Target("by uwsgi, CPU <= 0.6 x uWSGI", 0.6, ratio(f"{OURS_WSGI} by uwsgi"), "x uWSGI"),

@@ -16,6 +16,7 @@
 //! | `level` | level triggering, with interest in `EPOLLIN` alone |
 //! | `one` | fetches one event at a time |
 //! | `out` | interest in `EPOLLOUT`, too |
+//! | `packet` | takes what one `recv` brings for a request, as nginx sends one by uwsgi |
 //! | `read` | `read` and `write` in the place of `recv` and `send` |
 //! | `rearm` | one `epoll_ctl` for each event, as with `EPOLLONESHOT` |
 //! | `sendmsg` | the head and the body as two parts of one `sendmsg` |
@@ -76,6 +77,7 @@ struct Variant {
     drain: bool,
     eager: bool,
     one: bool,
+    packet: bool,
     rearm: bool,
     read: bool,
     sendmsg: bool,
@@ -87,7 +89,7 @@ struct Variant {
 }
 
 impl Variant {
-    const NAMES: &str = "burst clock close drain eager greedy level one out read rearm sendmsg shutdown thread writev";
+    const NAMES: &str = "burst clock close drain eager greedy level one out packet read rearm sendmsg shutdown thread writev";
 
     fn named(names: &[String]) -> Self {
         for name in names {
@@ -108,6 +110,7 @@ impl Variant {
             drain: has("drain"),
             eager: has("eager"),
             one: has("one"),
+            packet: has("packet"),
             rearm: has("rearm"),
             read: has("read"),
             sendmsg: has("sendmsg"),
@@ -252,6 +255,7 @@ impl Floor {
             };
             match read {
                 Ok(0) => return Err(Errno::PIPE),
+                Ok(_) if self.variant.packet => heads += 1,
                 Ok(_) => heads += ended_heads(&self.head_end, &mut connection.matched, &self.buffer),
                 Err(Errno::AGAIN) => break,
                 Err(error) => return Err(error),
