@@ -80,6 +80,9 @@ mod logging;
 mod pidfile;
 mod process;
 #[cfg(test)]
+#[path = "../tests/support/root.rs"]
+mod root;
+#[cfg(test)]
 mod scenario;
 mod scoreboard;
 mod server;

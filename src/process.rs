@@ -338,9 +338,7 @@ pub(crate) mod tests {
 
     #[test]
     fn users_and_groups_are_names_or_numbers_and_errors_come_early() {
-        if !Uid::effective().is_root() {
-            return;
-        }
+        crate::root::needed();
         let nobody = User::from_name("nobody").unwrap().unwrap();
         let (uid, gid, uid_text) = (nobody.uid.as_raw(), nobody.gid.as_raw(), nobody.uid.to_string());
         let daemon = Group::from_name("daemon").unwrap().unwrap().gid.as_raw();
@@ -380,9 +378,7 @@ pub(crate) mod tests {
 
     #[test]
     fn privileges_are_dropped_for_good() {
-        if !Uid::effective().is_root() {
-            return;
-        }
+        crate::root::needed();
         let nobody = User::from_name("nobody").unwrap().unwrap();
         let daemon = Group::from_name("daemon").unwrap().unwrap().gid;
         let mut all = getgrouplist(c"nobody", daemon).unwrap();

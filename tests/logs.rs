@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{SOON, Server, poll_until};
+use crate::support::{SOON, Server, poll_until, root};
 
 /// Whether a text has a shape: `9` stands for a digit, `A` for a letter, everything else for itself.
 fn has_shape(text: &str, shape: &str) -> bool {
@@ -245,10 +245,7 @@ fn lines_of_several_workers_do_not_mix_in_a_pipe() {
 
 #[test]
 fn workers_that_gave_up_root_reopen_their_logs_too() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: nothing to give up");
-        return;
-    }
+    root::needed();
     let builder = Server::probe();
     // Only root may make files here.
     let access = builder.directory().join("access.log");

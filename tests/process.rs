@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Address, SOON, Server, address, client, poll_until, process};
+use crate::support::{Address, SOON, Server, address, client, poll_until, process, root};
 
 fn pid_in(path: &Path) -> Option<i32> {
     fs::read_to_string(path).ok()?.strip_suffix('\n')?.parse().ok()
@@ -89,10 +89,7 @@ fn a_daemon_keeps_its_sockets_while_its_workers_are_away() {
 
 #[test]
 fn workers_give_up_root_for_good() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: nothing to give up");
-        return;
-    }
+    root::needed();
     let server = Server::probe().args(&["--user", "nobody", "--group", "nogroup", "-w", "2"]).start();
     for pid in server.wait_workers(2) {
         let status = |name| process::status(pid, name).unwrap_or_default();
@@ -115,10 +112,7 @@ fn workers_give_up_root_for_good() {
 #[test]
 fn a_unix_socket_belongs_to_the_workers_user() {
     use std::os::unix::fs::MetadataExt;
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: nothing to give away");
-        return;
-    }
+    root::needed();
     let builder = Server::probe();
     let path = builder.directory().join("socket");
     let _server = builder.args(&["--user", "nobody", "--group", "nogroup"]).bind(Address::unix(&path)).start();

@@ -164,7 +164,7 @@ def life(server):
     return answers
 
 
-@pytest.mark.parametrize("daring, arguments", [(False, []), (True, []), (False, ["--preload"])])
+@pytest.mark.parametrize("daring, arguments", [(False, []), (True, []), (False, ["--preload"]), (False, ["--threads", "2"])])
 def test_hooks_are_called_as_gunicorn_calls_them(tmp_path, serve, daring, arguments):
     """With `daring`, they have fewer arguments and odder kinds, all of which Gunicorn takes, too."""
     configuration = CONFIGURATION
@@ -252,22 +252,44 @@ def test_an_upgrade_calls_pre_exec_in_the_child(tmp_path, serve):
     assert get(server, "/")[0] == 200
 
 
-@pytest.mark.parametrize("raised", ["RuntimeError('in a hook')", "SystemExit(7)"])
-def test_an_exception_in_a_hook_is_logged_and_the_server_serves(tmp_path, serve, raised):
-    hooks = "".join(
-        f"def {name}(*arguments):\n    note('{name}')\n    if '{name}' != 'pre_request': raise {raised}\n" for name in HOOKS
-    )
-    configuration = CONFIGURATION.split("def who")[0] + hooks
-    server = serve_in(serve, project(tmp_path, configuration), COMMANDS["ferricorn"])
+@pytest.mark.parametrize("options", [[], ["--preload"], ["--threads", "2"]], ids=" ".join)
+@pytest.mark.parametrize("raised", ["RuntimeError('in a hook')", "SystemExit(7)", "KeyboardInterrupt"])
+def test_an_exception_in_a_hook_is_logged_and_the_server_serves(tmp_path, serve, raised, options):
+    """In every hook, through a life in which each is called."""
+    names = ", ".join(HOOKS)
+    configuration = CONFIGURATION.split("def who")[0] + f"""
+def hook(name):
+    def raising(*arguments):
+        note(name)
+        if name != "pre_request" or arguments[1].path == "/refused":
+            raise {raised}
+    return raising
+
+{names} = map(hook, {HOOKS})
+"""
+    server = serve_in(serve, project(tmp_path, configuration, timeout=2), COMMANDS["ferricorn"], "--pid", "pid", *options)
     wait_for(server, "post_worker_init", 2)
     assert get(server, "/") == (200, b"hello")
+    assert get(server, "/refused")[0] == 500
     server.signal(signal.SIGHUP)
     wait_for(server, "child_exit", 2)
+    with pytest.raises((OSError, http.client.HTTPException)):
+        get(server, "/sleeps")
+    wait_for(server, "child_exit", 3)
+    wait_for(server, "post_worker_init", 5)
+    assert get(server, "/") == (200, b"hello")
+    server.signal(signal.SIGUSR2)
+    wait_for(server, "post_worker_init", 7)
+    [successor] = {pid for pid, hook in notes(tmp_path) if hook == "on_starting"} - {server.process.pid}
+    os.kill(successor, signal.SIGTERM)
+    wait_until(f"the successor has gone: {server.log}", lambda: count(tmp_path, "on_exit") == 1)
     assert get(server, "/") == (200, b"hello")
     server.signal(signal.SIGINT)
     assert server.wait() == 0, server.log
-    for name in set(HOOKS) - {"pre_request", "pre_exec", "worker_abort"}:
+    assert "Error handling request GET /refused\n  Traceback" in server.log
+    for name in set(HOOKS) - {"pre_request"}:
         assert f"Exception in the hook {name}\n  Traceback" in server.log, name
+    assert server.log.count(raised.split("(")[0]) >= len(notes(tmp_path)) - 4, "those of pre_request that raise nothing"
     assert "gunicorn.conf.py" in server.log and "_hooks.py" not in server.log
 
 

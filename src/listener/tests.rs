@@ -257,9 +257,7 @@ fn a_unix_socket_has_the_mode_that_was_set_whatever_the_umask() {
 
 #[test]
 fn a_unix_socket_is_given_to_its_owner_or_not_made_at_all() {
-    if !Uid::effective().is_root() {
-        return;
-    }
+    crate::root::needed();
     let scratch = Scratch::new();
     let path = scratch.join("app.sock");
     let policy = Policy { owner: Some((Uid::from_raw(65534), Gid::from_raw(33))), ..POLICY };

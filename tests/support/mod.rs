@@ -6,6 +6,7 @@ pub(crate) mod gateways;
 pub(crate) mod ledger;
 pub(crate) mod process;
 pub(crate) mod programs;
+pub(crate) mod root;
 pub(crate) mod server;
 pub(crate) mod sockets;
 

@@ -143,9 +143,7 @@ fn streams_are_known_by_their_names() {
 
 #[test]
 fn root_gives_away_only_files_that_it_makes_and_follows_nobodys_links() {
-    if !geteuid().is_root() {
-        return;
-    }
+    crate::root::needed();
     let nobody = Uid::from_raw(65534);
     let owner = Some(Owner { user: Some(nobody), group: None });
     let scratch = Scratch::new();

@@ -18,6 +18,28 @@ use crate::worker::world::World;
 /// How often one request may be redirected before it is answered.
 const REDIRECTS: u8 = 10;
 
+/// A [`Turn`] of a connection in a world. It is no function, for it lends out only the parts of both that it names: the
+/// application and the head of the request are lent to the call beside it.
+macro_rules! turn {
+    ($connection:ident, $world:ident, $outcome:ident) => {
+        Turn {
+            machine: &mut $connection.machine,
+            out: &mut $world.out,
+            date: $world.date.text(),
+            letterbox: &$world.letterbox,
+            after: &mut $world.after,
+            ticket: &$connection.ticket,
+            logs_fields: $world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
+            lead: &$world.lead,
+            socket: $connection.socket.as_fd(),
+            call: $world.call,
+            note: $world.note.as_deref(),
+            pace: $world.policy.send,
+            outcome: &mut $outcome,
+        }
+    };
+}
+
 impl Connection {
     /// Answers a request that has arrived whole. Returns whether the next one may be parsed at once.
     pub(super) fn answer(&mut self, world: &mut World) -> bool {
@@ -61,21 +83,7 @@ impl Connection {
         world.open_exit(self.socket.as_raw_fd(), self.machine.protocol());
         let local = &*self.local;
         let mut outcome = Outcome::Unanswered;
-        let mut turn = Turn {
-            machine: &mut self.machine,
-            out: &mut world.out,
-            date: world.date.text(),
-            letterbox: &world.letterbox,
-            after: &mut world.after,
-            ticket: &self.ticket,
-            logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
-            lead: &world.lead,
-            socket: self.socket.as_fd(),
-            call: world.call,
-            note: world.note.as_deref(),
-            pace: world.policy.send,
-            outcome: &mut outcome,
-        };
+        let mut turn = turn!(self, world, outcome);
         let request = Request::new(&world.head, body, &self.peer, local).after(self.waited);
         turn.call(world.application.as_mut(), &request);
         world.end_call();
@@ -188,21 +196,7 @@ impl Connection {
     /// Answers without the application the request whose head is the world's. Returns whether the next one may be parsed.
     pub(super) fn answer_with(&mut self, world: &mut World, response: &mut Response, began: Moment) -> bool {
         let mut outcome = Outcome::Unanswered;
-        let mut turn = Turn {
-            machine: &mut self.machine,
-            out: &mut world.out,
-            date: world.date.text(),
-            letterbox: &world.letterbox,
-            after: &mut world.after,
-            ticket: &self.ticket,
-            logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
-            lead: &world.lead,
-            socket: self.socket.as_fd(),
-            call: world.call,
-            note: world.note.as_deref(),
-            pace: world.policy.send,
-            outcome: &mut outcome,
-        };
+        let mut turn = turn!(self, world, outcome);
         turn.answer(response);
         self.take_outcome(world, &mut outcome, began)
     }
@@ -227,21 +221,7 @@ impl Connection {
         world.open_exit(self.socket.as_raw_fd(), self.machine.protocol());
         let local = &*self.local;
         let mut outcome = Outcome::Unanswered;
-        let mut turn = Turn {
-            machine: &mut self.machine,
-            out: &mut world.out,
-            date: world.date.text(),
-            letterbox: &world.letterbox,
-            after: &mut world.after,
-            ticket: &ticket,
-            logs_fields: world.access.as_ref().is_some_and(SharedAccessLog::uses_response),
-            lead: &world.lead,
-            socket: self.socket.as_fd(),
-            call: world.call,
-            note: world.note.as_deref(),
-            pace: world.policy.send,
-            outcome: &mut outcome,
-        };
+        let mut turn = turn!(self, world, outcome);
         turn.call(world.application.as_mut(), &Request::new(&head, &RequestBody::Empty, &self.peer, local));
         world.end_call();
         // The access log shows what the client has asked for.
