@@ -350,6 +350,47 @@ fn programs_beyond_the_limit_wait_and_requests_beyond_the_backlog_are_refused() 
     assert_eq!(statuses, [200, 200, 200, 503]);
 }
 
+/// With room for one program, which runs until `open`: `mark` is run for a client that waits, and not for one that has gone.
+/// Both leave their query in the file `marks`.
+pub(crate) fn check_that_nothing_is_run_for_who_has_gone(
+    server: &Server,
+    paths: [&str; 2],
+    marks: &Path,
+    open: impl Fn(),
+) {
+    let [busy, mark] = paths;
+    let ask = |target: &str| {
+        let mut client = server.connect();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).expect("the server reads");
+        client
+    };
+    let mut first = ask(busy);
+    let leaving = ask(&format!("{mark}?gone"));
+    let mut staying = ask(&format!("{mark}?here"));
+    drop(leaving);
+    // Who has closed after less than a second may still read.
+    std::thread::sleep(std::time::Duration::from_millis(1_200));
+    open();
+    for client in [&mut first, &mut staying] {
+        assert_eq!(client.answer().expect("an answer").status, 200);
+    }
+    assert_eq!(server.get(&format!("{mark}?after")).status, 200);
+    assert_eq!(std::fs::read_to_string(marks).expect("the marks"), "here after ");
+}
+
+#[test]
+fn programs_are_not_run_for_clients_that_have_gone() {
+    let site = Directory::new();
+    let (gate, marks) = (site.join("gate"), site.join("marks"));
+    let wait = format!("while [ ! -e {} ]; do sleep 0.02; done; echo Status: 200; echo", gate.display());
+    shell(&site, "wait", &wait);
+    shell(&site, "mark", &format!("printf '%s ' $QUERY_STRING >>{}; echo Status: 200; echo", marks.display()));
+    let server = cgi(site.path()).args(&["--cgi-programs", "1"]).start();
+    check_that_nothing_is_run_for_who_has_gone(&server, ["/wait", "/mark"], &marks, || {
+        std::fs::write(&gate, "").expect("the gate");
+    });
+}
+
 #[test]
 fn no_path_leads_out_of_the_directory_or_to_what_is_hidden() {
     let outer = Directory::new();

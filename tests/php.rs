@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::cgi::check_that_nothing_is_run_for_who_has_gone;
 use crate::support::address::free_port;
 use crate::support::programs::{Program, require};
 use crate::support::server::Builder;
@@ -256,6 +257,17 @@ fn a_program_that_hangs_is_replaced_and_requests_wait_for_one_that_is_free() {
     let mut statuses: Vec<u16> = clients.iter_mut().map(|client| client.answer().expect("an answer").status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 503]);
+}
+
+#[test]
+fn programs_are_not_asked_for_clients_that_have_gone() {
+    let site = site();
+    let marks = site.join("marks");
+    site.write("mark.php", "<?php file_put_contents('marks', $_SERVER['QUERY_STRING'].' ', FILE_APPEND);");
+    let server = php(site.path()).args(&["--fastcgi-programs", "1"]).start();
+    check_that_nothing_is_run_for_who_has_gone(&server, ["/slow.php?gate=e", "/mark.php"], &marks, || {
+        site.write("e", "");
+    });
 }
 
 #[test]

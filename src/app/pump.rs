@@ -20,6 +20,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
+use super::{Later, Response};
+
 /// What a pump is there to do.
 pub(super) trait Duty {
     /// What it is told.
@@ -28,12 +30,49 @@ pub(super) trait Duty {
     /// Takes an order.
     fn take(&mut self, order: Self::Order, watch: &Watch);
 
-    /// The descriptor that is watched under `token` is ready.
-    fn ready(&mut self, token: u64, watch: &Watch);
+    /// A descriptor is ready that is watched under the [`token`] of that key and kind.
+    fn ready(&mut self, key: usize, kind: u64, watch: &Watch);
 
     /// Does what is due, and says when it wants to be asked again at the latest.
     fn tend(&mut self, now: Instant, watch: &Watch) -> Option<Instant>;
 }
+
+/// Names something that a pump works at, now or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Handle {
+    pub(super) key: usize,
+    pub(super) serial: u64,
+}
+
+/// Kinds of descriptors that one thing may have, each watched under a token of its own.
+const KINDS: u64 = 4;
+
+impl Handle {
+    /// What its descriptor of that kind is watched under.
+    pub(super) fn token(self, kind: u64) -> u64 {
+        token(self.key, kind)
+    }
+}
+
+/// What the descriptor of that kind is watched under that belongs to whatever has that key.
+pub(super) fn token(key: usize, kind: u64) -> u64 {
+    debug_assert!(kind < KINDS);
+    key as u64 * KINDS + kind
+}
+
+/// Whether the client of a request that waits since then has gone. One that waits for less time is taken to be there: it may
+/// only have said that it sends nothing more.
+pub(super) fn is_abandoned(later: &Later, since: Instant) -> bool {
+    since.elapsed() >= PERHAPS_GONE && !later.is_wanted()
+}
+
+/// For a request whose client has gone: the status with which nginx logs it. Nobody is sent it.
+pub(super) fn to_nobody() -> Response {
+    Response::new(499)
+}
+
+/// As for requests that wait for the application.
+const PERHAPS_GONE: Duration = Duration::from_secs(1);
 
 /// What a pump waits for.
 #[derive(Debug)]
@@ -152,8 +191,8 @@ impl<O: Send + 'static> Orders<O> {
                     for order in orders {
                         guarded(|| duty.take(order, &self.watch));
                     }
-                } else {
-                    guarded(|| duty.ready(event.data(), &self.watch));
+                } else if let Ok(key) = usize::try_from(event.data() / KINDS) {
+                    guarded(|| duty.ready(key, event.data() % KINDS, &self.watch));
                 }
             }
             until = guarded(|| duty.tend(Instant::now(), &self.watch)).flatten();

@@ -1,7 +1,7 @@
 //! The right and duty to answer a request once.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::body::{Body, Disconnected};
 use super::response::Response;
@@ -59,7 +59,15 @@ pub(crate) trait Exchange {
     /// Ends the response that was begun.
     fn finish(&mut self, _first: &[u8], _rest: Body) {}
     /// The response will come through a mailbox.
-    fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket);
+    fn defer(&mut self) -> Deferred;
+}
+
+/// An answer that is still to come.
+pub(crate) struct Deferred {
+    pub(crate) mailbox: Arc<dyn Mailbox>,
+    pub(crate) ticket: Ticket,
+    /// Alive as long as somebody waits for it.
+    pub(crate) wanted: Weak<()>,
 }
 
 /// Where responses that come later are put; any thread may.
@@ -165,7 +173,7 @@ impl<'a> Reply<'a> {
 
     /// Answers later, from this or any other thread. The worker serves other connections meanwhile.
     pub fn later(mut self) -> Later {
-        Later { place: self.exchange.take().map(|exchange| exchange.defer()) }
+        Later { deferred: self.exchange.take().map(|exchange| exchange.defer()) }
     }
 }
 
@@ -187,13 +195,20 @@ impl fmt::Debug for Reply<'_> {
 
 /// A [`Reply`] that has left the call. Dropping it unanswered is a 500.
 pub struct Later {
-    place: Option<(Arc<dyn Mailbox>, Ticket)>,
+    deferred: Option<Deferred>,
 }
 
 impl Later {
+    /// Whether anybody waits for the answer: not if the client has closed the connection, or was answered without it
+    /// (`request_timeout`). Work that takes long may be given up then. The answer is still owed; it reaches the few clients
+    /// that have only said that they send nothing more, which look the same.
+    pub fn is_wanted(&self) -> bool {
+        self.deferred.as_ref().is_some_and(|deferred| deferred.wanted.strong_count() > 0)
+    }
+
     /// Answers.
     pub fn send(mut self, response: Response) {
-        if let Some((mailbox, ticket)) = self.place.take() {
+        if let Some(Deferred { mailbox, ticket, .. }) = self.deferred.take() {
             mailbox.answer(ticket, response);
         }
     }
@@ -201,7 +216,7 @@ impl Later {
     /// Has the application be called again, as for a GET of `target`: a path, perhaps with a query, of this server.
     /// The client does not learn of it (RFC 3875 §6.2.2).
     pub fn elsewhere(mut self, target: String) {
-        if let Some((mailbox, ticket)) = self.place.take() {
+        if let Some(Deferred { mailbox, ticket, .. }) = self.deferred.take() {
             mailbox.redirect(ticket, target);
         }
     }
@@ -209,7 +224,7 @@ impl Later {
 
 impl Drop for Later {
     fn drop(&mut self) {
-        if let Some((mailbox, ticket)) = self.place.take() {
+        if let Some(Deferred { mailbox, ticket, .. }) = self.deferred.take() {
             mailbox.answer(ticket, unanswered());
         }
     }
@@ -217,7 +232,7 @@ impl Drop for Later {
 
 impl fmt::Debug for Later {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Later").field("ticket", &self.place.as_ref().map(|(_, ticket)| ticket)).finish()
+        f.debug_struct("Later").field("ticket", &self.deferred.as_ref().map(|deferred| deferred.ticket)).finish()
     }
 }
 

@@ -163,6 +163,8 @@ struct Logged {
     summary: Option<Summary>,
     /// How often the application was called again for another target.
     redirects: u8,
+    /// Kept for an answer that comes later, as long as it is wanted.
+    claim: Option<Arc<()>>,
 }
 
 impl Connection {
@@ -650,6 +652,11 @@ impl Connection {
             return Sent::Stop(self.end(world, ending));
         }
         if self.stage == Stage::Waiting {
+            if self.read_closed
+                && let Some(log) = &mut self.log
+            {
+                log.claim = None;
+            }
             return Sent::Stop(Next::Wait);
         }
         match served {

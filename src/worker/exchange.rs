@@ -18,7 +18,7 @@ use super::output::Rest;
 use super::pace::Pace;
 use super::watchdog::Note;
 use crate::app::body::Disconnected;
-use crate::app::reply::{Exchange, Mailbox, Reply, Ticket};
+use crate::app::reply::{Deferred, Exchange, Mailbox, Reply, Ticket};
 use crate::app::{Application, Body, Parts, Request, Response, Segment};
 use crate::protocol::{Length, Machine, ResponseError, Reuse};
 use crate::scoreboard::Call;
@@ -69,8 +69,8 @@ pub(crate) enum Outcome {
     Streaming(Box<Rest>, Summary),
     /// The head and perhaps more is in the output or sent, and the call goes on to write the body.
     Begun(Summary),
-    /// The answer will come by the letterbox.
-    Deferred,
+    /// The answer will come by the letterbox; kept as long as it is wanted.
+    Deferred(Arc<()>),
 }
 
 /// What the access log wants to know of a response.
@@ -358,13 +358,15 @@ impl Exchange for Turn<'_> {
         Ok(())
     }
 
-    fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket) {
+    fn defer(&mut self) -> Deferred {
+        let claim = Arc::default();
+        let wanted = Arc::downgrade(&claim);
         if self.is_begun() {
             // Nobody waits for what comes later.
             self.break_off();
         } else {
-            *self.outcome = Outcome::Deferred;
+            *self.outcome = Outcome::Deferred(claim);
         }
-        (Arc::clone(self.letterbox) as Arc<dyn Mailbox>, *self.ticket)
+        Deferred { mailbox: Arc::clone(self.letterbox) as Arc<dyn Mailbox>, ticket: *self.ticket, wanted }
     }
 }

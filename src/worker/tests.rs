@@ -201,6 +201,10 @@ impl Application for Routes {
             }
             "/queued" => reply.send(Response::text(request.queue_time().as_millis().to_string())),
             "/never" => self.kept.push(reply.later()),
+            "/wanted" => {
+                let wanted = self.kept.iter().filter(|later| later.is_wanted()).count();
+                reply.send(Response::text(format!("{wanted} of {}", self.kept.len())));
+            }
             "/release" => {
                 self.kept.drain(..).for_each(|later| later.send(Response::text("too late")));
                 reply.send(Response::text("released"));

@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::policy::Policy;
-use crate::app::reply::{Exchange, Mailbox, Ticket};
+use crate::app::reply::{Deferred, Exchange, Mailbox, Ticket};
 use crate::app::{Address, Application, Body, Factory, Parts, Peer, Pull, Reply, Request, RequestBody, Response};
 use crate::protocol::http1::{Http1, ResponseError};
 use crate::protocol::{Event, Head};
@@ -55,7 +55,7 @@ fn answer(
     called.map_err(|_| "the application panicked")?;
     let status = match answered {
         Answered::With(status) => status?,
-        Answered::Later(letters) => {
+        Answered::Later(letters, _claim) => {
             let mut response = None;
             application
                 .idle(&mut || response = letters.recv_timeout(end.saturating_duration_since(Instant::now())).ok());
@@ -130,7 +130,7 @@ enum Answered {
     /// Nothing yet; it must have been by then.
     By(Instant),
     With(Result<u16, &'static str>),
-    Later(std::sync::mpsc::Receiver<Response>),
+    Later(std::sync::mpsc::Receiver<Response>, Arc<()>),
 }
 
 impl Answered {
@@ -157,10 +157,12 @@ impl Exchange for Answered {
         Ok(())
     }
 
-    fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket) {
+    fn defer(&mut self) -> Deferred {
         let (sender, receiver) = channel();
-        *self = Self::Later(receiver);
-        (Arc::new(Letter(Mutex::new(sender))), Ticket { key: 0, serial: 0 })
+        let claim = Arc::default();
+        let wanted = Arc::downgrade(&claim);
+        *self = Self::Later(receiver, claim);
+        Deferred { mailbox: Arc::new(Letter(Mutex::new(sender))), ticket: Ticket { key: 0, serial: 0 }, wanted }
     }
 }
 

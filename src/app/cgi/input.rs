@@ -7,8 +7,8 @@ use std::task::{Wake, Waker};
 use nix::errno::Errno;
 use nix::unistd::write;
 
-use super::order::{Order, RunId};
-use crate::app::pump::Orders;
+use super::order::Order;
+use crate::app::pump::{Handle, Orders};
 use crate::app::{BodyFault, BodyStream, Pull, Source};
 
 /// A body and the pipe that it goes to.
@@ -36,7 +36,7 @@ pub(super) enum Passed {
 
 struct Arrival {
     orders: Arc<Orders<Order>>,
-    run: RunId,
+    run: Handle,
 }
 
 impl Wake for Arrival {
@@ -46,7 +46,7 @@ impl Wake for Arrival {
 }
 
 impl Input {
-    pub(super) fn new(pipe: OwnedFd, body: BodyStream, orders: Arc<Orders<Order>>, run: RunId) -> Self {
+    pub(super) fn new(pipe: OwnedFd, body: BodyStream, orders: Arc<Orders<Order>>, run: Handle) -> Self {
         let waker = Arc::new(Arrival { orders, run }).into();
         Self { pipe, body, waker, bytes: Vec::new(), written: 0, awaits_client: false }
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::stdin::Stdin;
 use super::variables::Variables;
 use crate::app::Later;
+use crate::app::pump::Handle;
 
 /// A program to be run for a request.
 #[derive(Debug)]
@@ -36,36 +37,17 @@ pub(super) enum Order {
     /// Run this.
     Start(Box<Job>),
     /// The output has been read to its end.
-    Ended(RunId),
+    Ended(Handle),
     /// Nobody reads the output any more; `finished` if that is because it has been read.
-    Dropped { run: RunId, finished: bool },
+    Dropped { run: Handle, finished: bool },
     /// More of the body has come from the client, or never will.
-    Arrived(RunId),
+    Arrived(Handle),
     /// End all programs; the sender is dropped when they have gone.
     Stop(Sender<()>),
 }
 
-/// Names a run, now or gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RunId {
-    pub(super) key: usize,
-    pub(super) serial: u64,
-}
-
-/// What is watched of a run: its key, and one of these.
+/// What is watched of a run is one of these.
 pub(super) const STDOUT: u64 = 0;
 pub(super) const STDERR: u64 = 1;
 pub(super) const EXITED: u64 = 2;
 pub(super) const STDIN: u64 = 3;
-pub(super) const KINDS: u64 = 4;
-
-impl RunId {
-    /// The token that its output is watched under.
-    pub(super) fn stdout(self) -> u64 {
-        self.token(STDOUT)
-    }
-
-    pub(super) fn token(self, kind: u64) -> u64 {
-        self.key as u64 * KINDS + kind
-    }
-}

@@ -6,8 +6,8 @@ use std::task::Waker;
 
 use nix::errno::Errno;
 
-use super::order::{Order, RunId};
-use crate::app::pump::{self, Flow, Orders, Wants};
+use super::order::{Order, STDOUT};
+use crate::app::pump::{self, Flow, Handle, Orders, Wants};
 use crate::app::{Body, Pull, Response, Source};
 
 /// Bytes that one pull takes.
@@ -21,7 +21,7 @@ pub(super) struct Output {
     pub(super) stdout: Option<OwnedFd>,
     pub(super) flow: Arc<Flow>,
     pub(super) orders: Arc<Orders<Order>>,
-    pub(super) run: RunId,
+    pub(super) run: Handle,
     /// Everything was read.
     pub(super) finished: bool,
 }
@@ -62,7 +62,7 @@ impl Source for Output {
             Err(Errno::EAGAIN) => {
                 out.clear();
                 self.flow.wait(waker);
-                match self.orders.watch().again(stdout, self.run.stdout(), Wants::Read) {
+                match self.orders.watch().again(stdout, self.run.token(STDOUT), Wants::Read) {
                     Ok(()) => Pull::Pending,
                     Err(error) => {
                         log::error!("The output of a program cannot be waited for: {error}");

@@ -24,11 +24,11 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use slab::Slab;
 
 use super::input::{Input, Passed};
-use super::order::{EXITED, Job, KINDS, Order, RunId, STDERR, STDIN, STDOUT};
+use super::order::{EXITED, Job, Order, STDERR, STDIN, STDOUT};
 use super::output::{Output, is_unsent, unsent};
 use super::run::{Phase, Run, Spawned, is_orderly, spawn};
 use super::stdin::Stdin;
-use crate::app::pump::{self, Duty, Flow, Orders, Wants, Watch};
+use crate::app::pump::{self, Duty, Flow, Handle, Orders, Wants, Watch};
 use crate::app::{Body, Response};
 
 /// How long a program has between SIGTERM and SIGKILL.
@@ -88,12 +88,12 @@ impl Runs {
         }
     }
 
-    fn id(&self, key: usize) -> RunId {
-        RunId { key, serial: self.runs.get(key).map_or(0, |run| run.serial) }
+    fn id(&self, key: usize) -> Handle {
+        Handle { key, serial: self.runs.get(key).map_or(0, |run| run.serial) }
     }
 
     /// The run of that id, if it is still there.
-    fn run(&mut self, id: RunId) -> Option<&mut Run> {
+    fn run(&mut self, id: Handle) -> Option<&mut Run> {
         self.runs.get_mut(id.key).filter(|run| run.serial == id.serial)
     }
 
@@ -114,7 +114,12 @@ impl Runs {
     fn advance(&mut self) {
         while self.running < self.limits.programs {
             let Some(job) = self.queue.pop_front() else { return };
-            self.start(*job);
+            if pump::is_abandoned(&job.later, job.since) {
+                log::debug!("{} is not run: its client has gone", job.name());
+                job.later.send(pump::to_nobody());
+            } else {
+                self.start(*job);
+            }
         }
     }
 
@@ -254,7 +259,7 @@ impl Runs {
             Phase::Head { stdout, .. } | Phase::Dropped(stdout) => stdout,
             Phase::Whole { .. } | Phase::Body(_) | Phase::Over => return,
         };
-        if let Err(error) = self.orders.watch().again(stdout, id.stdout(), Wants::Read) {
+        if let Err(error) = self.orders.watch().again(stdout, id.token(STDOUT), Wants::Read) {
             log::error!("{}: its output cannot be waited for: {error}", run.name);
             run.give_up(502);
             self.terminate(key);
@@ -479,9 +484,8 @@ impl Duty for Runs {
         }
     }
 
-    fn ready(&mut self, token: u64, _: &Watch) {
-        let Ok(key) = usize::try_from(token / KINDS) else { return };
-        match token % KINDS {
+    fn ready(&mut self, key: usize, kind: u64, _: &Watch) {
+        match kind {
             STDOUT => self.read_stdout(key),
             STDERR => self.read_stderr(key),
             STDIN => self.write_stdin(key),

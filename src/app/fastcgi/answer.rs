@@ -9,9 +9,9 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use super::decoder::{Decoder, Garbled};
-use super::order::{ConnectionId, Order};
+use super::order::{Order, SOCKET};
 use crate::app::cgi::lines::Lines;
-use crate::app::pump::{self, Flow, Orders, Wants};
+use crate::app::pump::{self, Flow, Handle, Orders, Wants};
 use crate::app::{Pull, Source};
 
 /// Bytes that are read at once.
@@ -26,7 +26,7 @@ pub(super) struct Answer {
     pub(super) lines: Lines,
     pub(super) flow: Arc<Flow>,
     pub(super) orders: Arc<Orders<Order>>,
-    pub(super) connection: ConnectionId,
+    pub(super) connection: Handle,
     pub(super) buffer: Vec<u8>,
     /// The rest of the request waits for room in the same socket.
     pub(super) writing: Arc<AtomicBool>,
@@ -51,7 +51,7 @@ impl Answer {
                 Err(Errno::EAGAIN) => {
                     self.flow.wait(waker);
                     let wants = if self.writing.load(Ordering::Acquire) { Wants::Both } else { Wants::Read };
-                    return match self.orders.watch().again(&*self.socket, self.connection.token(), wants) {
+                    return match self.orders.watch().again(&*self.socket, self.connection.token(SOCKET), wants) {
                         Ok(()) => Pull::Pending,
                         Err(error) => {
                             log::error!("{}: its answer cannot be waited for: {error}", self.lines.name());

@@ -6,7 +6,7 @@ use std::task::Wake;
 
 use super::decoder::Decoder;
 use super::request::Job;
-use crate::app::pump::Orders;
+use crate::app::pump::{Handle, Orders};
 
 /// What the pump is told.
 #[derive(Debug)]
@@ -16,40 +16,26 @@ pub(super) enum Order {
     /// Answer this.
     Ask(Box<Job>),
     /// Nobody reads from the connection any more, because the request has `ended`, or because the client has gone.
-    Returned { connection: ConnectionId, ended: bool, decoder: Box<Decoder> },
+    Returned { connection: Handle, ended: bool, decoder: Box<Decoder> },
     /// More of the request on that connection has come from the client, or never will.
-    Arrived(ConnectionId),
+    Arrived(Handle),
     /// End all programs; the sender is dropped when they have gone.
     Stop(Sender<()>),
-}
-
-/// Names a connection, now or gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ConnectionId {
-    pub(super) key: usize,
-    pub(super) serial: u64,
 }
 
 /// What is watched: a connection by its key, a program by the number of its upstream, and one of these.
 pub(super) const SOCKET: u64 = 0;
 pub(super) const EXITED: u64 = 1;
 pub(super) const STDERR: u64 = 2;
-pub(super) const KINDS: u64 = 4;
 
 /// Tells the pump that more of a request has come.
 pub(super) struct Arrival {
     pub(super) orders: Arc<Orders<Order>>,
-    pub(super) connection: ConnectionId,
+    pub(super) connection: Handle,
 }
 
 impl Wake for Arrival {
     fn wake(self: Arc<Self>) {
         self.orders.send(Order::Arrived(self.connection));
-    }
-}
-
-impl ConnectionId {
-    pub(super) fn token(self) -> u64 {
-        self.key as u64 * KINDS + SOCKET
     }
 }

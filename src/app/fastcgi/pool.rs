@@ -25,13 +25,13 @@ use super::answer::{Answer, STEP};
 use super::choice::choose;
 use super::decoder::Decoder;
 use super::exchange::{Connection, Exchange, Phase, whole};
-use super::order::{Arrival, ConnectionId, EXITED, KINDS, Order, SOCKET, STDERR};
+use super::order::{Arrival, EXITED, Order, SOCKET, STDERR};
 use super::request::{Job, Next, Progress};
 use super::upstream::{Program, Upstream};
 use crate::app::cgi::head::HeadBuffer;
 use crate::app::cgi::lines::Lines;
 use crate::app::cgi::output::{is_unsent, unsent};
-use crate::app::pump::{self, Duty, Flow, Orders, Wants, Watch};
+use crate::app::pump::{self, Duty, Flow, Handle, Orders, Wants, Watch};
 use crate::app::{Body, Response};
 use crate::protocol::fastcgi::record::ProtocolStatus;
 
@@ -95,8 +95,8 @@ impl Pool {
         }
     }
 
-    fn id(&self, key: usize) -> ConnectionId {
-        ConnectionId { key, serial: self.connections.get(key).map_or(0, |connection| connection.serial) }
+    fn id(&self, key: usize) -> Handle {
+        Handle { key, serial: self.connections.get(key).map_or(0, |connection| connection.serial) }
     }
 
     fn due_by(&mut self, due: Instant) {
@@ -135,8 +135,11 @@ impl Pool {
 
     /// Gives requests that wait to upstreams that have become free.
     fn advance(&mut self, now: Instant) {
-        while let Some(job) = self.queue.pop_front() {
-            if let Some(job) = self.place(job, now) {
+        while let Some(mut job) = self.queue.pop_front() {
+            if let Some(later) = job.later.take_if(|later| pump::is_abandoned(later, job.since)) {
+                log::debug!("{} is not asked for: its client has gone", job.name);
+                later.send(pump::to_nobody());
+            } else if let Some(job) = self.place(job, now) {
                 self.queue.push_front(job);
                 return;
             }
@@ -216,7 +219,7 @@ impl Pool {
         let id = self.id(key);
         let Some(connection) = self.connections.get(key) else { return Err(std::io::ErrorKind::NotFound.into()) };
         let wants = if connected { Wants::Read } else { Wants::Write };
-        if let Err(error) = self.orders.watch().add(&*connection.socket, id.token(), wants) {
+        if let Err(error) = self.orders.watch().add(&*connection.socket, id.token(SOCKET), wants) {
             self.connections.remove(key);
             return Err(error);
         }
@@ -311,9 +314,9 @@ impl Pool {
         self.watch_again(key, id, wants);
     }
 
-    fn watch_again(&mut self, key: usize, id: ConnectionId, wants: Wants) {
+    fn watch_again(&mut self, key: usize, id: Handle, wants: Wants) {
         let Some(connection) = self.connections.get(key) else { return };
-        if let Err(error) = self.orders.watch().again(&*connection.socket, id.token(), wants) {
+        if let Err(error) = self.orders.watch().again(&*connection.socket, id.token(SOCKET), wants) {
             log::error!("A connection to a FastCGI program cannot be waited for: {error}");
             self.broken(key, "it could not be waited for");
         }
@@ -596,9 +599,9 @@ impl Pool {
             }
             let started = program.start(now).and_then(|()| {
                 let Some((pidfd, stderr)) = program.watched() else { return Ok(()) };
-                let token = index as u64 * KINDS;
-                self.orders.watch().add(pidfd, token + EXITED, Wants::Read)?;
-                stderr.map_or(Ok(()), |stderr| self.orders.watch().add(stderr, token + STDERR, Wants::Read))
+                let watch = self.orders.watch();
+                watch.add(pidfd, pump::token(index, EXITED), Wants::Read)?;
+                stderr.map_or(Ok(()), |stderr| watch.add(stderr, pump::token(index, STDERR), Wants::Read))
             });
             if let Err(error) = started {
                 log::error!("{program} cannot be run: {error}");
@@ -619,7 +622,7 @@ impl Pool {
             && let Some((_, Some(stderr))) = program.watched()
         {
             // If that fails, what it writes is not logged.
-            let _ = self.orders.watch().again(stderr, index as u64 * KINDS + STDERR, Wants::Read);
+            let _ = self.orders.watch().again(stderr, pump::token(index, STDERR), Wants::Read);
         }
     }
 
@@ -643,7 +646,7 @@ impl Pool {
             Some(false) => upstream.forgive(),
             None => {
                 if let Some((pidfd, _)) = program.watched() {
-                    let _ = self.orders.watch().again(pidfd, index as u64 * KINDS + EXITED, Wants::Read);
+                    let _ = self.orders.watch().again(pidfd, pump::token(index, EXITED), Wants::Read);
                 }
                 return;
             }
@@ -702,9 +705,8 @@ impl Duty for Pool {
         }
     }
 
-    fn ready(&mut self, token: u64, _: &Watch) {
-        let Ok(index) = usize::try_from(token / KINDS) else { return };
-        match token % KINDS {
+    fn ready(&mut self, index: usize, kind: u64, _: &Watch) {
+        match kind {
             SOCKET => self.socket_ready(index),
             STDERR => self.program_wrote(index),
             _ => self.program_exited(index),

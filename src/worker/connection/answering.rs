@@ -131,23 +131,26 @@ impl Connection {
 
     pub(super) fn take_unfinished(&mut self, world: &mut World, outcome: Outcome, began: Moment) {
         let head = std::mem::take(&mut world.head);
-        let summary = match outcome {
+        let (summary, claim) = match outcome {
             Outcome::Streaming(rest, summary) => {
                 let body = std::mem::take(&mut world.out);
                 self.output = Some(Box::new(Output::new(body, 0, *rest)));
                 self.stage = Stage::Sending;
                 self.begin_sending(world);
-                Some(summary)
+                (Some(summary), None)
             }
-            _ => {
+            outcome => {
                 self.stage = Stage::Waiting;
                 // What a client takes to send its body is not the application's time.
                 let limit = world.policy.request_timeout.filter(|_| self.inflow.is_none());
                 self.deadline = limit.map(|limit| world.now + limit);
-                None
+                match outcome {
+                    Outcome::Deferred(claim) => (None, Some(claim)),
+                    _ => (None, None),
+                }
             }
         };
-        self.log = Some(Box::new(Logged { head, began, summary, redirects: 0 }));
+        self.log = Some(Box::new(Logged { head, began, summary, redirects: 0, claim }));
     }
 
     pub(super) fn finished(&mut self, world: &World, reuse: Reuse) -> bool {

@@ -1,9 +1,9 @@
 //! Requests that wait for a worker that is busy.
 
 use std::net::Shutdown;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{Client, TestServer};
+use super::{Client, DEADLINE, TestServer};
 use crate::settings::TrustedPeers;
 
 const GET: &str = "GET /queued HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -116,4 +116,39 @@ fn an_answer_that_does_not_come_in_time_is_504_and_finds_nobody_when_it_does() {
     assert_eq!(client.get("/mark").body, b"1", "the connection goes on");
     assert_eq!(client.get("/release").body, b"released");
     assert_eq!(client.get("/mark").body, b"2", "the late answer was thrown away");
+}
+
+#[test]
+fn whoever_answers_later_can_ask_whether_anybody_waits_for_it() {
+    let server = TestServer::start(|_| ());
+    let mut asking = server.connect();
+    let mut wanted = |expected: &[u8]| {
+        let end = Instant::now() + DEADLINE;
+        while asking.get("/wanted").body != expected {
+            assert!(Instant::now() < end, "never {}", String::from_utf8_lossy(expected));
+        }
+    };
+    let later = || {
+        let mut client = server.connect();
+        client.send("GET /never HTTP/1.1\r\nHost: a\r\n\r\n");
+        client
+    };
+    let (mut staying, leaving, mut silent) = (later(), later(), later());
+    wanted(b"3 of 3");
+    drop(leaving);
+    wanted(b"2 of 3");
+    silent.socket.shutdown(Shutdown::Write).unwrap();
+    wanted(b"1 of 3");
+    assert_eq!(asking.get("/release").body, b"released");
+    for client in [&mut staying, &mut silent] {
+        assert_eq!(client.answer().body, b"too late", "what is not wanted is answered all the same");
+    }
+}
+
+#[test]
+fn an_answer_that_was_given_up_is_not_wanted() {
+    let server = TestServer::start(|policy| policy.request_timeout = Some(Duration::from_millis(50)));
+    let mut client = server.connect();
+    assert_eq!(client.get("/never").status, 504);
+    assert_eq!(client.get("/wanted").body, b"0 of 1");
 }

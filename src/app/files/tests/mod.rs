@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use super::root::Resolution;
 use super::*;
-use crate::app::reply::{Exchange, Mailbox, Ticket};
+use crate::app::reply::{Deferred, Exchange};
 use crate::app::{Address, Parts, Peer, RequestBody};
 use crate::protocol::Head;
 use crate::protocol::head::{FieldSpan, Span};
@@ -101,7 +101,7 @@ impl Exchange for Caught {
         Ok(())
     }
 
-    fn defer(&mut self) -> (Arc<dyn Mailbox>, Ticket) {
+    fn defer(&mut self) -> Deferred {
         unreachable!("files are answered at once")
     }
 }
