@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Client, SOON, Server, poll_until, process};
+use crate::support::{Address, Client, SOON, Server, poll_until, process};
 
 #[test]
 fn workers_are_replaced_after_max_requests_and_no_request_is_lost() {
@@ -69,6 +69,38 @@ fn the_number_of_workers_follows_the_load() {
     poll_until("one worker again", SOON, || (server.workers().len() == 1).then_some(()));
     assert_eq!(server.get("/").text(), "hello");
     server.wait_for_log("Workers: ");
+}
+
+#[test]
+fn a_server_that_nobody_asks_has_no_worker_until_somebody_does() {
+    for (unix, preload) in [(false, false), (true, true)] {
+        let mut builder = Server::probe().args(&["-w", "0:2", "--worker-idle-timeout", "0.5"]);
+        if preload {
+            builder = builder.arg("--preload");
+        }
+        if unix {
+            let path = builder.directory().join("socket");
+            builder = builder.bind(Address::unix(&path));
+        }
+        let mut server = builder.start();
+        let none = || {
+            let workers = || process::children(server.pid).len() - server.templates().len();
+            poll_until("no worker", SOON, || (workers() == 0).then_some(()));
+        };
+        for _ in 0..2 {
+            assert_eq!(server.get("/").text(), "hello");
+            none();
+        }
+        let mut kept = server.connect();
+        assert_eq!(kept.get("/").text(), "hello");
+        server.signal(Signal::SIGHUP);
+        server.wait_for_log("Reloaded");
+        assert_eq!(kept.get("/").text(), "hello", "handed over");
+        drop(kept);
+        none();
+        assert_eq!(server.get("/").text(), "hello");
+        server.stop();
+    }
 }
 
 #[test]

@@ -71,6 +71,10 @@ pub(crate) struct Child {
     pub(crate) end_of_life: Option<Moment>,
     /// It was in a call of the application when the scoreboard was looked at last.
     pub(crate) busy: bool,
+    /// It had nothing to do then, and so many calls behind it.
+    pub(crate) at_rest: Option<u64>,
+    /// Nor had it had anything to do since the time before.
+    pub(crate) rested: bool,
     /// Since when it is stopped by job control.
     pub(crate) halted: Option<Moment>,
     /// It was sent SIGKILL: nothing is left to be done to it.

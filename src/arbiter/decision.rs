@@ -10,7 +10,7 @@ use crate::signals::Signal;
 /// What the settings say about workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
-    /// How many there are to be, at least.
+    /// How many there are to be, at least; none if [`most`](Self::most) is more.
     pub(crate) workers: usize,
     /// How many there may be, as many as the load asks for.
     pub(crate) most: usize,
@@ -37,6 +37,11 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// How many there are at first: a generation without any is not known to work.
+    pub(crate) fn first(&self) -> usize {
+        self.workers.max(self.most.min(1))
+    }
+
     /// How many of so many workers are replaced at a time.
     pub(crate) fn at_once(&self, workers: usize) -> usize {
         (workers * self.recycle_share / 100).max(1).min(workers)
@@ -70,13 +75,15 @@ pub(crate) enum Event {
     Halted { pid: i32 },
     /// It runs again.
     Continued { pid: i32 },
-    /// What [`Action::Inspect`] found: since when the worker's application has been in one call.
-    Inspected { pid: i32, in_call_since: Option<Moment> },
+    /// What [`Action::Inspect`] found: since when the worker's application has been in one call; and, if the worker has
+    /// nothing to do and no connections, how many calls it has come to.
+    Inspected { pid: i32, in_call_since: Option<Moment>, at_rest: Option<u64> },
     /// A worker has served its time, and asks to be replaced.
     Spent { pid: i32 },
     /// What [`Action::Weigh`] found: the bytes of memory that the worker occupies.
     Weighed { pid: i32, resident: u64 },
-    /// What [`Action::MeasureQueues`] found: how many connections wait to be accepted.
+    /// What [`Action::MeasureQueues`] found: how many connections wait to be accepted; or somebody has come while there were no
+    /// workers.
     Measured { queued: u32 },
     /// [`Action::LoadSettings`] has succeeded, and whether a listener of the old settings is not in the new ones.
     SettingsLoaded { generation: Generation, policy: Policy, rebound: bool },

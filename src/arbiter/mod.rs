@@ -154,7 +154,7 @@ impl<'a> Arbiter<'a> {
     pub(crate) fn new(estate: Estate<'a>) -> io::Result<Self> {
         let Estate { plan, sockets, pidfile, notifier, launch, predecessor, replan } = estate;
         let pid = process::pid();
-        let told = plan.settings.workers;
+        let told = plan.policy().first();
         let seed = sys::now().as_nanos() ^ u64::from(pid.unsigned_abs()).rotate_left(32);
         Ok(Self {
             pid,
@@ -219,6 +219,13 @@ impl<'a> Arbiter<'a> {
             sources.push(Source::Signals);
             fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
         }
+        if self.state.sleeps() {
+            // Somebody has to be there when a client comes.
+            for listener in self.sockets.iter() {
+                sources.push(Source::Listener);
+                fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+            }
+        }
         match poll(&mut fds, timeout(due, now)) {
             // A signal, of which the self-pipe tells as well.
             Ok(_) | Err(nix::Error::EINTR) => {
@@ -252,6 +259,7 @@ impl<'a> Arbiter<'a> {
                 Source::Expected(nr) => self.hear_expected(nr, None),
                 Source::Successor => self.hear_successor(),
                 Source::Predecessor => self.hear_predecessor(),
+                Source::Listener => self.handle(Event::Measured { queued: self.sockets.queued().max(1) }),
             };
             if exit.is_some() {
                 return exit;
@@ -427,8 +435,10 @@ impl<'a> Arbiter<'a> {
                 send(pid, Some(signal::SIGQUIT));
             }
             Action::Inspect { pid, nr } => {
-                let in_call_since = self.scoreboard.get(nr).and_then(Slot::in_call_since);
-                return Done::Answer(Event::Inspected { pid, in_call_since });
+                let slot = self.scoreboard.get(nr);
+                let in_call_since = slot.and_then(Slot::in_call_since);
+                let at_rest = slot.filter(|slot| slot.idle_connections() == Some(0)).map(Slot::steps);
+                return Done::Answer(Event::Inspected { pid, in_call_since, at_rest });
             }
             Action::Weigh { pid } => {
                 return process::resident(pid)
@@ -481,8 +491,8 @@ impl<'a> Arbiter<'a> {
                 let policy = plan.policy();
                 self.followed = generation;
                 self.plans.insert(generation, Rc::new(plan.into()));
-                let old = std::mem::replace(&mut self.told, policy.workers);
-                self.hook(Hook::WorkersChanged { new: policy.workers, old: Some(old) });
+                let old = std::mem::replace(&mut self.told, policy.first());
+                self.hook(Hook::WorkersChanged { new: policy.first(), old: Some(old) });
                 self.hook(Hook::OnReload);
                 Event::SettingsLoaded { generation, policy, rebound }
             }
@@ -601,6 +611,8 @@ enum Source {
     Expected(usize),
     Successor,
     Predecessor,
+    /// A listening socket, while there are no workers.
+    Listener,
 }
 
 /// What came of an action.

@@ -16,6 +16,8 @@ pub(crate) struct Reading {
     pub(crate) busy: usize,
     /// Connections in the accept queues.
     pub(crate) queued: u32,
+    /// Nobody is connected, and nothing was asked for since the last reading.
+    pub(crate) at_rest: bool,
 }
 
 /// How many there may be.
@@ -53,7 +55,10 @@ impl Scaler {
         bounds: Bounds,
         idle: Duration,
     ) -> usize {
-        let Reading { ready, busy, queued } = reading;
+        let Reading { ready, busy, queued, at_rest } = reading;
+        if target == 0 {
+            return within(usize::from(queued > 0), bounds);
+        }
         if queued > 0 || busy >= ready {
             self.shrink = None;
             self.pressed += 1;
@@ -66,7 +71,8 @@ impl Scaler {
             return within(target + self.step, bounds);
         }
         (self.pressed, self.step) = (0, 0);
-        if busy + 1 >= ready || target <= bounds.least {
+        // One is kept in reserve, unless even that has long had nothing to do.
+        if (busy + 1 >= ready && !(at_rest && target == 1)) || target <= bounds.least {
             self.shrink = None;
             return within(target, bounds);
         }
@@ -74,7 +80,8 @@ impl Scaler {
         if now < due {
             return within(target, bounds);
         }
-        self.shrink = Some(now + BETWEEN_SHRINKS);
+        // The last one has a quiet time of its own.
+        self.shrink = (target > 2).then_some(now + BETWEEN_SHRINKS);
         within(target - 1, bounds)
     }
 }
@@ -104,7 +111,13 @@ mod tests {
 
         fn read(&mut self, ready: usize, busy: usize, queued: u32) -> usize {
             self.now = self.now + Duration::from_millis(250);
-            self.target = self.scaler.decide(self.now, Reading { ready, busy, queued }, self.target, BOUNDS, IDLE);
+            self.target = self.scaler.decide(
+                self.now,
+                Reading { ready, busy, queued, at_rest: false },
+                self.target,
+                BOUNDS,
+                IDLE,
+            );
             self.target
         }
 
@@ -164,6 +177,24 @@ mod tests {
             let (least, most) = (targets.iter().min(), targets.iter().max());
             assert_eq!(least, most, "{calls} calls: {targets:?}");
         }
+    }
+
+    #[test]
+    fn the_last_one_goes_only_when_it_has_long_had_nothing_to_do() {
+        let (mut scaler, bounds) = (Scaler::default(), Bounds { least: 0, most: 20 });
+        let mut now = Moment::from_nanos(1 << 40);
+        let mut target = 3;
+        let mut read = |busy: usize, queued: u32, at_rest: bool, readings: usize| {
+            for _ in 0..readings {
+                now = now + Duration::from_millis(250);
+                target = scaler.decide(now, Reading { ready: target, busy, queued, at_rest }, target, bounds, IDLE);
+            }
+            target
+        };
+        assert_eq!(read(0, 0, false, 400), 1, "one is kept in reserve");
+        assert_eq!([read(0, 0, true, 40), read(0, 0, false, 1), read(0, 0, true, 40)], [1, 1, 1], "somebody was there");
+        assert_eq!([read(0, 0, true, 1), read(0, 0, true, 9)], [0, 0]);
+        assert_eq!(read(0, 1, false, 1), 1, "at once");
     }
 
     #[test]

@@ -136,7 +136,7 @@ struct Expected {
 impl Expected {
     fn new(generation: Generation, policy: &Policy) -> Self {
         let Policy { workers, most, .. } = *policy;
-        Self { generation, target: workers, workers, most, proven: false, failures: 0 }
+        Self { generation, target: policy.first(), workers, most, proven: false, failures: 0 }
     }
 }
 
@@ -296,6 +296,7 @@ impl World {
                 self.excused = self.now + Duration::from_secs(2);
                 Ok(())
             }
+            94..96 if self.state.sleeps() => self.deliver(Event::Measured { queued: 1 }),
             _ => self.pass(40 * SECOND),
         }
     }
@@ -322,6 +323,22 @@ impl World {
             return self.check(self.exited, "the arbiter was told to stop, and is still there");
         }
         self.check(!self.reload_wanted, "a HUP was forgotten")?;
+        if self.state.sleeps() {
+            self.check(
+                self.state.deadline().is_none_or(|due| due.since(self.now) > Duration::from_secs(1)),
+                "sleeps lightly",
+            )?;
+            self.deliver(Event::Measured { queued: 1 })?;
+            let end = self.now + Duration::from_secs(120);
+            while self.processes.iter().all(|process| !process.ready) && self.now < end {
+                let soon = self.now + Duration::from_millis(100);
+                self.pass_until(soon)?;
+            }
+            self.check(self.now < end, "nobody is there though somebody has come")?;
+            // And then all is quiet again.
+            let end = self.now + Duration::from_secs(120);
+            self.pass_until(end)?;
+        }
         let Expected { generation, target, .. } = self.current;
         let policy = self.policy();
         let serves = |process: &&Process| process.ready && !process.leaving && process.generation == generation;
@@ -470,7 +487,7 @@ impl World {
             Happening::UpgradeDies(pid, death) if self.upgrade == Some(pid) => {
                 self.upgrade = None;
                 if std::mem::take(&mut self.paused) {
-                    self.current.target = self.current.workers;
+                    self.current.target = self.current.workers.max(self.current.most.min(1));
                 }
                 self.deliver(Event::Exited { pid, status: death.into() })
             }

@@ -237,7 +237,9 @@ impl State {
                     child.halted = None;
                 }
             }
-            Event::Inspected { pid, in_call_since } => self.inspected(now, pid, in_call_since, out),
+            Event::Inspected { pid, in_call_since, at_rest } => {
+                self.inspected(now, pid, in_call_since, at_rest, out);
+            }
             Event::Spent { pid } => self.spent(pid),
             Event::Weighed { pid, resident } => self.weighed(now, pid, resident, out),
             Event::Measured { queued } => self.measured(now, queued, out),
@@ -303,7 +305,7 @@ impl State {
 
     /// Whether all workers are to go.
     pub(crate) fn wants_nobody(&self) -> bool {
-        self.stopping.is_some() || self.paused
+        self.stopping.is_some() || self.paused || self.current.target == 0
     }
 
     /// How many workers there are to be.
@@ -333,8 +335,8 @@ impl Cohort {
         Self {
             generation,
             policy,
-            target: policy.workers.min(MAX_WORKERS),
-            proven: policy.workers == 0,
+            target: policy.first().min(MAX_WORKERS),
+            proven: policy.first() == 0,
             failures: 0,
             next_template: NextTemplate::default(),
         }

@@ -11,8 +11,9 @@ pub(super) fn some_policy(random: &mut Random, daemon: bool) -> Policy {
     let (timeout, boot_timeout, graceful_timeout) = (seconds(30), seconds(60), seconds(30));
     let mut some = |duration| (random.below(4) != 0).then_some(duration);
     let (timeout, boot_timeout) = (some(timeout), some(boot_timeout));
-    let workers = 1 + random.below(5) as usize;
-    let most = workers + if random.below(32) == 0 { 1 + random.below(5) as usize } else { 0 };
+    let open = random.below(32) == 0;
+    let workers = if open { random.below(6) } else { 1 + random.below(5) } as usize;
+    let most = workers + if open { 1 + random.below(5) as usize } else { 0 };
     let mut seldom = |least: u64, most: u64| {
         let duration = Duration::from_millis(least + random.below(most - least));
         (random.below(8) == 0).then_some(duration)

@@ -85,7 +85,8 @@ impl World {
                 let process = self.known(pid)?;
                 let (right, in_call_since) = (process.nr == nr, process.in_call);
                 self.check(right, "inspected the slot of another")?;
-                return Ok(Some(Event::Inspected { pid, in_call_since }));
+                let at_rest = (in_call_since.is_none() && !(self.chaos && self.random.below(8) == 0)).then_some(0);
+                return Ok(Some(Event::Inspected { pid, in_call_since, at_rest }));
             }
             Action::Weigh { pid } => {
                 let resident = if self.known(pid)?.bloated { 2000 } else { 500 };
@@ -267,7 +268,7 @@ impl World {
         self.qualities.insert(generation, (quality, policy));
         let mut expected = Expected::new(generation, &policy);
         if policy.most > policy.workers {
-            expected.target = self.current.target.clamp(policy.workers, policy.most);
+            expected.target = self.current.target.clamp(policy.first(), policy.most);
         }
         let old = std::mem::replace(&mut self.current, expected);
         if old.proven {

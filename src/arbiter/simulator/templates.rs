@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Death, Happening, MILLISECOND, Quality, SECOND, Verdict, World};
+use super::{Death, Expected, Happening, MILLISECOND, Quality, SECOND, Verdict, World};
 use crate::arbiter::children::{Generation, Status};
 use crate::arbiter::decision::{Action, Event, Policy, Sent};
 use crate::clock::Moment;
@@ -90,7 +90,8 @@ impl World {
     fn needs_template(&self, generation: Generation) -> bool {
         let preloads = self.qualities.get(&generation).is_some_and(|(_, policy)| policy.preload);
         let mut cohorts = [Some(self.current), self.fallback].into_iter().flatten();
-        preloads && cohorts.any(|cohort| cohort.generation == generation && cohort.target > 0)
+        let needs = |cohort: Expected| cohort.target > 0 || (cohort.workers == 0 && !self.paused);
+        preloads && cohorts.any(|cohort| cohort.generation == generation && needs(cohort))
     }
 
     fn fork_template(&mut self, generation: Generation) -> Result<Event, String> {

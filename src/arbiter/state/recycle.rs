@@ -41,7 +41,8 @@ impl State {
     }
 
     pub(super) fn begin_weighing(&mut self, now: Moment) {
-        let wanted = self.current.policy.memory_limit.is_some() && self.stopping.is_none();
+        let limited = self.current.policy.memory_limit.is_some();
+        let wanted = limited && !self.children.is_empty() && self.stopping.is_none();
         self.weighing = if wanted { self.weighing.or(Some(now + BETWEEN_WEIGHINGS)) } else { None };
     }
 

@@ -89,7 +89,7 @@ impl State {
         out.push(Action::Log(Notice::UpgradeGone { pid, status }));
         out.push(Action::EndUpgrade);
         if std::mem::take(&mut self.paused) {
-            self.current.target = self.current.policy.workers.min(MAX_WORKERS);
+            self.current.target = self.current.policy.first().min(MAX_WORKERS);
         }
     }
 }

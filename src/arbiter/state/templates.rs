@@ -41,20 +41,20 @@ impl Template {
     }
 }
 
-impl Cohort {
-    fn needs_template(&self) -> bool {
-        self.policy.preload && self.target > 0
-    }
-}
-
 /// What is asked for.
 impl State {
+    /// Whether a generation is to have a template: also while it has no workers because nobody comes.
+    fn needs_template(&self, cohort: &Cohort) -> bool {
+        let Cohort { policy, target, .. } = cohort;
+        policy.preload && (*target > 0 || (policy.workers == 0 && !self.paused))
+    }
+
     /// The generation that lacks its template, and when that may be forked.
     pub(super) fn next_template(&self) -> Option<(Moment, Generation)> {
         if self.stopping.is_some() || self.forks_now() {
             return None;
         }
-        let cohorts = self.fallback.iter().chain([&self.current]).filter(|cohort| cohort.needs_template());
+        let cohorts = self.fallback.iter().chain([&self.current]).filter(|cohort| self.needs_template(cohort));
         let lacking = cohorts.filter(|cohort| self.template_of(cohort.generation).is_none());
         lacking.map(|cohort| (cohort.next_template.at.max(self.fork_retry), cohort.generation)).min()
     }
@@ -77,7 +77,7 @@ impl State {
     /// Lets the templates go that no generation needs.
     pub(super) fn trim_templates(&mut self, now: Moment, out: &mut Vec<Action>) {
         let needed = [Some(&self.current), self.fallback.as_ref()]
-            .map(|cohort| cohort.filter(|cohort| cohort.needs_template()).map(|cohort| cohort.generation));
+            .map(|cohort| cohort.filter(|cohort| self.needs_template(cohort)).map(|cohort| cohort.generation));
         let idle = |template: &&mut Template| template.is_staying() && !needed.contains(&Some(template.generation));
         for template in self.templates.iter_mut().filter(idle) {
             leave(template, now, out);
@@ -203,6 +203,8 @@ impl State {
             spent: false,
             end_of_life: None,
             busy: false,
+            at_rest: None,
+            rested: false,
             halted: None,
             killed: false,
         };

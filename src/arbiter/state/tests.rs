@@ -41,6 +41,7 @@ struct Rig {
     settings: VecDeque<Option<Policy>>,
     policy: Policy,
     in_call_since: Option<Moment>,
+    calls_at_rest: Option<u64>,
     /// Living templates: pid and generation.
     templates: Vec<(i32, Generation)>,
     /// Workers that templates were asked for.
@@ -59,6 +60,7 @@ impl Rig {
             settings: VecDeque::new(),
             policy,
             in_call_since: None,
+            calls_at_rest: None,
             templates: Vec::new(),
             orders: Vec::new(),
         }
@@ -113,7 +115,10 @@ impl Rig {
                 self.orders.push((nr, generation));
                 None
             }
-            Action::Inspect { pid, .. } => Some(Event::Inspected { pid, in_call_since: self.in_call_since }),
+            Action::Inspect { pid, .. } => {
+                let (in_call_since, at_rest) = (self.in_call_since, self.calls_at_rest);
+                Some(Event::Inspected { pid, in_call_since, at_rest })
+            }
             Action::LoadSettings { generation } => match self.settings.pop_front().unwrap_or(Some(self.policy)) {
                 Some(policy) => Some(Event::SettingsLoaded { generation, policy, rebound: false }),
                 None => Some(Event::SettingsFailed),

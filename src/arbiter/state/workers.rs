@@ -31,6 +31,8 @@ impl State {
             spent: false,
             end_of_life,
             busy: false,
+            at_rest: None,
+            rested: false,
             halted: None,
             killed: false,
         };
@@ -208,9 +210,18 @@ impl State {
         out.push(Action::Log(Notice::Retry { pid: child.pid, after: at.max(self.limiter.next()).since(now) }));
     }
 
-    pub(super) fn inspected(&mut self, now: Moment, pid: i32, in_call_since: Option<Moment>, out: &mut Vec<Action>) {
+    pub(super) fn inspected(
+        &mut self,
+        now: Moment,
+        pid: i32,
+        in_call_since: Option<Moment>,
+        at_rest: Option<u64>,
+        out: &mut Vec<Action>,
+    ) {
         let Some(child) = self.children.find(pid).filter(|child| !child.killed) else { return };
         child.busy = in_call_since.is_some();
+        child.rested = at_rest.is_some() && child.at_rest == at_rest;
+        child.at_rest = at_rest;
         if child.check.is_none() {
             return;
         }

@@ -47,8 +47,7 @@ impl Kind<(usize, usize)> for Workers {
     fn read(raw: &Raw, host: Host) -> Result<(usize, usize), Invalid> {
         let expected = || {
             Invalid::new(format!(
-                "a whole number from 1 to {MOST_WORKERS} (without a worker nobody would accept), two of them such as 2:8, the \
-                 lower first, or auto"
+                "a whole number from 1 to {MOST_WORKERS}, two of them such as 2:8, the lower first and perhaps 0, or auto"
             ))
         };
         let count = |text: &str| {
@@ -56,11 +55,11 @@ impl Kind<(usize, usize)> for Workers {
                 return Some(host.cpus.clamp(1, MOST_WORKERS));
             }
             let number = whole(text.trim()).and_then(|number| usize::try_from(number).ok());
-            number.filter(|number| (1..=MOST_WORKERS).contains(number))
+            number.filter(|number| *number <= MOST_WORKERS)
         };
         let text = text(raw, expected)?;
         let (least, most) = text.split_once(':').unwrap_or((text, text));
-        count(least).zip(count(most)).filter(|(least, most)| least <= most).ok_or_else(expected)
+        count(least).zip(count(most)).filter(|(least, most)| *most > 0 && least <= most).ok_or_else(expected)
     }
 
     fn show(value: &(usize, usize)) -> Option<String> {

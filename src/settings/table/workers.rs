@@ -15,8 +15,9 @@ pub(super) static ENTRIES: &[Setting] = &[
         variable: Some("WEB_CONCURRENCY"),
         doc: "The number of worker processes. `auto` is one for each processor that the server may use. With MIN:MAX there \
               are as many as the load asks for: more when all are in a call or connections wait to be accepted, fewer when \
-              some have been idle for `worker_idle_timeout`.",
-        gunicorn: Differs("`auto` and `MIN:MAX` are new. 0 workers serve nobody and are refused, also as MIN."),
+              some have been idle for `worker_idle_timeout`. If MIN is 0, the last one goes, too, when nobody has been connected \
+              for that time, and the next connection waits until there is one again.",
+        gunicorn: Differs("`auto` and `MIN:MAX` are new. 0 workers serve nobody and are refused, but as MIN."),
         assign: |settings, raw, host| {
             (settings.workers, settings.workers_most) = Workers::read(raw, host)?;
             Ok(())
@@ -27,7 +28,8 @@ pub(super) static ENTRIES: &[Setting] = &[
         worker_idle_timeout: SomeSeconds,
         ["--worker-idle-timeout"],
         Lacks,
-        "With `workers = MIN:MAX`, how long two workers must have had nothing to do before one of them goes."
+        "With `workers = MIN:MAX`, how long two workers must have had nothing to do before one of them goes; and, if MIN is \
+         0, how long the last one."
     ),
     setting!(
         max_requests: Count<0, { i64::MAX as u64 }>,

@@ -114,6 +114,86 @@ fn busy_workers_get_company_and_idle_ones_go() {
     assert_eq!(rig.workers.len(), 2);
 }
 
+/// Has the load be read for so long; returns who was drained meanwhile, and has gone.
+fn read_quietly(rig: &mut Rig, seconds: u32) -> Vec<i32> {
+    let mut gone = Vec::new();
+    for _ in 0..4 * seconds {
+        let mut step = rig.pass(Duration::from_millis(250));
+        if step.contains(&Action::MeasureQueues) {
+            step.extend(rig.event(Event::Measured { queued: 0 }));
+        }
+        for pid in drained(&step) {
+            rig.exit(pid, Status::Code(0));
+            gone.push(pid);
+        }
+    }
+    gone
+}
+
+#[test]
+fn the_last_worker_goes_when_nobody_comes_and_there_is_one_again_when_somebody_does() {
+    let mut rig = Rig::serving(Policy { most: 2, ..policy(0) });
+    assert_eq!(rig.workers.len(), 1, "one shows whether it works");
+    rig.calls_at_rest = None;
+    assert_eq!(read_quietly(&mut rig, 60), [0; 0], "somebody is connected");
+    for calls in 0..240 {
+        rig.calls_at_rest = Some(calls);
+        assert_eq!(read_quietly(&mut rig, 1), [0; 0], "a request a second");
+    }
+    assert_eq!(read_quietly(&mut rig, 9), [0; 0]);
+    assert!(!rig.state.sleeps());
+    assert_eq!(read_quietly(&mut rig, 2), [1]);
+    assert!(rig.state.sleeps() && rig.state.wants_nobody());
+    assert_eq!(rig.state.deadline(), None, "and nothing is looked at");
+    assert_eq!(super::forks(&rig.event(Event::Measured { queued: 1 })), [1]);
+    assert!(!rig.state.sleeps());
+    assert_eq!(super::forks(&rig.event(Event::Measured { queued: 9 })), [0; 0], "one boots");
+    rig.all_ready();
+    assert_eq!(rig.workers.len(), 1);
+}
+
+#[test]
+fn a_reload_of_a_server_that_sleeps_starts_a_worker_to_see_whether_it_works() {
+    let sleeping = || {
+        let mut rig = Rig::serving(Policy { most: 2, boot_timeout: Some(SECOND), ..policy(0) });
+        rig.calls_at_rest = Some(7);
+        read_quietly(&mut rig, 12);
+        assert!(rig.state.sleeps());
+        rig
+    };
+    let mut rig = sleeping();
+    assert_eq!(super::forks(&rig.signal(Signal::Hup)), [2]);
+    assert!(!rig.state.sleeps());
+    assert!(rig.all_ready().contains(&Action::Keep { generation: 2 }));
+    read_quietly(&mut rig, 12);
+    assert!(rig.state.sleeps(), "and then it sleeps again");
+
+    let mut rig = sleeping();
+    rig.signal(Signal::Hup);
+    while !rig.state.sleeps() {
+        let pid = rig.of(2)[0];
+        rig.exit(pid, Status::Code(1));
+        rig.pass(SECOND);
+    }
+    assert_eq!(super::forks(&rig.event(Event::Measured { queued: 1 })), [1], "the old code serves on");
+}
+
+#[test]
+fn signals_mean_what_they_do_while_a_server_sleeps() {
+    let mut rig = Rig::serving(Policy { most: 2, ..policy(0) });
+    rig.calls_at_rest = Some(7);
+    read_quietly(&mut rig, 12);
+    assert_eq!(super::forks(&rig.signal(Signal::Ttou)), [0; 0]);
+    assert!(rig.state.sleeps());
+    assert_eq!(super::forks(&rig.signal(Signal::Ttin)), [1]);
+    rig.all_ready();
+    assert_eq!(read_quietly(&mut rig, 60), [0; 0], "at least one is wanted now");
+    let mut rig = Rig::serving(Policy { most: 2, ..policy(0) });
+    rig.calls_at_rest = Some(7);
+    read_quietly(&mut rig, 12);
+    assert!(rig.signal(Signal::Term).contains(&Action::Exit(0)));
+}
+
 #[test]
 fn a_reload_keeps_as_many_workers_as_the_load_asks_for() {
     let mut rig = Rig::serving(Policy { most: 8, ..policy(2) });
