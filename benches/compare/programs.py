@@ -3,6 +3,7 @@
 
 Programs come and go, so what they spent is what their parents say of those they have waited for. That is known in hundredths
 of a second: slices are long. Slices of the two servers alternate, and the ratio is the median of those of neighbours.
+Servers run on the first CPU that is allowed, programs and nginx with them, and the load on the last.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from servers import PEERS_TARGET, ROOT, find
 
 TICKS = os.sysconf("SC_CLK_TCK")
 FERRICORN = str(ROOT / "target" / "release" / "ferricorn")
+CPUS = sorted(os.sched_getaffinity(0))
+SERVER_CPU, LOAD_CPU = CPUS[0], CPUS[-1]
 
 NGINX = """
 daemon off; {user} worker_processes 1; pid {work}/nginx.pid; error_log {work}/error.log;
@@ -67,8 +70,13 @@ def spent(pids: list[int]) -> float:
     return total / TICKS
 
 
+def on(cpu: int) -> list[str]:
+    """What runs a command there."""
+    return [find("taskset"), "--cpu-list", str(cpu)]
+
+
 def start(argv: list[str], port: int) -> subprocess.Popen:
-    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([*on(SERVER_CPU), *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -82,7 +90,7 @@ def start(argv: list[str], port: int) -> subprocess.Popen:
 
 def ask(port: int, target: str, seconds: float, connections: int) -> int:
     """Requests that were answered by wrk's account, none of them wrongly."""
-    argv = [find("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", f"http://127.0.0.1:{port}{target}"]
+    argv = [*on(LOAD_CPU), find("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", f"http://127.0.0.1:{port}{target}"]
     text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
         sys.exit(f"{target}: {text}")
@@ -154,7 +162,8 @@ def main() -> None:
             (work / "nginx.conf").write_text(
                 NGINX.format(work=work, site=site, port=port + 2, user="user root;" if root else "")
             )
-            pool = subprocess.Popen([find(fpm), "-F", "-y", str(work / "fpm.conf"), *(["-R"] if root else [])], stderr=subprocess.DEVNULL)
+            argv = [*on(SERVER_CPU), find(fpm), "-F", "-y", str(work / "fpm.conf"), *(["-R"] if root else [])]
+            pool = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
             started.append(pool)
             front = start([find("nginx"), "-c", str(work / "nginx.conf"), "-e", str(work / "error.log")], port + 2)
             command = [FERRICORN, "-b", f"127.0.0.1:{port + 3}", "-w", "1", "--document-root", str(site)]
