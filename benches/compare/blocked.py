@@ -12,7 +12,7 @@ import processes
 import wsgi
 from answers import GREETING, Question, verify
 from load import Load
-from measures import OURS, Options, Paired, Target, ratio, told, wanted
+from measures import OURS, Options, Paired, Target, ratio, turn, wanted
 from servers import PEERS_TARGET, Role, Server, Stage, Wrong
 
 OURS_WSGI = wsgi.OURS_WSGI
@@ -96,7 +96,7 @@ class Beside:
             name = full.removesuffix(suffix(self.threads))
             if (options.only is not None and name not in options.only) or not wanted(full, stage, everybody, role=ROLE):
                 continue
-            try:
+            with turn(stage, options, name):
                 server = stage.start(full, ROLE)
                 # What it is known by.
                 server.name = name
@@ -104,10 +104,6 @@ class Beside:
                 for how in ("keep", "new"):
                     say(f"{self.name}: {name}, {how}")
                     results[f"{name}, {how}"] = self._measure(server, how, options)
-            except (OSError, Wrong) as error:
-                options.failures.append(told(name, error))
-            finally:
-                stage.stop()
         return results
 
     def _measure(self, server: Server, how: str, options: Options) -> dict:
@@ -162,7 +158,7 @@ class Share:
             if not wanted(name, stage, options, role=ROLE):
                 continue
             say(f"{self.name}: {name}")
-            try:
+            with turn(stage, options, name):
                 server = stage.start(name, ROLE)
                 length = verify(server, Question(GREETING, of.path))
                 measured = load.run(of, server, options.seconds * 5, options.load_cpu, length)
@@ -173,10 +169,6 @@ class Share:
                     "p99": measured.p99,
                     "errors": [measured.errors] if measured.errors else [],
                 }
-            except (OSError, Wrong) as error:
-                options.failures.append(told(name, error))
-            finally:
-                stage.stop()
         return results
 
     def table(self, results: dict) -> tuple[list[str], list[list[str]]]:

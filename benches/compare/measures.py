@@ -7,7 +7,8 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 import load
@@ -202,17 +203,13 @@ class Idle:
             if not wanted(name, stage, options):
                 continue
             say(f"{self.name}: {name}, {count} connections")
-            try:
+            with turn(stage, options, name):
                 # nginx closes idle connections when it has used fifteen of sixteen.
                 stage.connections = count * 2
                 server = stage.start(name)
                 verify(server, Question(GREETING))
                 results[name] = self._measure(server, count, options.idle_seconds)
-            except (OSError, Wrong) as error:
-                options.failures.append(told(name, error))
-            finally:
-                stage.stop()
-                stage.connections = Stage.CONNECTIONS
+            stage.connections = Stage.CONNECTIONS
         return results
 
     def _measure(self, server: Server, count: int, seconds: int) -> dict:
@@ -292,7 +289,7 @@ class Memory:
             if not wanted(name, stage, options):
                 continue
             say(f"{self.name}: {name}")
-            try:
+            with turn(stage, options, name):
                 server = stage.start(name)
                 length = verify(server, Question(GREETING))
                 fresh = processes.settled_memory(server.look())
@@ -304,10 +301,6 @@ class Memory:
                     "by_process": [[processes.name(pid), asdict(processes.memory(pid))] for pid in server.pids],
                     "threads": sum(len(processes.threads(pid)) for pid in server.pids),
                 }
-            except (OSError, Wrong) as error:
-                options.failures.append(told(name, error))
-            finally:
-                stage.stop()
         return results
 
     def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
@@ -361,15 +354,11 @@ class Syscalls:
                 continue
             for of in self.loads:
                 say(f"{self.name}: {name}, {of.connections} connections")
-                try:
+                with turn(stage, options, name):
                     server = stage.start(name, self.role)
                     length = _verified(server, stage, of, self.expected)
                     calls = self._count(server, of, options, length, stage)
                     results[f"{name}, {of.connections}"] = calls
-                except (OSError, Wrong) as error:
-                    options.failures.append(told(name, error))
-                finally:
-                    stage.stop()
         return results
 
     def _count(self, server: Server, of: Load, options: Options, length: int, stage: Stage) -> dict:
@@ -407,6 +396,18 @@ class Syscalls:
 def _tracer(task: int) -> int:
     found = re.search(r"^TracerPid:\s+(\d+)", processes.status(task), re.M)
     return int(found[1]) if found else 0
+
+
+@contextmanager
+def turn(stage: Stage, options: Options, name: str) -> Iterator[None]:
+    """The turn of one server, which is stopped at its end. What goes wrong in it is a failure of that server, and the others
+    have theirs."""
+    try:
+        yield
+    except (OSError, Wrong) as error:
+        options.failures.append(told(name, error))
+    finally:
+        stage.stop()
 
 
 def told(name: str, error: Exception) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import processes
 from answers import Client
-from measures import OURS, Options, Target, told, wanted
+from measures import OURS, Options, Target, turn, wanted
 from servers import Server, Stage, Wrong
 
 WORKERS = 4
@@ -76,7 +76,7 @@ class Sharing:
             if (options.only is not None and name not in options.only) or not wanted(full, stage, _all(options)):
                 continue
             say(f"{self.name}: {name}")
-            try:
+            with turn(stage, options, name):
                 server = stage.start(full)
                 crowd(server, PAGE, 400)
                 collected(server)
@@ -85,10 +85,6 @@ class Sharing:
                     "memory": asdict(memory),
                     "by_process": [[processes.name(pid), asdict(processes.memory(pid))] for pid in server.pids],
                 }
-            except (OSError, Wrong) as error:
-                options.failures.append(told(name, error))
-            finally:
-                stage.stop()
         return results
 
     def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
