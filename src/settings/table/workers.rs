@@ -17,7 +17,7 @@ pub(super) static ENTRIES: &[Setting] = &[
               are as many as the load asks for: more when all are in a call or connections wait to be accepted, fewer when \
               some have been idle for `worker_idle_timeout`. If MIN is 0, the last one goes, too, when nobody has been connected \
               for that time, and the next connection waits until there is one again.",
-        gunicorn: Differs("`auto` and `MIN:MAX` are new. 0 workers serve nobody and are refused, but as MIN."),
+        gunicorn: Differs("`auto` and `MIN:MAX` are new. 0 workers serve nobody and are refused, except as MIN."),
         assign: |settings, raw, host| {
             (settings.workers, settings.workers_most) = Workers::read(raw, host)?;
             Ok(())
