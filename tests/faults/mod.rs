@@ -62,7 +62,7 @@ pub(crate) fn reloads(times: u32, every: Duration, options: &[&str]) -> Outcome 
     for number in 1..=times {
         // The first few reloads touch pages that were not touched before.
         if number == times / 5 {
-            (descriptors, resident) = (process::descriptors(server.pid).len(), process::resident(server.pid));
+            (descriptors, resident) = (process::descriptors(server.pid).len(), process::anonymous(server.pid));
         }
         server.signal(Signal::SIGHUP);
         std::thread::sleep((began + every * number).saturating_duration_since(Instant::now()));
@@ -73,7 +73,7 @@ pub(crate) fn reloads(times: u32, every: Duration, options: &[&str]) -> Outcome 
     outcome.nothing_lost(&format!("{times} reloads {}", options.join(" ")), ledger, &server);
     let grown = process::descriptors(server.pid).len().saturating_sub(descriptors);
     outcome.at_most("reloads: descriptors leaked by the arbiter", grown, 0, "");
-    let grown = process::resident(server.pid) as f64 / resident.max(1) as f64 - 1.0;
+    let grown = process::anonymous(server.pid) as f64 / resident.max(1) as f64 - 1.0;
     outcome.at_most(
         "reloads: growth of the arbiter's memory",
         grown * 100.0,
@@ -310,7 +310,7 @@ pub(crate) fn killed_workers(every: Duration, duration: Duration) -> Outcome {
     let server = Server::probe().ledger().args(&["-w", "3"]).start();
     server.wait_workers(3);
     let ledger = crowd(&server);
-    let resident = process::resident(server.pid);
+    let resident = process::anonymous(server.pid);
     let mut held: Vec<(Instant, HashSet<u16>)> = Vec::new();
     let mut empty = 0;
     let began = Instant::now();
@@ -345,7 +345,7 @@ pub(crate) fn killed_workers(every: Duration, duration: Duration) -> Outcome {
     outcome.figure(format!("{what}: lost with them"), allowed.to_string(), "any", true);
     outcome.audit(&format!("{what}, beyond what they held"), &report, &server, allowed);
     outcome.at_most(&format!("{what}: moments without any worker"), empty, 0, "");
-    let grown = process::resident(server.pid) as f64 / resident.max(1) as f64 - 1.0;
+    let grown = process::anonymous(server.pid) as f64 / resident.max(1) as f64 - 1.0;
     outcome.at_most(&format!("{what}: growth of the arbiter's memory"), grown * 100.0, 10.0, " %");
     outcome.report = Some(report);
     outcome
@@ -647,7 +647,7 @@ pub(crate) fn endurance(requests: u64, recycled: usize, reloads: u32) -> Outcome
         std::thread::sleep(Duration::from_millis(600));
         // The first few touch pages that were not touched before.
         if early.is_none() && hung_up >= reloads / 5 {
-            early = Some(process::resident(server.pid));
+            early = Some(process::anonymous(server.pid));
         }
     }
     let what = format!("{} requests, {} recycled, {hung_up} reloads", ledger.answered(), server.count_log(RECYCLED));
@@ -667,7 +667,7 @@ pub(crate) fn endurance(requests: u64, recycled: usize, reloads: u32) -> Outcome
         format!("{expected:?}, as in a fresh server"),
         held() == expected,
     );
-    let grown = process::resident(server.pid) as f64 / early.unwrap_or(1).max(1) as f64 - 1.0;
+    let grown = process::anonymous(server.pid) as f64 / early.unwrap_or(1).max(1) as f64 - 1.0;
     let bar = if reloads < 50 { 10.0 } else { 2.0 };
     outcome.at_most(&format!("{what}: growth of the arbiter's memory"), grown * 100.0, bar, " %");
     outcome

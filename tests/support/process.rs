@@ -120,7 +120,16 @@ pub(crate) fn sockets(pid: i32) -> Vec<u32> {
 
 /// Resident memory in KiB.
 pub(crate) fn resident(pid: i32) -> u64 {
-    let text = status(pid, "VmRSS").unwrap_or_default();
+    kibibytes(pid, "VmRSS")
+}
+
+/// Resident memory in KiB, without pages of files, which come and go.
+pub(crate) fn anonymous(pid: i32) -> u64 {
+    kibibytes(pid, "RssAnon")
+}
+
+fn kibibytes(pid: i32, name: &str) -> u64 {
+    let text = status(pid, name).unwrap_or_default();
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
