@@ -150,6 +150,38 @@ pub(crate) fn trim_memory() {
     };
 }
 
+/// Unmaps the pages of code and constants that this process has looked at so far. Whoever needs one again is given it from
+/// the page cache; those that were needed to start only are not this process's any more, and the system may use them otherwise.
+pub(crate) fn unmap_clean_pages() {
+    let Ok(mappings) = std::fs::read_to_string("/proc/self/smaps") else { return };
+    let mut unwritable = None;
+    for line in mappings.lines() {
+        let mut words = line.split_ascii_whitespace();
+        match words.next() {
+            Some("Anonymous:") if words.next() == Some("0") => {
+                let Some((start, length)) = unwritable.take() else { continue };
+                // SAFETY: these are pages of a file, mapped privately; none of them has been written to, and none may be.
+                // Whoever reads them next gets the same bytes from the file.
+                unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+            }
+            Some(range) if !range.ends_with(':') => unwritable = unwritable_file(range, words),
+            _ => {}
+        }
+    }
+}
+
+/// Where a mapping lies, and how long it is, if nobody may write to it and it is of a file; from a line of `smaps`.
+fn unwritable_file<'a>(range: &str, mut words: impl Iterator<Item = &'a str>) -> Option<(usize, usize)> {
+    let permissions = words.next()?;
+    let path = words.nth(3)?;
+    if !matches!(permissions, "r--p" | "r-xp") || !path.starts_with('/') || words.next().is_some() {
+        return None;
+    }
+    let (start, end) = range.split_once('-')?;
+    let [start, end] = [start, end].map(|bound| usize::from_str_radix(bound, 16).ok());
+    Some((start?, end?.checked_sub(start?)?))
+}
+
 /// Puts a signal's disposition back to the default.
 pub(crate) fn default_signal(signal: i32) -> io::Result<()> {
     // SAFETY: all-zero is a valid sigaction: SIG_DFL, no flags, an empty mask.

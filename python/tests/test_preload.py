@@ -66,6 +66,22 @@ def test_the_application_is_loaded_in_the_template_only(project, serve):
     assert server.template() not in server.workers()
 
 
+def test_a_template_does_not_keep_code_in_memory_that_only_loading_needed(tmp_path, serve):
+    (tmp_path / "queries.py").write_text("""
+import sqlite3
+sqlite3.connect(":memory:").execute("SELECT 1").fetchone()
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b""]
+""")
+    server = serve("queries", "--workers", "1", "--preload")
+    all_workers(server, 1)
+    mappings = Path(f"/proc/{server.template()}/smaps").read_text()
+    code = re.findall(r"^\S+ r-xp .*/\S*sqlite3\S*\n(?:\w+: .*\n)*?Rss: +(\d+) kB$", mappings, re.MULTILINE)
+    assert code and set(code) == {"0"}
+
+
 def test_fork_hooks_run_at_every_fork_of_the_template(project, serve):
     server = serve("recording", "--workers", "2", "--preload")
     all_workers(server, 2)

@@ -263,6 +263,7 @@ impl<'a> Template<'a> {
         plan.factory.freeze();
         // What was needed for loading only would be copied whenever a worker uses it again.
         sys::trim_memory();
+        sys::unmap_clean_pages();
         if !plan.factory.has_threads() && stays_threaded() {
             return Err(LoadError::boot(
                 "the application has started threads, which its workers would not have: it cannot be preloaded",

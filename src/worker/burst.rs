@@ -12,10 +12,10 @@ use std::time::Duration;
 const SHORT: Duration = Duration::from_micros(12);
 
 /// How long an answer may be kept, going by the longest of the last calls that were measured.
-const LONGEST: Duration = Duration::from_micros(300);
+const LONGEST: Duration = Duration::from_millis(1);
 
 /// How many answers leave together at most: more save little more.
-const MOST: usize = 8;
+const MOST: usize = 16;
 
 /// The last measured calls that count.
 const SAMPLES: usize = 4;
@@ -72,16 +72,16 @@ mod tests {
     fn answers_leave_together_as_many_as_keep_none_for_long() {
         assert_eq!(length(&[]), 1, "nothing is known of calls");
         assert_eq!(length(&[40, 40, 40]), 1, "too little is known");
-        assert_eq!(length(&[40, 40, 40, 40]), 7);
-        assert_eq!(length(&[20, 20, 20, 20]), 8);
-        assert_eq!(length(&[90, 90, 90, 90]), 3);
-        assert_eq!(length(&[160, 160, 160, 160]), 1);
+        assert_eq!(length(&[80, 80, 80, 80]), 12);
+        assert_eq!(length(&[20, 20, 20, 20]), 16);
+        assert_eq!(length(&[300, 300, 300, 300]), 3);
+        assert_eq!(length(&[600, 600, 600, 600]), 1);
     }
 
     #[test]
     fn one_long_or_quick_call_of_the_last_few_has_each_leave_at_once() {
         assert_eq!(length(&[40, 40, 300_000, 40, 40]), 1);
         assert_eq!(length(&[40, 40, 2, 40]), 1);
-        assert_eq!(length(&[300_000, 40, 40, 40, 40]), 7);
+        assert_eq!(length(&[300_000, 80, 80, 80, 80]), 12);
     }
 }
