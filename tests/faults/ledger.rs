@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Some((name, address)) => (Door::named(name).expect("a protocol"), address),
         None => (Door::Http, address.as_str()),
     };
-    let address: Address = address.parse().ok().expect("an ADDRESS: HOST:PORT or unix:PATH");
+    let address: Address = address.parse().expect("an ADDRESS: HOST:PORT or unix:PATH");
     let seconds = args.next().map_or(10, |text| text.parse().expect("a number of SECONDS"));
     let mut plan = Plan { door, ..Plan::new(&address) };
     if let Some(clients) = args.next() {
