@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs fuzz targets, each for SECONDS (150), without cargo-fuzz; needs a nightly toolchain and a C++ compiler.
+# Runs fuzz targets, each for FUZZ_SECONDS (150), without cargo-fuzz; needs a nightly toolchain and a C++ compiler.
 # What it finds is left in target/fuzz: `sh tests/fuzz/run.sh uwsgi fastcgi scgi`.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -14,6 +14,6 @@ export RUSTFLAGS CARGO_TARGET_DIR="$place" CARGO_PROFILE_RELEASE_LTO=off
 for target in "$@"; do
     cargo +nightly build --quiet --manifest-path tests/fuzz/Cargo.toml --release --target "$host" --bin "$target"
     mkdir -p "$place/corpus/$target"
-    "$place/$host/release/$target" -max_total_time="${SECONDS:-150}" -max_len=2000 -timeout=20 \
+    "$place/$host/release/$target" -max_total_time="${FUZZ_SECONDS:-150}" -max_len=2000 -timeout=20 \
         -artifact_prefix="$place/$target-" "$place/corpus/$target" tests/corpus/gateways
 done
