@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use crate::support::{Server, client};
+use crate::support::{Server, answer, client};
 
 #[test]
 fn a_panic_is_one_request_answered_with_500() {
@@ -140,7 +140,7 @@ fn responses_are_streamed_and_answered_later() {
     }
     // To an HTTP/1.0 client a body of unknown length ends with the connection.
     let bytes = client::exchange(&server.address, b"GET /stream/3 HTTP/1.0\r\n\r\n").expect("an exchange");
-    let (answer, _) = client::parse(&bytes, false, true).expect("a response");
+    let (answer, _) = answer::parse(&bytes, false, true).expect("a response");
     assert_eq!(answer.body.len(), 3000);
 }
 

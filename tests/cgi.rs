@@ -155,6 +155,29 @@ fn a_body_that_streams_is_read_by_its_program_while_it_comes() {
 }
 
 #[test]
+fn a_client_that_reads_nothing_while_it_sends_does_not_wait_forever_for_a_program_that_reads_nothing_while_it_answers()
+{
+    const SIZE: usize = 12_000_000;
+    let site = Directory::new();
+    let lines = format!("printf 'Content-Type: a/b\\n\\n'; head -c {SIZE} /dev/zero; exec cat > /dev/null\n");
+    shell(&site, "rude", &lines);
+    let head = format!("POST /rude HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n");
+    for (options, finishes) in [(&[][..], true), (&["--no-request-buffering"], false)] {
+        let server = cgi(site.path()).args(options).args(&["--send-timeout", "1"]).start();
+        let mut client = server.connect();
+        let sent = client.send(&head).and_then(|()| client.send(vec![0; SIZE]));
+        if finishes {
+            sent.expect("the server takes all of it first");
+            assert_eq!(client.answer().expect("an answer").body.len(), SIZE);
+        } else {
+            // Both wait for each other, until the answer that is not being read is given up.
+            let kind = sent.expect_err("the program takes nothing").kind();
+            assert!(matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{kind}");
+        }
+    }
+}
+
+#[test]
 fn responses_of_all_kinds_become_http() {
     let site = Directory::new();
     for (name, lines) in [

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::faults;
 use crate::support::address::free_port;
+use crate::support::doors::Door;
 use crate::support::gateways::{apache, apache_fcgid, haproxy, lighttpd, nginx, nginx_with};
 use crate::support::programs::{self, output, require};
 use crate::support::{Address, Client, Directory, SOON, Server, client, poll_until, process};
@@ -468,5 +469,12 @@ fn reloads_lose_nothing_over_any_protocol() {
     for (protocol, keep) in [("uwsgi", false), ("fastcgi", false), ("fastcgi", true), ("scgi", false)] {
         let outcome = faults::reloads_behind_a_gateway(protocol, keep, 5, Duration::from_millis(300));
         outcome.check();
+    }
+}
+
+#[test]
+fn reloads_lose_nothing_of_clients_that_speak_the_protocols_themselves() {
+    for door in Door::GATEWAYS {
+        faults::reloads_at_a_door(door, 5, Duration::from_millis(300)).check();
     }
 }

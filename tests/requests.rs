@@ -4,7 +4,8 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{exchange, parse};
+use crate::support::answer::parse;
+use crate::support::client::exchange;
 use crate::support::{Client, SOON, Server, poll_until, process};
 
 /// What is sent after `GET / HTTP/1.1\r\n`, unless it begins with `=`: then it is all; the status; the reason's code.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::faults::{self, Attack, Figure, Outcome};
+use crate::support::doors::Door;
 
 /// The attack of slowhttptest's kinds, all at once.
 fn attack(worker_connections: usize) -> Attack {
@@ -26,6 +27,7 @@ fn is_meant(wanted: &str, name: &str) -> bool {
 #[ignore = "takes ten minutes: make soak"]
 fn soak() {
     let seconds = Duration::from_secs;
+    let door = |name| faults::reloads_at_a_door(Door::named(name).expect("a door"), 100, Duration::from_millis(600));
     let wanted = std::env::var("SOAK").unwrap_or_default();
     let scenarios: &[(&str, &dyn Fn() -> Outcome)] = &[
         ("reloads", &|| faults::reloads(100, Duration::from_millis(600), &[])),
@@ -38,6 +40,10 @@ fn soak() {
         ("door-fastcgi", &|| faults::reloads_behind_a_gateway("fastcgi", false, 100, Duration::from_millis(600))),
         ("door-fastcgi-keep", &|| faults::reloads_behind_a_gateway("fastcgi", true, 100, Duration::from_millis(600))),
         ("door-scgi", &|| faults::reloads_behind_a_gateway("scgi", false, 100, Duration::from_millis(600))),
+        ("door-raw-uwsgi", &|| door("uwsgi")),
+        ("door-raw-fastcgi", &|| door("fastcgi")),
+        ("door-raw-fastcgi-keep", &|| door("fastcgi-keep")),
+        ("door-raw-scgi", &|| door("scgi")),
         ("stop-under-load", &|| faults::stop_under_load(10, false)),
         ("stop-under-load-unix", &|| faults::stop_under_load(10, true)),
         ("held-socket", &|| faults::restarts_of_a_held_socket(10)),

@@ -22,6 +22,7 @@ mod mounts;
 mod php;
 mod preload;
 mod process;
+mod refusals;
 mod reload;
 mod requests;
 mod soak;

@@ -8,17 +8,17 @@ use super::uwsgi::Uwsgi;
 use super::{Error, Head, Length, Limits, Progress, Protocol, ResponseError, Reuse};
 
 /// One connection's protocol machine: a closed set, so that no call is virtual.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine(Speaker);
 
 /// HTTP is told from the others by one comparison, and what is done for it stands where it is called.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Speaker {
     Http(Http1),
     Gateway(Gateway),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Gateway {
     Uwsgi(Uwsgi),
     FastCgi(FastCgi),

@@ -16,7 +16,7 @@ pub(super) type Scgi = Single<Netstring>;
 /// Digits of a length that is not too large by far.
 const DIGITS: usize = 9;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Netstring;
 
 impl Opening for Netstring {

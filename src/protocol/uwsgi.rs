@@ -22,7 +22,7 @@ const PING: u8 = 100;
 
 const HEADER_SIZE: usize = 4;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Packet;
 
 impl Opening for Packet {

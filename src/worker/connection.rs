@@ -257,7 +257,12 @@ impl Connection {
             requests: self.requests,
             protocol: self.machine.protocol(),
             unproxied: self.stage == Stage::Proxy,
-            peer: self.peer.address.clone(),
+            // What is known of the peer is its last request's client, for whom a web server spoke: the connection is not his.
+            peer: if self.machine.is_gateway() {
+                answering::address_of(&self.socket)
+            } else {
+                self.peer.address.clone()
+            },
             destination: self.peer.destination.as_deref().copied(),
             local: (*self.local).clone(),
             unread: unread.to_vec(),
@@ -572,7 +577,7 @@ impl Connection {
                 && output.is_pulled()
             {
                 note.write(self.ticket.serial, &log.head);
-                note.open_exit(self.socket.as_raw_fd(), self.machine.protocol(), &[], true);
+                note.open_exit(self.socket.as_raw_fd(), &self.machine, &[], true);
             }
             let how = How { sendfile: world.policy.sendfile, pulls: world.calls, call: world.call };
             let World { scratch, flusher, .. } = &mut *world;

@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 use super::date::Date;
-use crate::protocol::{Machine, Protocol};
+use crate::protocol::Machine;
 
 /// What is said of it to the client.
 const TEXT: &str = "The request has taken longer than it may";
@@ -18,9 +18,8 @@ const TEXT: &str = "The request has taken longer than it may";
 #[derive(Debug)]
 pub(crate) struct Exit {
     pub(crate) socket: RawFd,
-    pub(crate) protocol: Protocol,
-    /// The client wants no body (RFC 9110 §9.3.2).
-    pub(crate) head_only: bool,
+    /// What the connection's own machine was when the call began: it knows how the request is answered, and to whom.
+    pub(crate) machine: Machine,
     /// Part of the response is out, or may be.
     pub(crate) begun: bool,
     /// Answers of earlier requests of the connection, which were to leave together with this one's.
@@ -47,17 +46,9 @@ impl Exit {
         let _ = shutdown(self.socket, how);
     }
 
-    /// A FastCGI request is known to its own machine only, so there is no page for it: the web server makes one.
-    fn page(&self, out: &mut Vec<u8>) {
-        let start = out.len();
+    fn page(&mut self, out: &mut Vec<u8>) {
         let mut date = Date::default();
         let date = date.at(crate::sys::unix_time_coarse());
-        Machine::new(self.protocol).refuse_with(504, TEXT, Some(date), out);
-        if self.head_only {
-            let page = out.get(start..).unwrap_or_default();
-            if let Some(end) = memchr::memmem::find(page, b"\r\n\r\n") {
-                out.truncate(start + end + 4);
-            }
-        }
+        self.machine.refuse_with(504, TEXT, Some(date), out);
     }
 }

@@ -12,7 +12,7 @@ use super::exit::Exit;
 use crate::app::Watcher;
 use crate::clock::Moment;
 use crate::logging::TRACEBACK;
-use crate::protocol::{Head, Protocol};
+use crate::protocol::{Head, Machine};
 use crate::scoreboard::{Call, Slot};
 use crate::settings::Settings;
 use crate::{signals, sys};
@@ -55,10 +55,9 @@ impl Note {
     }
 
     /// The call's answer goes there: behind `earlier`, or to what has been `begun`.
-    pub(crate) fn open_exit(&self, socket: RawFd, protocol: Protocol, earlier: &[u8], begun: bool) {
+    pub(crate) fn open_exit(&self, socket: RawFd, machine: &Machine, earlier: &[u8], begun: bool) {
         let mut noted = self.noted();
-        let head_only = noted.line.starts_with(b"HEAD ");
-        noted.exit = Some(Exit { socket, protocol, head_only, begun, earlier: earlier.to_vec(), taken: false });
+        noted.exit = Some(Exit { socket, machine: machine.clone(), begun, earlier: earlier.to_vec(), taken: false });
     }
 
     /// What was to leave ahead of the response has left in part, or the response has been begun.

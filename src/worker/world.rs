@@ -18,7 +18,7 @@ use super::watchdog::Note;
 use crate::app::{Address, Application, Reply, Request, call};
 use crate::clock::Moment;
 use crate::logging::access::SharedAccessLog;
-use crate::protocol::{Head, Protocol};
+use crate::protocol::{Head, Machine};
 use crate::scoreboard::{Call, MAX_THREADS, Slot};
 
 /// What all threads of a worker have in common.
@@ -179,9 +179,9 @@ impl World {
 
     /// The call that has begun answers there, as far as the watchdog is concerned.
     #[inline]
-    pub(crate) fn open_exit(&self, socket: RawFd, protocol: Protocol) {
+    pub(crate) fn open_exit(&self, socket: RawFd, machine: &Machine) {
         if let Some(note) = &self.note {
-            note.open_exit(socket, protocol, &self.out, false);
+            note.open_exit(socket, machine, &self.out, false);
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) use slow::{Attack, slow_clients};
 
 use crate::crash::with_failing_forks;
 use crate::support::address::free_port;
+use crate::support::doors::Door;
 use crate::support::ledger::{Cause, Ledger, Plan};
 use crate::support::server::{example, link_program};
 use crate::support::{
@@ -126,6 +127,22 @@ pub(crate) fn reloads_behind_a_gateway(protocol: &str, keep: bool, times: u32, e
     settle(&server, 2);
     let how = if protocol == "fastcgi" && keep { ", connections kept" } else { "" };
     outcome.nothing_lost(&format!("{times} reloads behind nginx over {protocol}{how}"), ledger, &server);
+    outcome
+}
+
+/// The same with clients that speak the protocol themselves.
+pub(crate) fn reloads_at_a_door(door: Door, times: u32, every: Duration) -> Outcome {
+    let mut outcome = Outcome::default();
+    let server = Server::probe().ledger().speaking(door.protocol()).args(&["-w", "2"]).start();
+    let ledger = Ledger::start(Plan { door, ..Plan::new(&server.address) });
+    poll_until("the first answers", SOON, || (ledger.answered() > 400).then_some(()));
+    for _ in 0..times {
+        server.signal(Signal::SIGHUP);
+        std::thread::sleep(every);
+    }
+    settle(&server, 2);
+    let how = if door == (Door::FastCgi { keep: true }) { ", connections kept" } else { "" };
+    outcome.nothing_lost(&format!("{times} reloads under {}{how}", door.protocol()), ledger, &server);
     outcome
 }
 

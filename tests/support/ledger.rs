@@ -19,12 +19,14 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::Address;
-use super::client::{Answer, Flaw, parse};
+use super::answer::{Answer, Flaw};
+use super::doors::{Ask, Door};
 
 /// What the clients are to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) address: Address,
+    pub(crate) door: Door,
     pub(crate) clients: usize,
     /// The longest pause of a client between an answer and its next request; it is random up to this.
     pub(crate) pause: Duration,
@@ -38,6 +40,7 @@ impl Plan {
     pub(crate) fn new(address: &Address) -> Self {
         Self {
             address: address.clone(),
+            door: Door::default(),
             clients: 200,
             pause: Duration::from_millis(200),
             patience: Duration::from_secs(10),
@@ -293,6 +296,7 @@ enum State {
 #[derive(Debug)]
 struct Member {
     kind: Kind,
+    door: Door,
     state: State,
     connection: Option<Connection>,
     port: u16,
@@ -323,8 +327,14 @@ struct Crowd {
 impl Crowd {
     fn new(plan: Plan, answered: Arc<AtomicU64>) -> io::Result<Self> {
         let now = Instant::now();
+        let kind =
+            |number: usize| if plan.door.keeps() && number.is_multiple_of(2) { Kind::KeepAlive } else { Kind::New };
         let member = |number: usize| Member {
-            kind: if number.is_multiple_of(2) { Kind::KeepAlive } else { Kind::New },
+            kind: kind(number),
+            door: match plan.door {
+                Door::FastCgi { .. } => Door::FastCgi { keep: kind(number) == Kind::KeepAlive },
+                door => door,
+            },
             state: State::Pausing,
             connection: None,
             port: 0,
@@ -523,13 +533,14 @@ impl Member {
         self.request.clear();
         self.sum = 0;
         self.body = 0..0;
+        if self.door != Door::Http {
+            return self.write_at(&target, draw);
+        }
         if !draw.is_multiple_of(3) {
             let _ = write!(self.request, "GET {target} HTTP/1.1\r\nHost: ledger\r\n{close}\r\n");
             return;
         }
-        let body: Vec<u8> =
-            (0..pick(&[5, 300, 3000, 40_000], 8)).map(|at| (self.id as usize * 31 + at * 7) as u8).collect();
-        self.sum = checksum(&body);
+        let body = self.make_body(draw);
         let _ = write!(self.request, "POST {target} HTTP/1.1\r\nHost: ledger\r\n{close}");
         if pick(&[0, 0, 1], 24) == 1 {
             let _ = write!(self.request, "Transfer-Encoding: chunked\r\n\r\n");
@@ -543,7 +554,22 @@ impl Member {
             let _ = write!(self.request, "Content-Length: {}\r\n\r\n", body.len());
             self.request.extend_from_slice(&body);
         }
-        self.body = 0..body.len();
+    }
+
+    /// The same at another door than HTTP's.
+    fn write_at(&mut self, target: &str, draw: u64) {
+        let posts = draw.is_multiple_of(3);
+        let body = if posts { self.make_body(draw) } else { Vec::new() };
+        let chunked = posts && self.door.streams() && (draw >> 24).is_multiple_of(3);
+        let ask = Ask { method: if posts { "POST" } else { "GET" }, target, variables: &[], body: &body, chunked };
+        self.request = self.door.request(ask);
+    }
+
+    fn make_body(&mut self, draw: u64) -> Vec<u8> {
+        let length = [5, 300, 3000, 40_000][(draw >> 8) as usize % 4];
+        let body: Vec<u8> = (0..length).map(|at| (self.id as usize * 31 + at * 7) as u8).collect();
+        (self.body, self.sum) = (0..length, checksum(&body));
+        body
     }
 
     /// Whether the server has closed the idle connection (or said something unasked).
@@ -589,7 +615,7 @@ impl Member {
             }
             break;
         }
-        match parse(&self.received, false, ended) {
+        match self.door.parse(&self.received, false, ended) {
             Ok((answer, taken)) if taken == self.received.len() => Ok(Some(answer)),
             Ok((_, taken)) => Err((Cause::Invalid, format!("{} bytes too much", self.received.len() - taken))),
             Err(Flaw::Invalid(what)) => Err((Cause::Invalid, what)),

@@ -1,7 +1,9 @@
 //! What the tests share: servers as child processes, a raw HTTP client, the ledger, and the real programs around them.
 
 pub(crate) mod address;
+pub(crate) mod answer;
 pub(crate) mod client;
+pub(crate) mod doors;
 pub(crate) mod gateways;
 pub(crate) mod ledger;
 pub(crate) mod process;
@@ -16,7 +18,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use address::Address;
-pub(crate) use client::{Answer, Client};
+pub(crate) use answer::Answer;
+pub(crate) use client::Client;
 pub(crate) use server::Server;
 
 /// How long anything may take that ought to happen at once; long, as the machine may be busy.

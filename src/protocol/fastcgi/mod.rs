@@ -14,17 +14,17 @@
 mod intake;
 pub mod record;
 
-use super::gateway::answer::{Answer, Style, style_for};
+use super::gateway::answer::{Answer, Style, is_http};
 use super::{Error, Event, Head, Length, Limits, Progress, ResponseError, Reuse};
 use intake::{Found, Intake, Note};
 use record::{End, Kind, ProtocolStatus};
 
 /// One FastCGI connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct FastCgi {
     intake: Intake,
     answer: Answer,
-    /// The request that was seen last.
+    /// The request that is being answered; [`record::MANAGEMENT`] while there is none.
     id: u16,
     /// The web server wants to go on using its connection.
     keep: bool,
@@ -43,10 +43,6 @@ impl FastCgi {
         let (consumed, found) = match self.intake.next(input, limits, head) {
             Ok(found) => found,
             Err(error) => {
-                // A refusal is answered if it is known to whom.
-                if let Some(begun) = self.intake.begun() {
-                    (self.id, self.keep) = (begun.id, begun.keep);
-                }
                 self.refused = Some(error);
                 return Err(error);
             }
@@ -67,7 +63,7 @@ impl FastCgi {
             }
             Found::Aborted(note) => {
                 self.note = Some(note);
-                self.answer = Answer::default();
+                (self.answer, self.id) = (Answer::default(), record::MANAGEMENT);
                 Event::Aborted
             }
         };
@@ -149,17 +145,24 @@ impl FastCgi {
         let complete = self.answer.finish();
         if complete {
             self.end(0, out);
-            if self.keep && self.closing {
-                // FastCGI cannot say that a connection is about to be closed, and nginx would send the next request in the
-                // moment before it sees that. It keeps no connection on which something comes behind the end.
-                record::record(Kind::GetValuesResult, record::MANAGEMENT, &[], out);
+            if self.closing {
+                self.warn_of_close(out);
             }
         }
         if complete && self.keep && !self.closing && self.refused.is_none() && self.intake.renew() {
+            self.id = record::MANAGEMENT;
             return Reuse::KeepAlive;
         }
         self.intake.close();
         Reuse::Close
+    }
+
+    /// FastCGI cannot say that a connection is about to be closed, and nginx would send the next request in the moment
+    /// before it sees that. It keeps no connection on which something comes behind the end.
+    fn warn_of_close(&self, out: &mut Vec<u8>) {
+        if self.keep {
+            record::record(Kind::GetValuesResult, record::MANAGEMENT, &[], out);
+        }
     }
 
     fn end(&self, application: u32, out: &mut Vec<u8>) {
@@ -170,18 +173,23 @@ impl FastCgi {
     /// Appends the answer to a refused request: for the client on the standard output, for the web server's log on the
     /// standard error.
     pub(super) fn refuse_with(&mut self, status: u16, text: &str, out: &mut Vec<u8>) {
-        let style = style_for(self.refused, Style::StatusField);
-        if style == Style::StatusLine {
-            self.answer.refuse(style, status, text, out);
+        // A refusal is answered if it is known to whom, although the head is not complete yet.
+        if let Some(begun) = self.intake.begun() {
+            (self.id, self.keep) = (begun.id, begun.keep);
+        }
+        let (style, reason) = (Style::StatusField, self.refused);
+        if reason.is_some_and(is_http) {
+            self.answer.refuse(style, reason, status, text, out);
         } else if self.id != record::MANAGEMENT {
             let mut page = Vec::new();
-            let free = self.answer.refuse(style, status, text, &mut page);
+            let free = self.answer.refuse(style, reason, status, text, &mut page);
             if free {
                 let message = format!("ferricorn: {text}");
                 record::stream(Kind::Stderr, self.id, message.as_bytes(), out);
                 record::end_stream(Kind::Stderr, self.id, out);
                 record::stream(Kind::Stdout, self.id, &page, out);
                 self.end(1, out);
+                self.warn_of_close(out);
             }
         }
         self.intake.close();

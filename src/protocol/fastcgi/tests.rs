@@ -241,3 +241,53 @@ fn records_that_belong_to_no_request_change_none() {
         }
     }
 }
+
+#[test]
+fn a_refusal_goes_to_the_request_that_has_begun_and_to_no_earlier_one() {
+    use super::FastCgi;
+    use crate::protocol::{Event, Head, Length};
+    let earlier = [head(1, true, &[]), one(Kind::Stdin, 1, b"")].concat();
+    let behind = |rest: &[u8]| [&earlier, rest].concat();
+    let body = [head(2, true, &[("CONTENT_LENGTH", "4")]), one(Kind::Stdin, 2, b"ab")].concat();
+    // What has come when it is refused, for instance as the rest takes too long; whom the refusal is for.
+    let cases: [(Vec<u8>, Option<u16>); 8] = [
+        (b"".into(), None),
+        (b"\x01\x01\0".into(), None),
+        (behind(b""), None),
+        (behind(b"\x01\x01\0"), None),
+        (begin(2, Role::Responder, true), Some(2)),
+        (behind(&[begin(2, Role::Responder, true), one(Kind::Params, 2, b"\x05")].concat()), Some(2)),
+        (body.clone(), Some(2)),
+        (behind(&[body, one(Kind::AbortRequest, 2, b"")].concat()), None),
+    ];
+    for (input, expected) in cases {
+        let (mut machine, mut head, mut at) = (FastCgi::default(), Head::default(), 0);
+        loop {
+            let progress = machine.next_event(&input[at..], &Limits::default(), &mut head).unwrap();
+            at += progress.consumed;
+            match progress.event {
+                Event::NeedMore => break,
+                Event::End => {
+                    machine.respond(200, None, std::iter::empty(), Length::Known(0), &mut Vec::new()).unwrap();
+                    assert_eq!(machine.finish(&mut Vec::new()), Reuse::KeepAlive);
+                }
+                Event::Aborted => assert_eq!(machine.reply(1, &mut Vec::new()), Reuse::KeepAlive),
+                _ => {}
+            }
+        }
+        let mut out = Vec::new();
+        machine.refuse_with(408, "too slow", &mut out);
+        let mut records = records(&out);
+        let shown = input.escape_ascii();
+        let Some(id) = expected else {
+            assert_eq!(records, [], "{shown}");
+            continue;
+        };
+        // The connection is about to be closed, and nobody may take it for one that is kept.
+        assert_eq!(records.pop(), Some((Kind::GetValuesResult, 0, Vec::new())), "{shown}");
+        let kinds: Vec<_> = records.iter().map(|(kind, id, _)| (*kind, *id)).collect();
+        let stream = [Kind::Stderr, Kind::Stderr, Kind::Stdout, Kind::Stdout, Kind::EndRequest];
+        assert_eq!(kinds, stream.map(|kind| (kind, id)), "{shown}");
+        assert!(records[2].2.starts_with(b"Status: 408 Request Timeout\r\n"), "{shown}");
+    }
+}

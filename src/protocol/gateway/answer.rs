@@ -3,7 +3,7 @@
 //! `Server`, `Date` and `Connection` are the web server's. Nothing is ever chunked, nor is there an interim response: nginx
 //! would pass on the chunks as they stand, and take a 103 for the final response.
 
-use crate::protocol::http1::response;
+use crate::protocol::http1::response::{self, Reader};
 use crate::protocol::{Error, Head, Length, ResponseError};
 use crate::status;
 
@@ -31,7 +31,7 @@ enum Framing {
 }
 
 /// One response at a time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::protocol) struct Answer {
     framing: Framing,
     sent: u64,
@@ -154,12 +154,24 @@ impl Answer {
         complete
     }
 
-    /// Appends an error page, unless a response was begun. Whether it was appended.
-    pub(in crate::protocol) fn refuse(&mut self, style: Style, status: u16, text: &str, out: &mut Vec<u8>) -> bool {
+    /// Appends an error page, unless a response was begun. Whether it was appended. If the reason is that the sender speaks
+    /// HTTP, the page is HTTP, too.
+    pub(in crate::protocol) fn refuse(
+        &mut self,
+        usual: Style,
+        reason: Option<Error>,
+        status: u16,
+        text: &str,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let (style, reader) = match reason.is_some_and(is_http) {
+            true => (Style::StatusLine, Reader::Client { date: None }),
+            false => (usual, Reader::WebServer),
+        };
         let free = !self.awaited || !self.has_responded();
         if free {
             let start = out.len();
-            self.sent = response::page(status, text, None, !(self.awaited && self.head), out);
+            self.sent = response::page(status, text, reader, !(self.awaited && self.head), out);
             if style == Style::StatusField {
                 out.splice(start..start + b"HTTP/1.1".len(), *b"Status:");
             }
@@ -190,10 +202,7 @@ fn start(style: Style, status: u16, reason: Option<&[u8]>, out: &mut Vec<u8>) ->
     Ok(())
 }
 
-/// What the answer to a refused request looks like: to one that is HTTP, as its sender understands it.
-pub(in crate::protocol) fn style_for(error: Option<Error>, usual: Style) -> Style {
-    match error {
-        Some(Error::HttpToUwsgi | Error::HttpToFastCgi | Error::HttpToScgi) => Style::StatusLine,
-        _ => usual,
-    }
+/// Whether it is refused as its sender speaks HTTP.
+pub(in crate::protocol) fn is_http(error: Error) -> bool {
+    matches!(error, Error::HttpToUwsgi | Error::HttpToFastCgi | Error::HttpToScgi)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::answer::{Answer, Style, style_for};
+use super::answer::{Answer, Style};
 use crate::protocol::{Error, Event, Head, Length, Limits, Progress, ResponseError, Reuse};
 
 /// What tells uwsgi from SCGI.
@@ -40,7 +40,7 @@ enum Inbound {
 }
 
 /// A connection of one request.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::protocol) struct Single<O> {
     inbound: Inbound,
     answer: Answer,
@@ -139,7 +139,7 @@ impl<O: Opening> Single<O> {
 
     pub(in crate::protocol) fn refuse_with(&mut self, status: u16, text: &str, out: &mut Vec<u8>) {
         let error = if let Inbound::Refused(error) = self.inbound { Some(error) } else { None };
-        self.answer.refuse(style_for(error, O::STYLE), status, text, out);
+        self.answer.refuse(O::STYLE, error, status, text, out);
         if error.is_none() {
             self.inbound = Inbound::Closed;
         }

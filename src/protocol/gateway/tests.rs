@@ -390,3 +390,69 @@ fn a_ping_is_answered() {
     let transcript = conversation(Protocol::Uwsgi, [&[100, 0, 0, 0][..]], &TIGHT);
     assert_eq!((transcript.seen, transcript.answers), (vec![Seen::Reply(Reuse::Close)], vec![100, 0, 0, 1]));
 }
+
+#[test]
+fn what_is_just_within_the_limits_is_taken_and_one_more_is_not() {
+    let accepted = |protocol, input: &[u8]| match conversation(protocol, [input], &Limits::default()).seen.remove(0) {
+        Seen::Request(_) => Ok(()),
+        Seen::Refused(error) => Err(error),
+        other => panic!("{other:?}"),
+    };
+    let most = Limits::default().head_size;
+    for protocol in GATEWAYS {
+        // Bytes of variables; 16 bits say how many with uwsgi.
+        let filled = |length: usize| {
+            let parts =
+                [("REQUEST_URI", "/"), ("CONTENT_LENGTH", "0"), ("SCGI", "1"), ("REQUEST_METHOD", "GET"), ("FILL", "")];
+            let text: usize = parts.iter().map(|(name, value)| name.len() + value.len()).sum();
+            let framing = match protocol {
+                Protocol::Uwsgi => 4 * parts.len(),
+                Protocol::Scgi => 2 * parts.len(),
+                // The length of the long value takes four bytes.
+                _ => 2 * parts.len() + 3,
+            };
+            let fill = "f".repeat(length - text - framing);
+            request(protocol, &[("REQUEST_URI", "/"), ("FILL", &fill)], b"")
+        };
+        let (largest, beyond) = if protocol == Protocol::Uwsgi { (65_535, None) } else { (most, Some(most + 1)) };
+        assert_eq!(accepted(protocol, &filled(largest)), Ok(()), "{protocol:?}");
+        if let Some(beyond) = beyond {
+            assert_eq!(accepted(protocol, &filled(beyond)), Err(Error::HeadTooLarge), "{protocol:?}");
+        }
+        // Variables, with the four that every request here has.
+        for (count, expected) in [(1020, Ok(())), (1021, Err(Error::TooManyVariables))] {
+            let names: Vec<_> = (0..count).map(|number| format!("V{number}")).collect();
+            let mut variables = vec![("REQUEST_URI", "/")];
+            variables.extend(names.iter().map(|name| (name.as_str(), "")));
+            assert_eq!(accepted(protocol, &request(protocol, &variables, b"")), expected, "{protocol:?} {count}");
+        }
+        for (length, expected) in [(256, Ok(())), (257, Err(Error::VariableName))] {
+            let name = "N".repeat(length);
+            let input = request(protocol, &[("REQUEST_URI", "/"), (&name, "a")], b"");
+            assert_eq!(accepted(protocol, &input), expected, "{protocol:?} {length}");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_a_request_is_any_and_comes_back() {
+    let mut payload = Vec::new();
+    for (name, value) in [("REQUEST_METHOD", "GET"), ("REQUEST_URI", "/")] {
+        record::pair(name.as_bytes(), value.as_bytes(), &mut payload);
+    }
+    for id in [1, 7, 300, u16::MAX] {
+        let mut input = Vec::new();
+        Begin { role: Role::Responder, keep: false }.write(id, &mut input);
+        record::stream(Kind::Params, id, &payload, &mut input);
+        record::end_stream(Kind::Params, id, &mut input);
+        record::end_stream(Kind::Stdin, id, &mut input);
+        gateway(Protocol::FastCgi, &input, u64::from(id));
+        let transcript = conversation(Protocol::FastCgi, [&input[..]], &Limits::default());
+        assert_eq!(transcript.seen.last(), Some(&Seen::End(Reuse::Close)), "{id}");
+        let mut answers = &transcript.answers[..];
+        while let Some(header) = record::Header::parse(answers).unwrap() {
+            assert_eq!(header.request, id);
+            answers = &answers[header.record_size()..];
+        }
+    }
+}

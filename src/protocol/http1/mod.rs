@@ -27,7 +27,7 @@ pub use response::check_field;
 use super::{Event, Head, Length, Limits, Progress, Reuse, Version};
 use chunked::Decoder;
 use request::Scan;
-use response::Framing;
+use response::{Framing, Reader};
 
 /// Empty lines that are skipped in front of a request line (RFC 9112 §2.2 asks for one).
 const BLANK_LINES: u8 = 2;
@@ -434,7 +434,7 @@ impl Http1 {
     pub fn refuse_with(&mut self, status: u16, text: &str, date: Option<&[u8; 29]>, out: &mut Vec<u8>) {
         if !self.awaits_response || self.outbound == Framing::Unanswered {
             let with_body = !(self.awaits_response && self.asked.head);
-            self.sent = response::page(status, text, date, with_body, out);
+            self.sent = response::page(status, text, Reader::Client { date }, with_body, out);
         }
         if !matches!(self.inbound, Inbound::Refused(_)) {
             self.inbound = Inbound::Closed;

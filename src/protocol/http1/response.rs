@@ -190,11 +190,20 @@ fn kind_of(name: &[u8]) -> Kind {
     if ours { Kind::Ours } else { Kind::Free }
 }
 
+/// Who reads an error page.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::protocol) enum Reader<'d> {
+    /// By HTTP: it has to be told that the connection is going to be closed, and when this was, if that is known.
+    Client { date: Option<&'d [u8; 29]> },
+    /// By another protocol, where both are not for us to say.
+    WebServer,
+}
+
 /// Gunicorn's error page for a status, with `text` in it. The number of body bytes appended.
 pub(in crate::protocol) fn page(
     status: u16,
     text: &str,
-    date: Option<&[u8; 29]>,
+    reader: Reader<'_>,
     with_body: bool,
     out: &mut Vec<u8>,
 ) -> u64 {
@@ -203,11 +212,14 @@ pub(in crate::protocol) fn page(
     decimal(u64::from(status), out);
     out.push(b' ');
     out.extend_from_slice(status::reason(status).as_bytes());
-    if let Some(date) = date {
-        out.extend_from_slice(b"\r\nDate: ");
-        out.extend_from_slice(date);
+    if let Reader::Client { date } = reader {
+        if let Some(date) = date {
+            out.extend_from_slice(b"\r\nDate: ");
+            out.extend_from_slice(date);
+        }
+        out.extend_from_slice(b"\r\nConnection: close");
     }
-    out.extend_from_slice(b"\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: ");
+    out.extend_from_slice(b"\r\nContent-Type: text/html\r\nContent-Length: ");
     decimal(body.len() as u64, out);
     out.extend_from_slice(b"\r\n\r\n");
     if !with_body {

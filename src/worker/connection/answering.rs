@@ -80,7 +80,7 @@ impl Connection {
             return goes_on;
         }
         world.begin_call(start);
-        world.open_exit(self.socket.as_raw_fd(), self.machine.protocol());
+        world.open_exit(self.socket.as_raw_fd(), &self.machine);
         let local = &*self.local;
         let mut outcome = Outcome::Unanswered;
         let mut turn = turn!(self, world, outcome);
@@ -221,7 +221,7 @@ impl Connection {
         if let Some(note) = &world.note {
             note.write(ticket.serial, &head);
         }
-        world.open_exit(self.socket.as_raw_fd(), self.machine.protocol());
+        world.open_exit(self.socket.as_raw_fd(), &self.machine);
         let local = &*self.local;
         let mut outcome = Outcome::Unanswered;
         let mut turn = turn!(self, world, outcome);
