@@ -344,3 +344,18 @@ fn a_stop_while_a_worker_is_busy_loses_nothing() {
     drop((clients, slow, other));
     assert_eq!(server.wait_code(SOON), 0);
 }
+
+#[test]
+fn a_new_connection_that_has_waited_too_long_for_a_busy_worker_is_answered_with_503() {
+    let server = Server::probe().args(&["-w", "1", "--queue-timeout", "1"]).start();
+    let mut slow = Client::to(&server.address);
+    assert_eq!(slow.get("/").status, 200);
+    begin(&mut slow, &format!("/sleep/{SLOW}"));
+    let mut late = Client::to(&server.address);
+    begin(&mut late, "/");
+    assert_eq!(late.answer().expect("an answer").status, 503);
+    assert_eq!(slow.answer().expect("the slow one").status, 200);
+    assert_eq!(late.get("/").status, 200, "its connection goes on");
+    let mut new = Client::to(&server.address);
+    assert_eq!(new.get("/").status, 200, "a new one has not waited");
+}

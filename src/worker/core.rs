@@ -110,6 +110,8 @@ pub(crate) struct Core {
     pub(crate) accepting: Accepting,
     /// The relief thread has left the listeners.
     pub(crate) left: bool,
+    /// Since when the listeners have not been watched, if they were not: what waits in them may be as old.
+    pub(crate) unwatched: Option<Moment>,
     /// Connections accepted since the listeners were entered.
     pub(crate) accepted: u32,
     /// The listeners were left, perhaps after an exclusive wake-up that no sibling has had.
@@ -166,6 +168,7 @@ impl Core {
             until: None,
             accepting: Accepting::Ended,
             left: false,
+            unwatched: None,
             accepted: 0,
             swallowed: false,
             watched: 0,

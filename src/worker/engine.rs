@@ -369,8 +369,12 @@ impl Engine {
     fn wait(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<()> {
         let log = world.access.as_ref().filter(|access| access.lock().is_waiting()).map(|_| LOG_RETRY);
         let mut begun = None;
+        let mut unwatched = None;
         let timeout = {
             let mut core = self.core();
+            if core.unwatched.is_some() && core.accepting == Accepting::Yes && !core.left {
+                unwatched = core.unwatched.take();
+            }
             if core.has_work() || core.watched != 0 {
                 Some(Duration::ZERO)
             } else {
@@ -394,6 +398,8 @@ impl Engine {
         world.tick(now);
         if begun.is_some_and(|begun| now.since(begun) >= SLEPT) {
             world.earlier = now;
+        } else if let Some(unwatched) = unwatched {
+            world.earlier = world.earlier.min(unwatched);
         }
         if count > 1 {
             self.balance(world);
@@ -491,6 +497,7 @@ impl Engine {
         }
         log::warn!("Cannot accept connections: {error}; trying again in {} ms", STARVED.as_millis());
         core.accepting = Accepting::Starved(world.now + STARVED);
+        core.unwatched.get_or_insert(world.now);
         core.swallowed = true;
         self.leave_listeners();
     }
@@ -552,6 +559,7 @@ impl Engine {
         let mut core = self.core();
         if core.serving() >= self.limit && core.accepting == Accepting::Yes {
             core.accepting = Accepting::Full;
+            core.unwatched.get_or_insert(world.now);
             core.swallowed = true;
             self.leave_listeners();
             if core.warned.is_none_or(|warned| world.now.since(warned) > BETWEEN_WARNINGS) {

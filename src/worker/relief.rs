@@ -107,6 +107,7 @@ impl Engine {
         if core.accepting == Accepting::Yes && !core.left {
             self.leave_listeners();
             core.left = true;
+            core.unwatched.get_or_insert(crate::sys::now_coarse());
         }
     }
 
