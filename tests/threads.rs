@@ -359,3 +359,17 @@ fn a_new_connection_that_has_waited_too_long_for_a_busy_worker_is_answered_with_
     let mut new = Client::to(&server.address);
     assert_eq!(new.get("/").status, 200, "a new one has not waited");
 }
+
+#[test]
+fn whether_it_is_ready_is_answered_while_every_thread_is_in_a_call() {
+    let server = Server::probe().args(&["-w", "1", "--ready-path", "/-/ready"]).start();
+    let (mut slow, mut checks) = (Client::to(&server.address), Client::to(&server.address));
+    assert_eq!(slow.get("/").status, 200);
+    assert_eq!(checks.get("/").status, 200);
+    begin(&mut slow, &format!("/sleep/{SLOW}"));
+    for _ in 0..3 {
+        is_fast("a check", || assert_eq!(checks.get("/-/ready").text(), "ready\n"));
+    }
+    assert_eq!(slow.answer().expect("the slow one").text(), "slept");
+    assert_eq!(checks.get("/").status, 200, "its connection goes on");
+}

@@ -411,7 +411,7 @@ impl Connection {
                     }
                 };
                 if complete {
-                    if !world.calls {
+                    if !world.calls && !self.asks_whether_ready(world) {
                         self.stage = Stage::Complete;
                         self.hold();
                         return Served::Held;
@@ -441,7 +441,7 @@ impl Connection {
         }
     }
 
-    /// Whether all of a request has been received, of which nothing was used up.
+    /// Whether all of a request for the application has been received, of which nothing was used up.
     fn holds_request(&mut self, world: &mut World) -> bool {
         let Some(input) = self.input.as_deref().filter(|_| self.is_between_requests()) else { return false };
         let mut machine = Machine::new(self.machine.protocol());
@@ -453,10 +453,11 @@ impl Connection {
                 Ok(progress) => rest = rest.get(progress.consumed..).unwrap_or_default(),
             }
         };
-        if complete {
+        let held = complete && !self.asks_whether_ready(world);
+        if held {
             self.hold();
         }
-        complete
+        held
     }
 
     /// Its request waits for an application thread; its peer has done what it had to.

@@ -18,11 +18,16 @@ const CLIENT_GONE: u16 = 499;
 const RETRY_AFTER: &str = "1";
 
 impl Connection {
+    /// Whether the request is for the server itself: no application thread is needed to answer it.
+    pub(super) fn asks_whether_ready(&self, world: &World) -> bool {
+        let head = self.intake.as_deref().map_or(&world.head, |intake| &intake.head);
+        world.policy.ready_path.as_deref().is_some_and(|path| path == head.path())
+    }
+
     /// Looks whether the request that has arrived whole, and has waited for its turn for `self.waited`, is still to be
     /// served. If not, it is dealt with, and returned is whether the next one may be parsed at once.
     pub(super) fn turn_away(&mut self, world: &mut World, began: Moment) -> Option<bool> {
-        let (limit, ready_path) = (world.policy.queue_timeout, world.policy.ready_path.as_deref());
-        if ready_path.is_some_and(|path| path == world.head.path()) {
+        if self.asks_whether_ready(world) {
             let response = if world.leaving || world.draining {
                 Response::text("stopping\n").with_status(503)
             } else {
@@ -30,6 +35,7 @@ impl Connection {
             };
             return Some(self.answer_with(world, &mut response.with_field("Cache-Control", "no-store"), began));
         }
+        let limit = world.policy.queue_timeout;
         if limit.is_none() && self.waited < PERHAPS_GONE {
             return None;
         }
