@@ -37,6 +37,14 @@ fn begin(client: &mut Client, target: &str) {
     client.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")).expect("a request can be sent");
 }
 
+/// Has the worker call what takes so many milliseconds; returns when the call has begun.
+fn occupy(client: &mut Client, milliseconds: u64) {
+    let directory = Directory::new();
+    let begun = directory.join("begun");
+    begin(client, &format!("/sleep/{milliseconds}/{}", begun.display()));
+    poll_until("the call to begin", SOON, || begun.exists().then_some(()));
+}
+
 #[track_caller]
 fn is_fast(what: &str, ask: impl FnOnce()) {
     let began = Instant::now();
@@ -49,7 +57,7 @@ fn connections_of_a_busy_worker_are_served_by_another() {
     let server = Server::probe().args(&["-w", "2"]).start();
     let (mut busy, mut others) = crowd(&server, 4);
     let mut slow = busy.pop().expect("one of several");
-    begin(&mut slow, &format!("/sleep/{SLOW}"));
+    occupy(&mut slow, SLOW);
     for round in 0..3 {
         for client in busy.iter_mut().chain(&mut others) {
             is_fast(&format!("a request of round {round}"), || assert_eq!(client.get("/").status, 200));
@@ -350,7 +358,7 @@ fn a_new_connection_that_has_waited_too_long_for_a_busy_worker_is_answered_with_
     let server = Server::probe().args(&["-w", "1", "--queue-timeout", "1"]).start();
     let mut slow = Client::to(&server.address);
     assert_eq!(slow.get("/").status, 200);
-    begin(&mut slow, &format!("/sleep/{SLOW}"));
+    occupy(&mut slow, SLOW);
     let mut late = Client::to(&server.address);
     begin(&mut late, "/");
     assert_eq!(late.answer().expect("an answer").status, 503);
@@ -366,7 +374,7 @@ fn whether_it_is_ready_is_answered_while_every_thread_is_in_a_call() {
     let (mut slow, mut checks) = (Client::to(&server.address), Client::to(&server.address));
     assert_eq!(slow.get("/").status, 200);
     assert_eq!(checks.get("/").status, 200);
-    begin(&mut slow, &format!("/sleep/{SLOW}"));
+    occupy(&mut slow, SLOW);
     for _ in 0..3 {
         is_fast("a check", || assert_eq!(checks.get("/-/ready").text(), "ready\n"));
     }

@@ -29,6 +29,7 @@ use super::lead::Lead;
 use super::mailbox::{Content, Letterbox};
 use super::peers::Crowded;
 use super::pressure;
+use super::queue;
 use super::world::World;
 use crate::app::Address;
 use crate::clock::Moment;
@@ -53,7 +54,8 @@ const STARVED: Duration = Duration::from_millis(250);
 const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
 
 /// After a wait of that length nothing was there when it began, and what it has told of is new. (Two ticks of a coarse clock:
-/// one may pass in a wait that finds something at once.)
+/// one may pass in a wait that finds something at once.) A busy machine can make any wait that long, so that this is relied on
+/// only where being wrong does not matter.
 const SLEPT: Duration = Duration::from_millis(8);
 
 /// How often it is said that a worker is full.
@@ -396,10 +398,11 @@ impl Engine {
         world.slot.set_idle(None);
         let (count, now) = waited?;
         world.tick(now);
-        if begun.is_some_and(|begun| now.since(begun) >= SLEPT) {
-            world.earlier = now;
-        } else if let Some(unwatched) = unwatched {
+        if let Some(unwatched) = unwatched {
             world.earlier = world.earlier.min(unwatched);
+        } else if begun.is_some_and(|begun| now.since(begun) >= SLEPT && !queue::is_worth_asking(world.earlier, begun))
+        {
+            world.earlier = now;
         }
         if count > 1 {
             self.balance(world);

@@ -25,11 +25,17 @@ const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
 /// ended at `woken`, the one before it at `earlier`: nothing that the last one told of was there before that.
 #[inline]
 pub(crate) fn waited(socket: BorrowedFd<'_>, earlier: Moment, woken: Moment, start: Moment) -> Duration {
-    if start < earlier + WORTH_ASKING {
-        Duration::ZERO
-    } else {
+    if is_worth_asking(earlier, start) {
         asked(socket, start.since(earlier), start.since(woken))
+    } else {
+        Duration::ZERO
     }
+}
+
+/// Whether what can have come since `earlier` may have waited by `now` for long enough to matter.
+#[inline]
+pub(crate) fn is_worth_asking(earlier: Moment, now: Moment) -> bool {
+    now >= earlier + WORTH_ASKING
 }
 
 #[cold]

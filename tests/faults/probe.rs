@@ -150,11 +150,16 @@ fn answer(request: &Request<'_>, route: &str, argument: &str) -> Response {
             std::thread::sleep(pause);
             Response::text("slept")
         }
+        // A file of that name tells when it begins.
         "sleep" => {
-            std::thread::sleep(milliseconds(argument));
+            let (pause, begun) = argument.split_once('/').unwrap_or((argument, ""));
+            if !begun.is_empty() {
+                std::fs::write(begun, "").expect("a file that can be made");
+            }
+            std::thread::sleep(milliseconds(pause));
             Response::text("slept")
         }
-        // Ignores all signals that can be ignored by never coming back. A file of that name tells when it begins.
+        // Ignores all signals that can be ignored by never coming back. A file tells here, too.
         "hang" => {
             if !argument.is_empty() {
                 std::fs::write(argument, "").expect("a file that can be made");
