@@ -269,7 +269,8 @@ def find(program: str) -> str | None:
 
 def build_peers() -> None:
     command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(PEERS / "Cargo.toml")]
-    subprocess.run([*command, "--target-dir", str(PEERS_TARGET)], check=True)
+    environment = os.environ | {"PYO3_PYTHON": str(VENV / "python")}
+    subprocess.run([*command, "--target-dir", str(PEERS_TARGET)], check=True, env=environment)
 
 
 def install_python_peers() -> None:

@@ -9,6 +9,8 @@ from measures import OURS, USUAL, Paired, Syscalls, Target, over_best_peer, rati
 from servers import CALLS, Role
 
 OURS_WSGI = f"{OURS} wsgi"
+# The floor: a loop that calls the application and does nothing else that it could leave out.
+CALLED = "bare wsgi"
 
 _SERVE = "{venv}/python {root}/benches/compare/peers/serve.py"
 _GUNICORN = "{venv}/gunicorn --workers 1 --http-parser fast --no-control-socket --keep-alive 75"
@@ -49,6 +51,8 @@ COMMANDS = {
     "uwsgi by fastcgi behind nginx": f"FRONT=fastcgi {_UWSGI} --fastcgi-socket {{socket}} --module {{app}}",
     "uwsgi by scgi behind nginx": f"FRONT=scgi {_UWSGI} --scgi-socket {{socket}} --module {{app}}",
     CALLS: f"{_SERVE} calls {{app}}",
+    CALLED: f"LIBRARY={{peers}}/libpeer_called.so {_SERVE} called {{app}} {{port}} 16",
+    f"{CALLED} one by one": f"LIBRARY={{peers}}/libpeer_called.so {_SERVE} called {{app}} {{port}} 1",
     "bare behind nginx": "{peers}/peer-bare unix:{socket}",
     "bare by uwsgi behind nginx": "FRONT=uwsgi {peers}/peer-bare unix:{socket} packet eager close",
 }
@@ -87,7 +91,7 @@ def below_every_peer(most: float = 0.9999) -> Target:
 
 
 def beside_the_floor(name: str, title: str, load: Load, *targets: Target) -> Paired:
-    return paired(name, title, load, (USUAL, OURS, OURS_WSGI, *PEERS, "bare"), (*targets, below_every_peer()))
+    return paired(name, title, load, (USUAL, OURS, OURS_WSGI, *PEERS, "bare", CALLED), (*targets, below_every_peer()))
 
 
 def beside_the_peers(name: str, title: str, load: Load, app: str, expected: bytes) -> Paired:
@@ -112,7 +116,7 @@ def framework(name: str, title: str) -> Paired:
         "the server adds <= 9 us to a call", 9, lambda results: results[OURS_WSGI]["cpu_difference"]["median"], "us"
     )
     role = Role("frameworks:app", (("FRAMEWORK", name),))
-    return paired(name, title, Load(), (CALLS, OURS_WSGI, *PEERS), (overhead, below_every_peer(1.0)), role=role)
+    return paired(name, title, Load(), (CALLS, OURS_WSGI, *PEERS, CALLED), (overhead, below_every_peer(1.0)), role=role)
 
 
 MEASURED = (

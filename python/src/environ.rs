@@ -1,10 +1,10 @@
 //! From a request to an environ.
 //!
-//! What is the same for all requests of a listener lies in a template, which is copied; what is the same for all requests
-//! of a connection is made once; names of header fields are interned.
+//! What is the same for most requests of a listener lies in a [`Template`], which is copied; what is the same for all
+//! requests of a connection is made once; names of header fields are interned.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, IntoRawFd};
 
 use ferricorn::Request;
@@ -16,7 +16,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
-use crate::ffi::text;
+use crate::ffi::{self, text};
+use crate::peers::Peers;
+use crate::template::Template;
 
 /// What an environ says of the server as a whole, and which header fields it has.
 #[derive(Clone, Debug)]
@@ -36,9 +38,6 @@ impl Surroundings {
     }
 }
 
-/// Peers whose strings are kept, by their ports.
-const PEERS: usize = 1024;
-
 /// Names of header fields that are kept besides the known ones.
 const NAMES: usize = 256;
 
@@ -49,8 +48,7 @@ pub(crate) struct Environs {
     templates: Vec<Template>,
     /// `wsgi.early_hints`, which all templates have.
     early_hints: Py<PyAny>,
-    peers: Vec<Option<PeerText>>,
-    last_host: Option<(IpAddr, Py<PyAny>)>,
+    peers: Peers,
     names: HashMap<Box<[u8]>, Py<PyString>>,
     methods: Vec<(&'static str, Py<PyAny>)>,
     http_10: Py<PyAny>,
@@ -61,32 +59,26 @@ pub(crate) struct Environs {
     decoded: Vec<u8>,
 }
 
-struct Template {
-    local: Address,
-    secure: bool,
-    environ: Py<PyDict>,
-}
-
-struct PeerText {
-    address: SocketAddr,
-    host: Py<PyAny>,
-    port: Py<PyAny>,
-}
-
 /// The keys that are set for each request.
 struct Keys {
     request_method: Py<PyString>,
     query_string: Py<PyString>,
-    raw_uri: Py<PyString>,
     server_protocol: Py<PyString>,
     path_info: Py<PyString>,
     script_name: Py<PyString>,
-    remote_addr: Py<PyString>,
     remote_port: Py<PyString>,
     input: Py<PyString>,
     content_length: Py<PyString>,
+    host: Py<PyString>,
     /// By the number of the [`FieldId`].
-    fields: Vec<Option<Py<PyString>>>,
+    fields: Vec<Option<Field>>,
+}
+
+/// A known header field that applications see.
+struct Field {
+    key: Py<PyString>,
+    /// `None` for what is a secret, or new with each request.
+    value: Option<Recent>,
 }
 
 impl Keys {
@@ -104,21 +96,21 @@ impl Keys {
                 FieldId::Other | FieldId::Proxy | FieldId::TransferEncoding => continue,
                 _ => variable(id.name().as_bytes()),
             };
+            let keeps = !matches!(id, FieldId::Authorization | FieldId::Cookie | FieldId::ContentLength);
             if let Some(place) = fields.get_mut(index) {
-                *place = Some(key(&name));
+                *place = Some(Field { key: key(&name), value: keeps.then(Recent::default) });
             }
         }
         Self {
             request_method: key("REQUEST_METHOD"),
             query_string: key("QUERY_STRING"),
-            raw_uri: key("RAW_URI"),
             server_protocol: key("SERVER_PROTOCOL"),
             path_info: key("PATH_INFO"),
             script_name: key("SCRIPT_NAME"),
-            remote_addr: key("REMOTE_ADDR"),
             remote_port: key("REMOTE_PORT"),
             input: key("wsgi.input"),
             content_length: key("CONTENT_LENGTH"),
+            host: key("HTTP_HOST"),
             fields,
         }
     }
@@ -155,8 +147,7 @@ impl Environs {
             keys: Keys::new(py),
             templates: Vec::new(),
             early_hints,
-            peers: std::iter::repeat_with(|| None).take(PEERS).collect(),
-            last_host: None,
+            peers: Peers::new(),
             names: HashMap::new(),
             methods: ["POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"].map(method).into(),
             http_10: PyString::intern(py, "HTTP/1.0").into_any().unbind(),
@@ -179,7 +170,7 @@ impl Environs {
     /// Has another `wsgi.early_hints` in all environs to come.
     pub(crate) fn set_early_hints(&mut self, py: Python<'_>, early_hints: Py<PyAny>) -> PyResult<()> {
         for template in &self.templates {
-            template.environ.bind(py).set_item(intern!(py, "wsgi.early_hints"), &early_hints)?;
+            template.set_early_hints(py, &early_hints)?;
         }
         self.early_hints = early_hints;
         Ok(())
@@ -188,9 +179,23 @@ impl Environs {
     /// The environ of a request.
     #[inline]
     pub(crate) fn make<'py>(&mut self, py: Python<'py>, request: &Request<'_>) -> Result<Bound<'py, PyDict>, Unfit> {
-        let environ = self.template(py, request.local(), request.peer().secure)?.copy()?;
+        let index = self.template(py, request.local(), request.peer().secure)?;
+        let RawLine { method, target, path, query } = request.head().raw_line();
+        let script_name = self.forwarded_script_name(request).unwrap_or(self.script_name.as_bytes());
+        let is_mounted = !request.mount().is_empty();
+        let is_plain = !is_mounted && script_name.is_empty() && memchr::memchr(b'%', path).is_none();
+        let host = request.known(FieldId::Host);
+        let peer = match &request.peer().address {
+            Address::Ip(address) => self.peers.get(py, *address)?,
+            Address::Unix(_) => None,
+        };
+        let template = &mut self.templates[index];
+        template.learn(py, target, is_plain.then_some(path), host, peer.map(|peer| &peer.host))?;
+        let environ = template.copy(py)?;
         let keys = &self.keys;
-        let RawLine { method, target: raw_target, path, query } = request.head().raw_line();
+        if host.is_none() {
+            environ.del_item(&keys.host)?;
+        }
         if method != b"GET" {
             match self.methods.iter().find(|(known, _)| known.as_bytes() == method) {
                 Some((_, known)) => environ.set_item(&keys.request_method, known)?,
@@ -200,24 +205,21 @@ impl Environs {
         if request.version() == Version::Http10 {
             environ.set_item(&keys.server_protocol, &self.http_10)?;
         }
-        let target = text(py, raw_target)?;
-        environ.set_item(&keys.raw_uri, &target)?;
         if let Some(query) = query {
             environ.set_item(&keys.query_string, text(py, query)?)?;
         }
         if request.head().protocol().is_gateway() {
-            self.set_gateway(py, request, &environ)?;
+            set_gateway(py, request, &environ)?;
         }
-        let script_name = self.forwarded_script_name(request).unwrap_or(self.script_name.as_bytes());
-        if !request.mount().is_empty() {
+        if let Some(peer) = peer {
+            environ.set_item(&keys.remote_port, &peer.port)?;
+        }
+        if is_mounted {
             decode(request.path_below().as_bytes(), &mut self.decoded);
             environ.set_item(&keys.path_info, text(py, &self.decoded)?)?;
             decode(request.mount().as_bytes(), &mut self.decoded);
             environ.set_item(&keys.script_name, text(py, &self.decoded)?)?;
-        } else if script_name.is_empty() && memchr::memchr(b'%', path).is_none() {
-            let path = if path.len() == raw_target.len() { target } else { text(py, path)? };
-            environ.set_item(&keys.path_info, path)?;
-        } else {
+        } else if !is_plain {
             let Some(path) = path.strip_prefix(script_name) else {
                 return Err(Unfit::ScriptName(format!(
                     "Request path '{}' does not start with SCRIPT_NAME '{}'",
@@ -230,7 +232,7 @@ impl Environs {
             environ.set_item(&keys.script_name, text(py, script_name)?)?;
         }
         self.set_fields(py, request, &environ)?;
-        self.set_peer(py, request, &environ)?;
+        set_address(py, request, &environ)?;
         let queued = request.queue_time();
         if !queued.is_zero() {
             environ.set_item(intern!(py, "ferricorn.queue_time"), queued.as_secs_f64())?;
@@ -241,72 +243,14 @@ impl Environs {
         Ok(environ)
     }
 
-    /// What a web server has said beyond the request itself. It names the server, too: the listener is only its own way in.
-    fn set_gateway<'py>(&self, py: Python<'py>, request: &Request<'_>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
-        let head = request.head();
-        for (name, value) in head.params() {
-            environ.set_item(text(py, name.as_bytes())?, text(py, value)?)?;
+    /// The place of the template for a request with that address and scheme.
+    #[inline]
+    fn template(&mut self, py: Python<'_>, local: &Address, secure: bool) -> PyResult<usize> {
+        if let Some(known) = self.templates.iter().position(|template| template.is_for(local, secure)) {
+            return Ok(known);
         }
-        let name = head.server_name().unwrap_or("localhost");
-        let port = head.server_port().unwrap_or(if request.peer().secure { "443" } else { "80" });
-        environ.set_item(intern!(py, "SERVER_NAME"), text(py, name.as_bytes())?)?;
-        environ.set_item(intern!(py, "SERVER_PORT"), text(py, port.as_bytes())?)
-    }
-
-    fn template<'py>(&mut self, py: Python<'py>, local: &Address, secure: bool) -> PyResult<Bound<'py, PyDict>> {
-        let known = self.templates.iter().find(|template| template.secure == secure && template.local == *local);
-        if let Some(template) = known {
-            return Ok(template.environ.bind(py).clone());
-        }
-        let environ = self.new_template(py, local, secure)?;
-        self.templates.push(Template { local: local.clone(), secure, environ: environ.clone().unbind() });
-        Ok(environ)
-    }
-
-    fn new_template<'py>(&self, py: Python<'py>, local: &Address, secure: bool) -> PyResult<Bound<'py, PyDict>> {
-        let objects = py.import("ferricorn._application")?;
-        let environ = PyDict::new(py);
-        let set = |key: &str, value: Bound<'py, PyAny>| environ.set_item(PyString::intern(py, key), value);
-        let string = |value: &str| PyString::intern(py, value).into_any();
-        set("wsgi.version", (1, 0).into_pyobject(py)?.into_any())?;
-        set("wsgi.url_scheme", string(if secure { "https" } else { "http" }))?;
-        set("wsgi.input", objects.getattr("NoInput")?.call0()?)?;
-        set("wsgi.errors", objects.getattr("ErrorStream")?.call0()?)?;
-        set("wsgi.multithread", self.surroundings.multithread.into_pyobject(py)?.to_owned().into_any())?;
-        set("wsgi.multiprocess", self.surroundings.multiprocess.into_pyobject(py)?.to_owned().into_any())?;
-        set("wsgi.run_once", false.into_pyobject(py)?.to_owned().into_any())?;
-        set("wsgi.file_wrapper", objects.getattr("FileWrapper")?)?;
-        set("wsgi.input_terminated", true.into_pyobject(py)?.to_owned().into_any())?;
-        set("wsgi.early_hints", self.early_hints.bind(py).clone())?;
-        set("ferricorn.extend_deadline", py.import("ferricorn._core")?.getattr("extend_deadline")?)?;
-        set("SERVER_SOFTWARE", string(concat!("ferricorn/", env!("CARGO_PKG_VERSION"))))?;
-        let (name, port) = match local {
-            Address::Ip(address) => (address.ip().to_string(), address.port().to_string()),
-            // The request says what it takes the server for, if it does.
-            Address::Unix(_) => ("localhost".to_owned(), if secure { "443" } else { "80" }.to_owned()),
-        };
-        set("SERVER_NAME", string(&name))?;
-        set("SERVER_PORT", string(&port))?;
-        set("SERVER_PROTOCOL", string("HTTP/1.1"))?;
-        set("REQUEST_METHOD", string("GET"))?;
-        set("SCRIPT_NAME", string(""))?;
-        set("QUERY_STRING", string(""))?;
-        set("RAW_URI", string(""))?;
-        set("PATH_INFO", string(""))?;
-        set("REMOTE_ADDR", string(""))?;
-        if matches!(local, Address::Ip(_)) {
-            set("REMOTE_PORT", string(""))?;
-        }
-        // Room that a copy keeps, or the first header fields of every request would make its dictionary grow.
-        // One entry more than 32 slots hold makes it 64; more holes than needed would be copied, too.
-        let room: Vec<String> = (environ.len()..22).map(|number| format!("ferricorn.room.{number}")).collect();
-        for key in &room {
-            environ.set_item(key, false)?;
-        }
-        for key in &room {
-            environ.del_item(key)?;
-        }
-        Ok(environ)
+        self.templates.push(Template::new(py, &self.surroundings, self.early_hints.bind(py), local, secure)?);
+        Ok(self.templates.len() - 1)
     }
 
     fn set_fields<'py>(
@@ -317,15 +261,21 @@ impl Environs {
     ) -> Result<(), Unfit> {
         let mut seen: u128 = 0;
         for (id, name, value) in request.head().raw_fields() {
-            let key = match self.keys.fields.get(id as usize) {
-                Some(Some(key)) => {
+            let key = match self.keys.fields.get_mut(id as usize) {
+                Some(Some(field)) => {
                     let bit = 1 << (id as u32 % u128::BITS);
                     if seen & bit == 0 {
                         seen |= bit;
-                        environ.set_item(key, text(py, value)?)?;
+                        let value = match &mut field.value {
+                            // The template has it.
+                            _ if id == FieldId::Host => continue,
+                            Some(recent) => recent.text(py, value)?,
+                            None => text(py, value)?,
+                        };
+                        environ.set_item(&field.key, value)?;
                         continue;
                     }
-                    key.bind(py).clone()
+                    field.key.bind(py).clone()
                 }
                 _ if id != FieldId::Other => continue,
                 // It could be taken for one with hyphens, which a proxy in front may have checked.
@@ -351,11 +301,10 @@ impl Environs {
             }
         }
         if request.head().form() == Target::Absolute
-            && let (Some(authority), Some(Some(key))) =
-                (request.head().authority(), self.keys.fields.get(FieldId::Host as usize))
+            && let Some(authority) = request.head().authority()
         {
             // RFC 9112 §3.2.2: whatever the field says.
-            environ.set_item(key, text(py, authority.as_bytes())?)?;
+            environ.set_item(&self.keys.host, text(py, authority.as_bytes())?)?;
         }
         Ok(())
     }
@@ -380,43 +329,6 @@ impl Environs {
         key
     }
 
-    fn set_peer<'py>(&mut self, py: Python<'py>, request: &Request<'_>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
-        let keys = &self.keys;
-        match &request.peer().address {
-            Address::Ip(address) => {
-                let Some(place) = self.peers.get_mut(usize::from(address.port()) % PEERS) else { return Ok(()) };
-                if place.as_ref().is_none_or(|known| known.address != *address) {
-                    // As a rule all come from the same proxy.
-                    let host = match &self.last_host {
-                        Some((ip, host)) if *ip == address.ip() => host.clone_ref(py),
-                        _ => text(py, address.ip().to_string().as_bytes())?.unbind(),
-                    };
-                    self.last_host = Some((address.ip(), host.clone_ref(py)));
-                    let port = text(py, address.port().to_string().as_bytes())?.unbind();
-                    *place = Some(PeerText { address: *address, host, port });
-                }
-                if let Some(known) = place {
-                    environ.set_item(&keys.remote_addr, &known.host)?;
-                    environ.set_item(&keys.remote_port, &known.port)?;
-                }
-                if let Some(destination) = request.peer().destination.as_deref() {
-                    set_proxied(py, *address, *destination, environ)?;
-                }
-            }
-            Address::Unix(_) if request.head().protocol().is_gateway() => {}
-            Address::Unix(_) => {
-                if let Some(host) = request.known(FieldId::Host).filter(|host| !host.is_empty()) {
-                    let (name, port) = split_port(host);
-                    environ.set_item(intern!(py, "SERVER_NAME"), text(py, name)?)?;
-                    if let Some(port) = port {
-                        environ.set_item(intern!(py, "SERVER_PORT"), text(py, port)?)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn set_body<'py>(&self, py: Python<'py>, request: &Request<'_>, environ: &Bound<'py, PyDict>) -> PyResult<()> {
         let body = request.body();
         let input = match body {
@@ -437,6 +349,63 @@ impl Environs {
             environ.set_item(&self.keys.content_length, text(py, body.len().to_string().as_bytes())?)?;
         }
         Ok(())
+    }
+}
+
+/// What a web server has said beyond the request itself. It names the server, too: the listener is only its own way in.
+fn set_gateway(py: Python<'_>, request: &Request<'_>, environ: &Bound<'_, PyDict>) -> PyResult<()> {
+    let head = request.head();
+    for (name, value) in head.params() {
+        environ.set_item(text(py, name.as_bytes())?, text(py, value)?)?;
+    }
+    let name = head.server_name().unwrap_or("localhost");
+    let port = head.server_port().unwrap_or(if request.peer().secure { "443" } else { "80" });
+    environ.set_item(intern!(py, "SERVER_NAME"), text(py, name.as_bytes())?)?;
+    environ.set_item(intern!(py, "SERVER_PORT"), text(py, port.as_bytes())?)
+}
+
+/// What the client's address says of other keys than its own.
+fn set_address(py: Python<'_>, request: &Request<'_>, environ: &Bound<'_, PyDict>) -> PyResult<()> {
+    match &request.peer().address {
+        Address::Ip(address) => match request.peer().destination.as_deref() {
+            Some(destination) => set_proxied(py, *address, *destination, environ),
+            None => Ok(()),
+        },
+        Address::Unix(_) if request.head().protocol().is_gateway() => Ok(()),
+        Address::Unix(_) => {
+            if let Some(host) = request.known(FieldId::Host).filter(|host| !host.is_empty()) {
+                let (name, port) = split_port(host);
+                environ.set_item(intern!(py, "SERVER_NAME"), text(py, name)?)?;
+                if let Some(port) = port {
+                    environ.set_item(intern!(py, "SERVER_PORT"), text(py, port)?)?;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The text that a header field had last: the next one often has the same.
+#[derive(Default)]
+struct Recent(Option<Py<PyAny>>);
+
+impl Recent {
+    /// Longer ones are not kept.
+    const LONGEST: usize = 512;
+
+    #[inline]
+    fn text<'py>(&mut self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(known) = &self.0
+            && let known = known.bind(py)
+            && ffi::is_text(known, bytes)
+        {
+            return Ok(known.clone());
+        }
+        let text = text(py, bytes)?;
+        if bytes.len() <= Self::LONGEST {
+            self.0 = Some(text.clone().unbind());
+        }
+        Ok(text)
     }
 }
 

@@ -103,6 +103,33 @@ pub(crate) fn latin1<'s>(string: &'s Bound<'_, PyString>) -> Option<&'s [u8]> {
     }
 }
 
+/// Whether an object is a string of these bytes, taken for latin-1.
+#[inline]
+pub(crate) fn is_text(object: &Bound<'_, PyAny>, bytes: &[u8]) -> bool {
+    object.cast_exact::<PyString>().is_ok_and(|string| latin1(string) == Some(bytes))
+}
+
+/// Whether an object is a list of pairs of just these objects, in turn.
+#[inline]
+pub(crate) fn is_list_of_pairs(object: &Bound<'_, PyAny>, parts: &[Py<PyAny>]) -> bool {
+    let (pairs, _) = parts.as_chunks::<2>();
+    // SAFETY: `object` is alive, and its thread attached; nothing runs here that could change the list. Items are borrowed
+    // with indices below the length, and only compared.
+    unsafe {
+        let list = object.as_ptr();
+        if ffi::PyList_CheckExact(list) == 0 || ffi::PyList_GET_SIZE(list) != pairs.len() as ffi::Py_ssize_t {
+            return false;
+        }
+        (0..).zip(pairs).all(|(index, [first, second])| {
+            let pair = ffi::PyList_GET_ITEM(list, index);
+            ffi::PyTuple_CheckExact(pair) != 0
+                && ffi::PyTuple_GET_SIZE(pair) == 2
+                && ffi::PyTuple_GET_ITEM(pair, 0) == first.as_ptr()
+                && ffi::PyTuple_GET_ITEM(pair, 1) == second.as_ptr()
+        })
+    }
+}
+
 /// Calls `each` with name and value of every header field of a list, or of anything else that can be iterated.
 ///
 /// `each` must not touch Python.

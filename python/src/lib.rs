@@ -22,9 +22,11 @@ mod ffi;
 mod ffi_signals;
 mod hooks;
 mod inotify;
+mod peers;
 mod reload;
 mod responder;
 mod stuck;
+mod template;
 mod values;
 mod watchdog;
 

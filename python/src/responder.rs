@@ -6,7 +6,7 @@ use ferricorn::protocol::Length;
 use ferricorn::protocol::http1::{ResponseError, check_field};
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::ffi::{self, Guarded, LentReply, Loan};
 
@@ -43,6 +43,55 @@ pub(crate) struct Started {
     pub(crate) declared: Option<u64>,
     /// The bytes that it gave to `write`; with the first of them the head went out.
     pub(crate) written: u64,
+    /// What all but `written` was made of.
+    source: Source,
+}
+
+/// A status and header fields as objects of Python's, of which the same say the same, as strings never change.
+///
+/// Applications that name constants give the same ones again and again. Frameworks make up a status for each response:
+/// with another one than the last, fields are not looked at.
+#[derive(Debug, Default)]
+struct Source {
+    status: Option<Py<PyAny>>,
+    /// Names and values in turn; empty if they are not known.
+    fields: Vec<Py<PyAny>>,
+}
+
+impl Source {
+    /// More fields are not kept.
+    const MOST: usize = 16;
+
+    #[inline]
+    fn is(&self, status: &Bound<'_, PyAny>, fields: &Bound<'_, PyAny>) -> bool {
+        !self.fields.is_empty()
+            && self.status.as_ref().is_some_and(|known| known.is(status))
+            && ffi::is_list_of_pairs(fields, &self.fields)
+    }
+
+    /// Forgets what it was. Returns whether fields are worth being kept this time.
+    #[inline]
+    fn renew(&mut self, status: &Bound<'_, PyAny>) -> bool {
+        self.fields.clear();
+        if self.status.as_ref().is_some_and(|known| known.is(status)) {
+            return true;
+        }
+        self.status = Some(status.clone().unbind());
+        false
+    }
+
+    fn keep(&mut self, fields: &Bound<'_, PyAny>) {
+        let Ok(list) = fields.cast_exact::<PyList>() else { return };
+        if list.len() > Self::MOST {
+            return;
+        }
+        for item in list {
+            let Ok(pair) = item.cast_into_exact::<PyTuple>() else { return self.fields.clear() };
+            for part in &pair {
+                self.fields.push(part.unbind());
+            }
+        }
+    }
 }
 
 impl Started {
@@ -64,16 +113,6 @@ impl Started {
         })
     }
 
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.fields.clear();
-        *self = Self {
-            bytes: std::mem::take(&mut self.bytes),
-            fields: std::mem::take(&mut self.fields),
-            ..Self::default()
-        };
-    }
-
     /// Sends the head.
     fn begin(&self, reply: &mut Reply<'_>) -> Result<(), ResponseError> {
         let mut fields = self.fields();
@@ -90,6 +129,10 @@ impl Started {
 
     /// Takes note of a status and fields.
     fn set(&mut self, status: &Bound<'_, PyAny>, fields: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.source.is(status, fields) {
+            return Ok(());
+        }
+        let keep = self.source.renew(status);
         self.bytes.clear();
         self.fields.clear();
         self.declared = None;
@@ -123,7 +166,11 @@ impl Started {
             self.bytes.extend_from_slice(value);
             self.fields.push((end_of_name, self.bytes.len()));
             Ok(())
-        })
+        })?;
+        if keep {
+            self.source.keep(fields);
+        }
+        Ok(())
     }
 
     fn declare(&mut self, value: &[u8]) -> PyResult<()> {
@@ -197,7 +244,7 @@ impl Responder {
         reply: &'a mut Reply<'_>,
         mut spare: Started,
     ) -> Loan<'a, impl Fn(LentReply) + use<'a>> {
-        spare.clear();
+        spare.written = 0;
         self.0.with(py, |inner| {
             inner.phase = Phase::Waiting;
             inner.disconnected = false;

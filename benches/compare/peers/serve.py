@@ -3,6 +3,8 @@
 no server at all. An address is a port, or unix:PATH."""
 
 import importlib
+import importlib.machinery
+import importlib.util
 import io
 import json
 import os
@@ -40,34 +42,45 @@ def bjoern(application, address):
         bjoern.run(application, "127.0.0.1", int(address))
 
 
+# The environ of a request for /.
+ENVIRON = {
+    "REQUEST_METHOD": "GET",
+    "SCRIPT_NAME": "",
+    "PATH_INFO": "/",
+    "QUERY_STRING": "",
+    "SERVER_NAME": "127.0.0.1",
+    "SERVER_PORT": "8000",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "REMOTE_ADDR": "127.0.0.1",
+    "HTTP_HOST": "127.0.0.1:8000",
+    "wsgi.version": (1, 0),
+    "wsgi.url_scheme": "http",
+    "wsgi.input": io.BytesIO(),
+    "wsgi.errors": sys.stderr,
+    "wsgi.multithread": False,
+    "wsgi.multiprocess": False,
+    "wsgi.run_once": False,
+}
+
+
+def called(application, port, together):
+    """The floor: see called/src/lib.rs, whose library LIBRARY in the environment names."""
+    loader = importlib.machinery.ExtensionFileLoader("peer_called", os.environ["LIBRARY"])
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("peer_called", loader))
+    loader.exec_module(module)
+    module.serve(application, ENVIRON, int(port), int(together))
+
+
 def calls(application):
     """For each number on a line of the standard input, calls the application for so many seconds, as a server would that
     costs nothing, and says how often and how long that took."""
-    template = {
-        "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": "/",
-        "QUERY_STRING": "",
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "8000",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": "127.0.0.1",
-        "HTTP_HOST": "127.0.0.1:8000",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": False,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
 
     def start_response(status, headers, exc_info=None):
         if not status.startswith("200 "):
             raise ValueError(status)
 
     def call():
-        result = application(template.copy(), start_response)
+        result = application(ENVIRON.copy(), start_response)
         try:
             return b"".join(result)
         finally:
