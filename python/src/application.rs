@@ -9,12 +9,13 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::abandoned::{self, Ours};
 use crate::body::{self, COPIED, Ending, Piece, Returned, Stream};
-use crate::environ::{Environs, Surroundings, Unfit};
+use crate::environ::{Environs, Unfit};
 use crate::errors;
 use crate::ffi::{self, CalledByWorker, Context};
 use crate::hooks::{Observed, RequestHooks};
 use crate::responder::{Responder, Started};
 use crate::stuck;
+use crate::template::Surroundings;
 use crate::watchdog;
 
 /// A WSGI callable and what calling it takes.

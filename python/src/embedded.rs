@@ -8,8 +8,8 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::application::Wsgi;
-use crate::environ::Surroundings;
 use crate::ffi::{self, CalledByWorker, Guarded, Parcel};
+use crate::template::Surroundings;
 use crate::values;
 
 /// Serves while `turn` is called, by one thread at a time.

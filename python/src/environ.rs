@@ -18,25 +18,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::ffi::{self, text};
 use crate::peers::Peers;
-use crate::template::Template;
-
-/// What an environ says of the server as a whole, and which header fields it has.
-#[derive(Clone, Debug)]
-pub(crate) struct Surroundings {
-    pub(crate) multiprocess: bool,
-    pub(crate) multithread: bool,
-    pub(crate) header_map: HeaderMap,
-    /// In capitals.
-    pub(crate) forwarder_headers: Vec<String>,
-}
-
-impl Surroundings {
-    /// Whether a proxy that is believed may send a field of that name, which has an underscore in it.
-    fn forwards(&self, request: &Request<'_>, name: &[u8]) -> bool {
-        let named = |known: &String| known == "*" || name.eq_ignore_ascii_case(known.as_bytes());
-        request.peer().trusted && self.forwarder_headers.iter().any(named)
-    }
-}
+use crate::template::{Surroundings, Template};
 
 /// Names of header fields that are kept besides the known ones.
 const NAMES: usize = 256;
@@ -279,7 +261,7 @@ impl Environs {
                 }
                 _ if id != FieldId::Other => continue,
                 // It could be taken for one with hyphens, which a proxy in front may have checked.
-                _ if name.contains(&b'_') && !self.surroundings.forwards(request, name) => {
+                _ if name.contains(&b'_') && !forwards(&self.surroundings, request, name) => {
                     match self.surroundings.header_map {
                         HeaderMap::Drop => continue,
                         HeaderMap::Refuse => {
@@ -314,7 +296,7 @@ impl Environs {
         const NAME: &[u8] = b"SCRIPT_NAME";
         let mut others = request.head().raw_others();
         let (_, value) = others.find(|(name, _)| name.eq_ignore_ascii_case(NAME))?;
-        self.surroundings.forwards(request, NAME).then_some(value)
+        forwards(&self.surroundings, request, NAME).then_some(value)
     }
 
     fn name<'py>(&mut self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
@@ -350,6 +332,12 @@ impl Environs {
         }
         Ok(())
     }
+}
+
+/// Whether a proxy that is believed may send a field of that name, which has an underscore in it.
+fn forwards(surroundings: &Surroundings, request: &Request<'_>, name: &[u8]) -> bool {
+    let named = |known: &String| known == "*" || name.eq_ignore_ascii_case(known.as_bytes());
+    request.peer().trusted && surroundings.forwarder_headers.iter().any(named)
 }
 
 /// What a web server has said beyond the request itself. It names the server, too: the listener is only its own way in.

@@ -9,12 +9,12 @@ use ferricorn::settings::Settings;
 use pyo3::prelude::*;
 
 use crate::application::Wsgi;
-use crate::environ::Surroundings;
 use crate::errors;
 use crate::ffi::{self, CalledByWorker};
 use crate::hooks::Hooks;
 use crate::reload::Reloader;
 use crate::stuck::Watch;
+use crate::template::Surroundings;
 use crate::watchdog::{self, PythonWatcher};
 
 /// Where the application comes from.

@@ -4,12 +4,22 @@
 //! key that is set here is set at the cost of one in the copy, and need not be set at all when its value has not changed.
 
 use ferricorn::app::Address;
+use ferricorn::settings::HeaderMap;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::environ::Surroundings;
 use crate::ffi::{self, text};
+
+/// What an environ says of the server as a whole, and which header fields it has.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) multiprocess: bool,
+    pub(crate) multithread: bool,
+    pub(crate) header_map: HeaderMap,
+    /// In capitals.
+    pub(crate) forwarder_headers: Vec<String>,
+}
 
 /// The environ of a listener's requests by one scheme.
 pub(crate) struct Template {

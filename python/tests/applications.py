@@ -109,6 +109,21 @@ def hello(environ, start_response):
     return [b"Hello, World!"]
 
 
+SHARED = [("X-Constant", "yes"), ("Content-Length", "10")]
+ODD = ("X-Number", "odd")
+
+
+@path
+def shared_headers(environ, start_response):
+    number = int(environ["PATH_INFO"].rpartition("/")[2])
+    if number % 4 == 3:
+        SHARED.insert(number % 3, ODD)
+    start_response("200 OK" if number < 6 else "201 OK", SHARED)
+    if ODD in SHARED:
+        SHARED.remove(ODD)
+    return [b"ten bytes!"]
+
+
 @path
 def environ(environ, start_response):
     text = {key: value for key, value in environ.items() if isinstance(value, (str, int, float, bool, tuple))}

@@ -109,6 +109,35 @@ def test_the_same_environ_is_never_given_twice(pep3333):
     assert "HTTP_X_ONE" in first and "HTTP_X_ONE" not in second and "HTTP_X_TWO" in second
 
 
+def test_a_request_says_nothing_of_the_one_before(pep3333):
+    """Whatever was there then: each is asked about after each of the others."""
+    requests = [
+        ("/environ", "Host: a.example\r\n", {"PATH_INFO": "/environ", "HTTP_HOST": "a.example"}),
+        ("/environ?x=1", "Host: a.example\r\n", {"PATH_INFO": "/environ", "QUERY_STRING": "x=1", "HTTP_HOST": "a.example"}),
+        ("/environ/%41", "Host: b.example\r\nAccept: a/b\r\n", {"PATH_INFO": "/environ/A", "HTTP_ACCEPT": "a/b"}),
+        ("/environ/B", "Accept: c/d\r\n", {"PATH_INFO": "/environ/B", "HTTP_ACCEPT": "c/d"}),
+        ("http://c.example/environ", "Host: c.example\r\n", {"PATH_INFO": "/environ", "HTTP_HOST": "c.example"}),
+        ("/mount/environ", "Host: d.example\r\nSCRIPT_NAME: /mount\r\n", {"PATH_INFO": "/environ", "SCRIPT_NAME": "/mount"}),
+        ("/environ", "Cookie: a=1\r\nAuthorization: Basic x\r\n", {"HTTP_COOKIE": "a=1", "HTTP_AUTHORIZATION": "Basic x"}),
+    ]
+    usual = {"QUERY_STRING": "", "SCRIPT_NAME": "", "HTTP_HOST": None, "HTTP_ACCEPT": None, "HTTP_COOKIE": None, "HTTP_AUTHORIZATION": None}
+
+    def ask(client, target, fields, expected):
+        # Without a Host where none is named, which HTTP/1.0 allows.
+        client.send(f"GET {target} HTTP/1.0\r\nConnection: keep-alive\r\n{fields}\r\n".encode())
+        environ = json.loads(client.response("GET").body)
+        wanted = usual | {"RAW_URI": target} | expected
+        if "Host" in fields and "HTTP_HOST" not in expected:
+            wanted["HTTP_HOST"] = fields.split()[1]
+        assert {key: environ.get(key) for key in wanted} == wanted
+
+    with pep3333.client() as client:
+        for before in requests:
+            for request in requests:
+                ask(client, *before)
+                ask(client, *request)
+
+
 @pytest.mark.parametrize(
     "steps, expected",
     [
@@ -504,6 +533,17 @@ def test_headers_are_what_they_were_at_the_call(pep3333):
     assert not response.values("X-Late") and not response.values("Keep-Alive") and not response.values("Connection")
     assert response.value("Server") == b"ferricorn" and response.value("Date") != b"yesterday"
     assert pep3333.request(target="/header_tuple").value("X-A") == b"1"
+
+
+def test_a_list_of_headers_that_changes_is_read_anew(pep3333):
+    """The same list, with the same strings in it or with others."""
+    with pep3333.client() as client:
+        for number in range(8):
+            response = client.request(target=f"/shared_headers/{number}")
+            assert response.values("X-Constant") == [b"yes"], number
+            assert response.values("X-Number") == ([b"odd"] if number % 4 == 3 else []), number
+            assert response.status == (200 if number < 6 else 201), number
+            assert response.body == b"ten bytes!", number
 
 
 def test_callbacks_of_earlier_requests_reach_no_later_one(pep3333):
