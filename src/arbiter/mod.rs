@@ -584,7 +584,9 @@ impl<'a> Arbiter<'a> {
                     // If it is gone, its end of the channel tells.
                     let _ = predecessor.channel.send(Message::Ready);
                 }
-                // From now on next to nothing happens here; until then, pages of all kinds were looked at once.
+                // From now on next to nothing happens here; until then, pages of all kinds were looked at once, and what
+                // settings were read with has been freed.
+                sys::trim_memory();
                 sys::unmap_clean_pages();
             }
             Notification::Reloading => self.notifier.reloading(sys::now()),

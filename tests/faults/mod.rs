@@ -74,13 +74,7 @@ pub(crate) fn reloads(times: u32, every: Duration, options: &[&str]) -> Outcome 
     outcome.nothing_lost(&format!("{times} reloads {}", options.join(" ")), ledger, &server);
     let grown = process::descriptors(server.pid).len().saturating_sub(descriptors);
     outcome.at_most("reloads: descriptors leaked by the arbiter", grown, 0, "");
-    let grown = process::anonymous(server.pid) as f64 / resident.max(1) as f64 - 1.0;
-    outcome.at_most(
-        "reloads: growth of the arbiter's memory",
-        grown * 100.0,
-        if times < 50 { 10.0 } else { 2.0 },
-        " %",
-    );
+    outcome.arbiter_grown("reloads", &server, resident);
     outcome
 }
 
@@ -362,8 +356,7 @@ pub(crate) fn killed_workers(every: Duration, duration: Duration) -> Outcome {
     outcome.figure(format!("{what}: lost with them"), allowed.to_string(), "any", true);
     outcome.audit(&format!("{what}, beyond what they held"), &report, &server, allowed);
     outcome.at_most(&format!("{what}: moments without any worker"), empty, 0, "");
-    let grown = process::anonymous(server.pid) as f64 / resident.max(1) as f64 - 1.0;
-    outcome.at_most(&format!("{what}: growth of the arbiter's memory"), grown * 100.0, 10.0, " %");
+    outcome.arbiter_grown(&what, &server, resident);
     outcome.report = Some(report);
     outcome
 }
@@ -684,9 +677,7 @@ pub(crate) fn endurance(requests: u64, recycled: usize, reloads: u32) -> Outcome
         format!("{expected:?}, as in a fresh server"),
         held() == expected,
     );
-    let grown = process::anonymous(server.pid) as f64 / early.unwrap_or(1).max(1) as f64 - 1.0;
-    let bar = if reloads < 50 { 10.0 } else { 2.0 };
-    outcome.at_most(&format!("{what}: growth of the arbiter's memory"), grown * 100.0, bar, " %");
+    outcome.arbiter_grown(&what, &server, early.unwrap_or(0));
     outcome
 }
 

@@ -205,12 +205,12 @@ pub(super) fn raise_limit() {
     }
 }
 
-/// Lets others run before this thread: attackers have machines of their own as a rule.
+/// Has this thread run only when nobody else wants to: attackers have machines of their own as a rule.
 fn give_way() {
     let thread = nix::unistd::gettid().to_string();
-    let reniced =
-        Command::new("renice").args(["-n", "10", "-p", &thread]).output().expect("renice, of Debian's bsdutils");
-    assert!(reniced.status.success(), "{reniced:?}");
+    let idle = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).output();
+    let idle = idle.expect("chrt, of Debian's util-linux");
+    assert!(idle.status.success(), "{idle:?}");
 }
 
 /// Slow heads, bodies and readers all at once: nobody else notices, and they are gone when their time is over.
