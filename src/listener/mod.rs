@@ -19,11 +19,6 @@ use crate::protocol::Protocol;
 use crate::settings::BindAddress;
 use crate::sys;
 
-/// Bytes that the kernel takes of a response ahead of what the peer's window has room for. Of a peer with a tiny one it would
-/// take megabytes, in thousands of packets, which keeps the worker busy for milliseconds and occupies the memory until the
-/// end.
-const UNSENT: u32 = 128 * 1024;
-
 /// How sockets are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
@@ -142,7 +137,8 @@ impl Listener {
                 Some(socket2::Protocol::TCP),
             )?;
             socket.set_reuse_address(true)?;
-            prepare(&socket)?;
+            // Accepted sockets have it from their listener, which saves a system call for each.
+            socket.set_tcp_nodelay(true)?;
             socket.bind(&SockAddr::from(address))?;
             socket.listen(policy.queue_length())?;
             let local = local_address(&socket)?;
@@ -187,7 +183,7 @@ impl Listener {
         socket.set_nonblocking(true).map_err(text)?;
         let local = local_address(&socket).map_err(text)?;
         if let Address::Ip(_) = local {
-            prepare(&socket).map_err(text)?;
+            socket.set_tcp_nodelay(true).map_err(text)?;
         }
         Ok(Self { socket, local, origin, protocol: Protocol::Http })
     }
@@ -267,12 +263,6 @@ impl fmt::Display for Listener {
             unix => unix.fmt(f),
         }
     }
-}
-
-/// Sets what accepted sockets have from their listener, which saves system calls for each of them.
-fn prepare(socket: &Socket) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(UNSENT)
 }
 
 fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {

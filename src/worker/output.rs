@@ -8,6 +8,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use nix::sys::socket::{MsgFlags, send};
+use socket2::SockRef;
 
 use super::flusher::Flusher;
 use crate::app::{Pull, Segment, Source};
@@ -23,6 +24,11 @@ const COLLECTED: usize = 32 * 1024;
 /// Bytes that one sendfile is asked for, so that one fast reader of a large file does not keep the others waiting.
 const FILE_STEP: u64 = 1 << 20;
 
+/// Bytes of a longer file that the kernel takes ahead of what the peer's window has room for. For one with a tiny window it
+/// would take megabytes, in thousands of packets: that takes milliseconds, in which nobody else is served, and the memory is
+/// occupied until the end.
+const UNSENT: u32 = 128 * 1024;
+
 /// Framed bytes, and behind them the part of a body that is sent from where it lies.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -33,6 +39,8 @@ pub(crate) struct Output {
     piece: Bytes,
     /// The framed bytes are to be sent before the source is pulled again.
     due: bool,
+    /// The kernel has been told of [`UNSENT`].
+    bounded: bool,
 }
 
 /// The part of a body that has not been framed or sent.
@@ -80,7 +88,7 @@ pub(crate) struct How<'a> {
 
 impl Output {
     pub(crate) fn new(bytes: Vec<u8>, sent: usize, body: Rest) -> Self {
-        Self { bytes, sent, body, piece: Bytes::new(), due: false }
+        Self { bytes, sent, body, piece: Bytes::new(), due: false, bounded: false }
     }
 
     /// The buffer, empty, for the next response.
@@ -224,6 +232,10 @@ impl Output {
                     let count = if how.sendfile {
                         let mut offset = i64::try_from(range.offset).map_err(|_| io::ErrorKind::InvalidInput)?;
                         let length = range.length.min(*allowed).min(FILE_STEP) as usize;
+                        if length > UNSENT as usize && !std::mem::replace(&mut self.bounded, true) {
+                            // A unix socket has no window.
+                            let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
+                        }
                         nix::sys::sendfile::sendfile64(socket, &*range.file, Some(&mut offset), length)?
                     } else {
                         use std::os::unix::fs::FileExt;

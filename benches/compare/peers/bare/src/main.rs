@@ -89,7 +89,8 @@ struct Variant {
 }
 
 impl Variant {
-    const NAMES: &str = "burst clock close drain eager greedy level one out packet read rearm sendmsg shutdown thread writev";
+    const NAMES: &str =
+        "burst clock close drain eager greedy level one out packet read rearm sendmsg shutdown thread writev";
 
     fn named(names: &[String]) -> Self {
         for name in names {
