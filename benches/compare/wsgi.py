@@ -45,7 +45,7 @@ COMMANDS = {
         f" -b {front.removesuffix('-keep')}://unix:{{socket}} -w 1 {{app}}"
         for front in ("uwsgi", "fastcgi", "scgi", "fastcgi-keep", "http")
     },
-    "ferricorn cgi behind nginx": "{root}/target/release/ferricorn -b unix:{socket} -w 1"
+    "ferricorn cgi behind nginx": "PATH={venv}:/usr/bin:/bin {root}/target/release/ferricorn -b unix:{socket} -w 1"
     " cgi://{root}/benches/compare/peers/hello.cgi",
     "uwsgi by uwsgi behind nginx": f"FRONT=uwsgi {_UWSGI} --socket {{socket}} --module {{app}}",
     "uwsgi by fastcgi behind nginx": f"FRONT=fastcgi {_UWSGI} --fastcgi-socket {{socket}} --module {{app}}",
