@@ -112,8 +112,7 @@ impl Learned {
         if ffi::is_text(self.value.bind(py), bytes) {
             return Ok(());
         }
-        self.value = text(py, bytes)?.unbind();
-        environ.set_item(&self.key, &self.value)
+        self.set(py, environ, &text(py, bytes)?.unbind())
     }
 
     #[inline]
@@ -121,8 +120,10 @@ impl Learned {
         if self.value.is(value) {
             return Ok(());
         }
+        environ.set_item(&self.key, value)?;
+        // Only now: what could not be set must not be taken for what is there.
         self.value = value.clone_ref(py);
-        environ.set_item(&self.key, value)
+        Ok(())
     }
 }
 

@@ -335,8 +335,10 @@ mod tests {
     use std::io::Read;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::app::FileRange;
     use crate::protocol::Protocol;
     use crate::scoreboard::Slot;
 
@@ -373,5 +375,36 @@ mod tests {
             }
             assert_eq!(received, length);
         }
+    }
+
+    #[test]
+    fn of_a_long_file_the_kernel_takes_little_ahead_of_a_reader_with_a_tiny_window() {
+        const LENGTH: u64 = 32 << 20;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        client.set_recv_buffer_size(2048).unwrap();
+        client.connect(&listener.local_addr().unwrap().into()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(LENGTH).unwrap();
+        let range = FileRange { file: Arc::new(file), offset: 0, length: LENGTH };
+        let body = Rest::Segments(VecDeque::from([Segment::File(range)]), LENGTH);
+        let mut output = Output::new(Vec::new(), 0, body);
+        let slot: &'static Slot = crate::sys::shared_slots(1).unwrap().first().unwrap();
+        let how = How { sendfile: true, pulls: true, call: slot.call(0) };
+        let (mut machine, mut scratch) = (Machine::new(Protocol::Http), Vec::new());
+        let mut taken = 0;
+        loop {
+            let (flushed, sent) = output.flush(ours.as_fd(), &mut machine, &mut scratch, &mut Flusher::default(), how);
+            taken += sent;
+            match flushed {
+                Flushed::Enough => {}
+                Flushed::Blocked => break,
+                other => panic!("{other:?} after {taken} bytes"),
+            }
+        }
+        // Beside the limit, what the window and the packet under way hold.
+        assert!(taken < 8 * u64::from(UNSENT), "{taken} bytes");
     }
 }
