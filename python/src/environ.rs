@@ -248,9 +248,11 @@ impl Environs {
                     let bit = 1 << (id as u32 % u128::BITS);
                     if seen & bit == 0 {
                         seen |= bit;
-                        let value = match &mut field.value {
+                        if id == FieldId::Host {
                             // The template has it.
-                            _ if id == FieldId::Host => continue,
+                            continue;
+                        }
+                        let value = match &mut field.value {
                             Some(recent) => recent.text(py, value)?,
                             None => text(py, value)?,
                         };
