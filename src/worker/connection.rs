@@ -57,7 +57,9 @@ pub(crate) enum Next {
     Again,
     /// Its request is complete, but this thread may not call the application.
     Hold,
-    /// Drive it again together with others whose answers are ready: its own is.
+    /// Drive it in its turn: it was read from ahead of that.
+    Fetched,
+    /// Have it [leave](Connection::leave) together with others whose answers are ready: its own is.
     Join,
     /// Drop it.
     Close,
@@ -610,13 +612,48 @@ impl Connection {
         let whole = matches!(served, Served::Some | Served::Starved)
             && self.stage == Stage::Idle
             && self.output.is_none()
+            && self.inflow.is_none()
             && self.closing.is_none()
             && !world.out.is_empty();
         if whole {
-            self.output = Some(Box::new(Output::new(world.out.as_slice().to_vec(), 0, Rest::None)));
-            world.out.clear();
+            let mut output = world.spare.lend();
+            output.take_over(&mut world.out);
+            self.output = Some(output);
+            self.give_input_back(world);
         }
         whole
+    }
+
+    /// Sends an answer that was kept. What else there is to do is done in its turn, as it may be a call.
+    pub(crate) fn leave(&mut self, world: &mut World) -> Next {
+        if !self.output.as_mut().is_some_and(|output| output.leave(self.socket.as_fd())) {
+            return Next::Again;
+        }
+        if let Some(output) = self.output.take() {
+            world.spare.take_back(output);
+        }
+        self.blocked = false;
+        if self.readable || self.input.is_some() {
+            return Next::Again;
+        }
+        self.begin_idle(world);
+        Next::Wait
+    }
+
+    /// Reads ahead of its turn what may be a request. Whatever comes of it is found out in its turn.
+    pub(crate) fn fetch(&mut self, world: &mut World) -> Next {
+        if self.stage == Stage::Idle && self.readable && self.is_between_requests() && self.input.is_none() {
+            let _ = self.receive(world);
+        }
+        Next::Fetched
+    }
+
+    fn give_input_back(&mut self, world: &mut World) {
+        if self.input.as_ref().is_some_and(|input| input.is_empty())
+            && let Some(input) = self.input.take()
+        {
+            world.buffers.take_back(input);
+        }
     }
 
     fn keep_output(&mut self, world: &mut World, sent: usize) {
@@ -671,11 +708,7 @@ impl Connection {
             Served::Held => return Sent::Stop(Next::Hold),
             Served::Starved | Served::Drop => {}
         }
-        if self.input.as_ref().is_some_and(|input| input.is_empty())
-            && let Some(input) = self.input.take()
-        {
-            world.buffers.take_back(input);
-        }
+        self.give_input_back(world);
         if self.readable {
             return Sent::GoOn;
         }

@@ -91,10 +91,11 @@ pub(crate) struct Core {
     early: Vec<Letter>,
     /// Those of them that can be read now.
     forwarded: Vec<Letter>,
+    /// Connections that were read from ahead of their turn. Neither these nor the joined are in their places, so that nothing
+    /// else is done with them.
+    fetched: VecDeque<(usize, Box<Connection>)>,
     /// Connections whose answers leave together.
-    joined: VecDeque<usize>,
-    /// How many of them it is time for.
-    leaving: usize,
+    joined: Vec<Done>,
     /// Connections that gave others their turn.
     again: VecDeque<usize>,
     places: Slab<Place>,
@@ -134,6 +135,10 @@ pub(crate) struct Core {
 pub(crate) enum Due {
     Connection(usize, Box<Connection>),
     Expired(usize, Box<Connection>),
+    /// The [batch](Core::take_batch) is to be read from.
+    Coming,
+    /// The answers of the batch are to leave.
+    Leaving,
     Listener(usize),
     Handed,
     Letters,
@@ -141,6 +146,7 @@ pub(crate) enum Due {
 }
 
 /// What a thread gives back before it takes the next thing.
+#[derive(Debug)]
 pub(crate) enum Done {
     /// A connection, registered with the poll.
     Back(usize, Box<Connection>, Next),
@@ -156,8 +162,8 @@ impl Core {
             letters: Vec::new(),
             early: Vec::new(),
             forwarded: Vec::new(),
-            joined: VecDeque::new(),
-            leaving: 0,
+            fetched: VecDeque::new(),
+            joined: Vec::new(),
             again: VecDeque::new(),
             places: Slab::new(),
             serial: 0,
@@ -195,6 +201,7 @@ impl Core {
         !(self.ready.is_empty()
             && self.held.is_empty()
             && self.joined.is_empty()
+            && self.fetched.is_empty()
             && self.again.is_empty()
             && self.expired.is_empty()
             && self.letters.is_empty()
@@ -289,33 +296,47 @@ impl Core {
         }
     }
 
-    /// The next thing to do of what the last waits gave. Without `calls`, held requests are left where they are. Answers
-    /// leave when there are as many as `burst` says, or when there is nothing else to do.
-    pub(crate) fn next(&mut self, calls: bool, burst: usize) -> Option<Due> {
-        if !calls || self.joined.len() >= burst {
-            self.leaving = self.joined.len();
+    /// The next thing to do of what the last waits gave. Without `calls`, held requests are left where they are. As many as
+    /// `burst` says are read from together; answers leave when there are as many, or when there is nothing else to do. Whom
+    /// either is about is put into `batch`, which is empty.
+    pub(crate) fn next(&mut self, calls: bool, burst: usize, batch: &mut Vec<Done>) -> Option<Due> {
+        if self.joined.len() >= burst || !calls {
+            if let Some(due) = self.leave(batch) {
+                return Some(due);
+            }
         }
-        self.next_leaving().or_else(|| self.next_coming(calls)).or_else(|| {
-            self.leaving = self.joined.len();
-            self.next_leaving()
-        })
+        if let Some((key, connection)) = self.fetched.pop_front() {
+            return Some(Due::Connection(key, connection));
+        }
+        if calls && burst > 1 && self.held.is_empty() && self.fetch(burst, batch) {
+            return Some(Due::Coming);
+        }
+        self.next_coming(calls).or_else(|| self.leave(batch))
+    }
+
+    fn leave(&mut self, batch: &mut Vec<Done>) -> Option<Due> {
+        std::mem::swap(&mut self.joined, batch);
+        (!batch.is_empty()).then_some(Due::Leaving)
+    }
+
+    /// Whether there are several connections that can be read from before anything else is due.
+    fn fetch(&mut self, most: usize, batch: &mut Vec<Done>) -> bool {
+        let is_connection = |ready: &Ready| ready.token >= CONNECTIONS;
+        let count = self.ready.iter().take(most).take_while(|ready| is_connection(ready)).count();
+        if count < 2 {
+            return false;
+        }
+        for _ in 0..count {
+            if let Some(Due::Connection(key, connection)) = self.ready.pop_front().and_then(|ready| self.due(ready)) {
+                batch.push(Done::Back(key, connection, Next::Fetched));
+            }
+        }
+        !batch.is_empty()
     }
 
     /// Whether requests may be waiting, or answers.
     pub(crate) fn is_crowded(&self) -> bool {
-        !(self.ready.is_empty() && self.held.is_empty() && self.joined.is_empty())
-    }
-
-    fn next_leaving(&mut self) -> Option<Due> {
-        while let Some(rest) = self.leaving.checked_sub(1) {
-            self.leaving = rest;
-            let key = self.joined.pop_front()?;
-            if let Some(due) = self.due(Ready { token: CONNECTIONS + key as u64, readable: false, read_closed: false })
-            {
-                return Some(due);
-            }
-        }
-        None
+        !(self.ready.is_empty() && self.held.is_empty() && self.joined.is_empty() && self.fetched.is_empty())
     }
 
     /// What an event is for, if that is still there.
@@ -420,6 +441,17 @@ impl Core {
     }
 
     fn check_in(&mut self, key: usize, mut connection: Box<Connection>, next: Next) -> bool {
+        match next {
+            Next::Fetched => {
+                self.fetched.push_back((key, connection));
+                return false;
+            }
+            Next::Join => {
+                self.joined.push(Done::Back(key, connection, next));
+                return false;
+            }
+            _ => {}
+        }
         let (drain, until) = (self.drain, self.until);
         let Some(place) = self.place(key) else {
             debug_assert!(false, "a connection without a place");
@@ -455,7 +487,6 @@ impl Core {
         match next {
             Next::Again => self.again.push_back(key),
             Next::Hold => self.held.push_back(key),
-            Next::Join => self.joined.push_back(key),
             Next::Wait if latch.ready => {
                 self.ready.push_back(Ready {
                     token: CONNECTIONS + key as u64,
@@ -463,7 +494,7 @@ impl Core {
                     read_closed: latch.read_closed,
                 });
             }
-            Next::Wait | Next::Close => {}
+            Next::Wait | Next::Join | Next::Fetched | Next::Close => {}
         }
         late
     }

@@ -297,12 +297,12 @@ impl Engine {
     /// Does all that is ready.
     pub(super) fn work(&self, world: &mut World, turned: &mut Turned) {
         let mut done = None;
-        // What keeps an answer too long is noticed by the relief thread alone.
+        // What keeps a request or an answer too long is noticed by the relief thread alone.
         let burst = if self.alarm.is_some() { world.burst.length() } else { 1 };
         loop {
             if !world.after.is_empty() {
-                // The answer before it does not wait for it.
-                let late = done.take().is_some_and(|done| self.core().take_back(done));
+                // The answers before it do not wait for it.
+                let late = give_back(&mut self.core(), &mut done, world);
                 if late {
                     self.hurry(world);
                 }
@@ -310,8 +310,8 @@ impl Engine {
             }
             let (due, late) = {
                 let mut core = self.core();
-                let late = done.take().is_some_and(|done| core.take_back(done));
-                let due = core.next(world.calls, burst);
+                let late = give_back(&mut core, &mut done, world);
+                let due = core.next(world.calls, burst, &mut world.batch);
                 world.crowded = burst > 1 && core.is_crowded();
                 if due.is_none() {
                     turned.take_from(&mut core, world.calls);
@@ -336,6 +336,14 @@ impl Engine {
                     };
                     (key, connection, next)
                 }
+                Some(Due::Coming) => {
+                    self.for_batch(world, Connection::fetch);
+                    continue;
+                }
+                Some(Due::Leaving) => {
+                    self.for_batch(world, Connection::leave);
+                    continue;
+                }
                 Some(Due::Listener(index)) => {
                     self.accept_some(world, index);
                     continue;
@@ -355,6 +363,21 @@ impl Engine {
             };
             done = Some(self.put_down(key, connection, next));
         }
+    }
+
+    /// Does something that is no call with each connection of the batch.
+    fn for_batch(&self, world: &mut World, act: impl Fn(&mut Connection, &mut World) -> Next) {
+        let mut batch = std::mem::take(&mut world.batch);
+        for done in &mut batch {
+            *done = match std::mem::replace(done, Done::Dropped(0)) {
+                Done::Back(key, mut connection, _) => {
+                    let next = act(&mut connection, world);
+                    self.put_down(key, connection, next)
+                }
+                dropped => dropped,
+            };
+        }
+        world.batch = batch;
     }
 
     /// Ends a turn.
@@ -670,6 +693,15 @@ impl Engine {
             self.hurry(world);
         }
     }
+}
+
+/// Gives back what was taken. Whether the leader waits for too long now.
+fn give_back(core: &mut Core, done: &mut Option<Done>, world: &mut World) -> bool {
+    let mut late = done.take().is_some_and(|done| core.take_back(done));
+    for done in world.batch.drain(..) {
+        late |= core.take_back(done);
+    }
+    late
 }
 
 /// As epoll_wait(2) wants it: whole milliseconds, rounded up.

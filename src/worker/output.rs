@@ -8,6 +8,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use nix::sys::socket::{MsgFlags, send};
+use rustix::net::SendFlags;
 use socket2::SockRef;
 
 use super::flusher::Flusher;
@@ -30,7 +31,7 @@ const FILE_STEP: u64 = 1 << 20;
 const UNSENT: u32 = 128 * 1024;
 
 /// Framed bytes, and behind them the part of a body that is sent from where it lies.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Output {
     bytes: Vec<u8>,
     sent: usize,
@@ -44,9 +45,10 @@ pub(crate) struct Output {
 }
 
 /// The part of a body that has not been framed or sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum Rest {
     /// Nothing.
+    #[default]
     None,
     /// Segments, and how many bytes of them may be sent.
     Segments(VecDeque<Segment>, u64),
@@ -89,6 +91,21 @@ pub(crate) struct How<'a> {
 impl Output {
     pub(crate) fn new(bytes: Vec<u8>, sent: usize, body: Rest) -> Self {
         Self { bytes, sent, body, piece: Bytes::new(), due: false, bounded: false }
+    }
+
+    /// Takes `bytes` over, and leaves an empty buffer in their place.
+    pub(crate) fn take_over(&mut self, bytes: &mut Vec<u8>) {
+        std::mem::swap(&mut self.bytes, bytes);
+        bytes.clear();
+        self.sent = 0;
+    }
+
+    /// Sends framed bytes with no body behind them. Whether all of them went out.
+    pub(crate) fn leave(&mut self, socket: BorrowedFd<'_>) -> bool {
+        let framed = self.bytes.get(self.sent..).unwrap_or_default();
+        // Whatever the reason is for none, the next flush meets it.
+        self.sent += rustix::net::send(socket, framed, SendFlags::NOSIGNAL).unwrap_or(0);
+        self.sent == self.bytes.len()
     }
 
     /// The buffer, empty, for the next response.
@@ -308,6 +325,33 @@ impl Output {
     /// Appends bytes behind everything else; only right when no body is left.
     pub(crate) fn extend(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
         append(&mut self.bytes);
+    }
+}
+
+/// Outputs that are used again.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    // Boxed as connections hold them.
+    #[expect(clippy::vec_box, reason = "the boxes are what is lent")]
+    free: Vec<Box<Output>>,
+}
+
+impl Spare {
+    /// How many are kept.
+    const KEPT: usize = 16;
+    /// Those with larger buffers are not.
+    const LARGEST: usize = 16 * 1024;
+
+    /// An output without a body.
+    pub(crate) fn lend(&mut self) -> Box<Output> {
+        self.free.pop().unwrap_or_default()
+    }
+
+    /// Takes one back that had no body.
+    pub(crate) fn take_back(&mut self, output: Box<Output>) {
+        if self.free.len() < Self::KEPT && output.bytes.capacity() <= Self::LARGEST {
+            self.free.push(output);
+        }
     }
 }
 

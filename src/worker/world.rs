@@ -8,10 +8,12 @@ use super::alarm::Alarm;
 use super::attempts::Attempts;
 use super::buffers::Buffers;
 use super::burst::Burst;
+use super::core::Done;
 use super::date::Date;
 use super::flusher::Flusher;
 use super::lead::{Lead, SAMPLED};
 use super::mailbox::Letterbox;
+use super::output::Spare;
 use super::policy::Policy;
 use super::queue::TurnedAway;
 use super::watchdog::Note;
@@ -61,7 +63,7 @@ pub(crate) struct World {
     attended: bool,
     /// When the present call began, if it is measured.
     measured: Option<Moment>,
-    /// How many answers leave together.
+    /// How many requests are worked at together.
     pub(crate) burst: Burst,
     /// Other requests wait, so that an answer may leave together with theirs.
     pub(crate) crowded: bool,
@@ -84,6 +86,10 @@ pub(crate) struct World {
     pub(crate) head: Head,
     /// Responses that are collected to leave in one write. Empty between connections.
     pub(crate) out: Vec<u8>,
+    /// Connections that are read from, or sent on, one after the other.
+    pub(crate) batch: Vec<Done>,
+    /// For answers that are kept to leave together.
+    pub(crate) spare: Spare,
     pub(crate) scratch: Vec<u8>,
     /// What is dropped when they have left.
     pub(crate) after: Vec<Box<dyn Send>>,
@@ -129,6 +135,8 @@ impl World {
             date,
             head: Head::default(),
             out: Vec::with_capacity(16 * 1024),
+            batch: Vec::new(),
+            spare: Spare::default(),
             scratch: Vec::new(),
             after: Vec::new(),
             buffers: Buffers::default(),

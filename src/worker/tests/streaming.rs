@@ -313,8 +313,18 @@ fn what_follows_a_streamed_body_on_its_connection_is_the_next_request() {
         let mut requests = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n").into_bytes();
         requests.resize(requests.len() + length, b'x');
         requests.extend_from_slice(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        client.send(requests);
-        assert_eq!(client.answer().body, expected.as_bytes());
+        let end = Instant::now() + DEADLINE;
+        loop {
+            client.send(&requests);
+            let answer = client.answer();
+            assert_eq!(answer.body, expected.as_bytes());
+            if !answer.head.contains("Connection: close") {
+                break;
+            }
+            assert!(path == "/in/ignored" && Instant::now() < end, "{path}: the answer came before the end of the body");
+            client.expect_end();
+            client = server.connect();
+        }
         assert_eq!(client.answer().body, b"hello");
     }
 }
