@@ -26,7 +26,7 @@ pub(crate) struct Wsgi {
     file_wrapper: Py<PyAny>,
     hooks: Option<RequestHooks>,
     /// Kept for its memory.
-    spare: Started,
+    spare: Option<Box<Started>>,
     joined: Vec<u8>,
     /// Its thread's, from the first call on.
     shown: Option<&'static stuck::Place>,
@@ -85,7 +85,7 @@ impl Wsgi {
             callbacks,
             file_wrapper: py.import("ferricorn._application")?.getattr("FileWrapper")?.unbind(),
             hooks,
-            spare: Started::default(),
+            spare: None,
             joined: Vec::new(),
             shown: None,
         })
@@ -114,7 +114,7 @@ impl Wsgi {
         };
         let responder = self.callbacks.responder.get();
         let prepared = {
-            let _loan = responder.begin(py, &mut reply, std::mem::take(&mut self.spare));
+            let _loan = responder.begin(py, &mut reply, self.spare.take().unwrap_or_default());
             let start_response = self.callbacks.start_response.bind(py);
             let _window = place.calls.open(py);
             let called = context.run(py, || {
@@ -198,7 +198,7 @@ impl Wsgi {
         }
         if written > 0 {
             reply.finish(first, rest);
-            self.spare = started;
+            self.spare = Some(started);
             return Ok(());
         }
         let mut fields = started.fields();
@@ -212,7 +212,7 @@ impl Wsgi {
             after,
         });
         drop(fields);
-        self.spare = started;
+        self.spare = Some(started);
         sent.map_err(|error| Failure::Unsendable(error.to_string()))
     }
 
@@ -287,7 +287,7 @@ impl Application for Wsgi {
 
 /// A response whose head may be sent.
 struct Prepared<'py> {
-    started: Started,
+    started: Box<Started>,
     content: Content<'py>,
 }
 

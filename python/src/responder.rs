@@ -203,7 +203,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 #[derive(Default)]
 struct Inner {
     phase: Phase,
-    started: Started,
+    /// `None` while it is filled in, and when it was taken. Boxed, as it is handed on four times a request.
+    started: Option<Box<Started>>,
     reply: LentReply,
     /// The client has gone, and the application was told so.
     disconnected: bool,
@@ -212,6 +213,11 @@ struct Inner {
 }
 
 impl Inner {
+    /// Bytes that were given to `write`.
+    fn written(&self) -> u64 {
+        self.started.as_ref().map_or(0, |started| started.written)
+    }
+
     fn note<T>(&mut self, sent: Result<T, Disconnected>) -> PyResult<T> {
         sent.map_err(|error| {
             self.disconnected = true;
@@ -242,26 +248,26 @@ impl Responder {
         &'a self,
         py: Python<'a>,
         reply: &'a mut Reply<'_>,
-        mut spare: Started,
+        mut spare: Box<Started>,
     ) -> Loan<'a, impl Fn(LentReply) + use<'a>> {
         spare.written = 0;
         self.0.with(py, |inner| {
             inner.phase = Phase::Waiting;
             inner.disconnected = false;
-            inner.started = spare;
+            inner.started = Some(spare);
         });
         Loan::new(reply, move |lent| self.0.with(py, |inner| inner.reply = lent))
     }
 
     /// Takes what was said, as the head is about to be sent. `None` if `start_response` was not called.
     #[inline]
-    pub(crate) fn take(&self, py: Python<'_>) -> Option<Started> {
+    pub(crate) fn take(&self, py: Python<'_>) -> Option<Box<Started>> {
         self.0.with(py, |inner| {
             if inner.phase == Phase::Waiting {
                 return None;
             }
             inner.phase = Phase::Sent;
-            Some(std::mem::take(&mut inner.started))
+            inner.started.take()
         })
     }
 
@@ -280,7 +286,7 @@ impl Responder {
     fn begin_body(&self, py: Python<'_>, empty: bool) -> PyResult<()> {
         self.0.with(py, |inner| {
             match inner.phase {
-                Phase::Sent if inner.started.written > 0 && inner.reply.is_lent() => return Ok(()),
+                Phase::Sent if inner.written() > 0 && inner.reply.is_lent() => return Ok(()),
                 Phase::Started if inner.reply.is_lent() => {}
                 Phase::Sent => return Err(PyAssertionError::new_err("write() after the response was begun")),
                 _ => return Err(PyAssertionError::new_err("write() out of turn")),
@@ -288,9 +294,11 @@ impl Responder {
             if empty {
                 return Ok(());
             }
+            let Inner { phase, started: Some(started), reply, .. } = inner else {
+                return Err(PyAssertionError::new_err("write() out of turn"));
+            };
             // From here on nobody may take the head back.
-            inner.phase = Phase::Sent;
-            let Inner { started, reply, .. } = inner;
+            *phase = Phase::Sent;
             match reply.with(py, |reply| started.begin(reply)) {
                 Some(Err(error)) => Err(PyValueError::new_err(error.to_string())),
                 _ => Ok(()),
@@ -301,7 +309,9 @@ impl Responder {
     /// Sends a piece, and returns how many bytes wait for the client.
     fn write_piece(&self, py: Python<'_>, piece: &[u8]) -> PyResult<usize> {
         self.0.with(py, |inner| {
-            inner.started.written += piece.len() as u64;
+            if let Some(started) = &mut inner.started {
+                started.written += piece.len() as u64;
+            }
             let written = inner.reply.with(py, |reply| reply.write(piece)).unwrap_or(Err(Disconnected));
             inner.note(written)
         })
@@ -351,10 +361,10 @@ impl Responder {
             }
         }
         // Iterating over something else than a list could run anything, which may call us.
-        let mut started = self.0.with(py, |inner| std::mem::take(&mut inner.started));
+        let mut started = self.0.with(py, |inner| inner.started.take()).unwrap_or_default();
         let set = started.set(status, headers);
         self.0.with(py, |inner| {
-            inner.started = started;
+            inner.started = Some(started);
             set?;
             inner.phase = Phase::Started;
             match &inner.write {

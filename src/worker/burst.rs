@@ -14,7 +14,7 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_millis(1);
 
 /// How many requests are worked at together at most: more save little more.
-const MOST: usize = 16;
+pub(crate) const MOST: usize = 32;
 
 /// The last measured calls that count.
 const SAMPLES: usize = 4;
@@ -70,11 +70,11 @@ mod tests {
         assert_eq!(length(&[]), 1, "nothing is known of calls");
         assert_eq!(length(&[40, 40, 40]), 1, "too little is known");
         assert_eq!(length(&[80, 80, 80, 80]), 12);
-        assert_eq!(length(&[20, 20, 20, 20]), 16);
+        assert_eq!(length(&[20, 20, 20, 20]), 32);
         assert_eq!(length(&[300, 300, 300, 300]), 3);
         assert_eq!(length(&[600, 600, 600, 600]), 1);
-        assert_eq!(length(&[2, 0, 1, 2]), 16);
-        assert_eq!(length(&[0, 0, 0, 0]), 16, "a clock that stands still");
+        assert_eq!(length(&[2, 0, 1, 2]), 32);
+        assert_eq!(length(&[0, 0, 0, 0]), 32, "a clock that stands still");
     }
 
     #[test]

@@ -300,10 +300,10 @@ impl Core {
     /// `burst` says are read from together; answers leave when there are as many, or when there is nothing else to do. Whom
     /// either is about is put into `batch`, which is empty.
     pub(crate) fn next(&mut self, calls: bool, burst: usize, batch: &mut Vec<Done>) -> Option<Due> {
-        if self.joined.len() >= burst || !calls {
-            if let Some(due) = self.leave(batch) {
-                return Some(due);
-            }
+        if (self.joined.len() >= burst || !calls)
+            && let Some(due) = self.leave(batch)
+        {
+            return Some(due);
         }
         if let Some((key, connection)) = self.fetched.pop_front() {
             return Some(Due::Connection(key, connection));
@@ -321,8 +321,7 @@ impl Core {
 
     /// Whether there are several connections that can be read from before anything else is due.
     fn fetch(&mut self, most: usize, batch: &mut Vec<Done>) -> bool {
-        let is_connection = |ready: &Ready| ready.token >= CONNECTIONS;
-        let count = self.ready.iter().take(most).take_while(|ready| is_connection(ready)).count();
+        let count = self.ready.iter().take(most).take_while(|ready| ready.token >= CONNECTIONS).count();
         if count < 2 {
             return false;
         }

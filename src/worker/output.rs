@@ -11,6 +11,7 @@ use nix::sys::socket::{MsgFlags, send};
 use rustix::net::SendFlags;
 use socket2::SockRef;
 
+use super::burst::MOST;
 use super::flusher::Flusher;
 use crate::app::{Pull, Segment, Source};
 use crate::protocol::Machine;
@@ -337,9 +338,7 @@ pub(crate) struct Spare {
 }
 
 impl Spare {
-    /// How many are kept.
-    const KEPT: usize = 16;
-    /// Those with larger buffers are not.
+    /// Those with larger buffers are not kept.
     const LARGEST: usize = 16 * 1024;
 
     /// An output without a body.
@@ -347,9 +346,9 @@ impl Spare {
         self.free.pop().unwrap_or_default()
     }
 
-    /// Takes one back that had no body.
+    /// Takes one back that had no body. More than leave together are not kept.
     pub(crate) fn take_back(&mut self, output: Box<Output>) {
-        if self.free.len() < Self::KEPT && output.bytes.capacity() <= Self::LARGEST {
+        if self.free.len() < MOST && output.bytes.capacity() <= Self::LARGEST {
             self.free.push(output);
         }
     }

@@ -1,7 +1,7 @@
-//! Answers that leave together.
+//! Requests that are worked at together.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use super::*;
 use crate::app::Parts;
@@ -19,8 +19,18 @@ struct Scene {
     answered: Mutex<Vec<usize>>,
     /// Calls whose rest is not done.
     open: AtomicUsize,
-    /// The second call lasts until the first has been answered.
-    waits: bool,
+    /// One of the calls is long.
+    long: Option<Long>,
+    engine: OnceLock<Arc<Engine>>,
+}
+
+/// A call that lasts until something has happened that the relief thread has to see to.
+#[derive(Clone, Copy)]
+enum Long {
+    /// The second, until the first has been answered.
+    Second,
+    /// The first, until the requests that were read together with it are held for whoever may call.
+    First,
 }
 
 impl Scene {
@@ -51,8 +61,13 @@ impl Application for Acts {
             calls.len()
         };
         let end = Instant::now() + DEADLINE;
-        while scene.waits && calls == 2 && scene.answered() == 0 {
-            assert!(Instant::now() < end, "an answer was kept for the time of a long call");
+        let lasts = || match scene.long {
+            Some(Long::Second) => calls == 2 && scene.answered() == 0,
+            Some(Long::First) => calls == 1 && scene.engine.get().unwrap().core().held() < 2,
+            None => false,
+        };
+        while lasts() {
+            assert!(Instant::now() < end, "a request or an answer was kept for the time of a long call");
             std::thread::yield_now();
         }
         let (fields, length) = (&mut std::iter::empty(), Length::Known(2));
@@ -64,7 +79,7 @@ impl Application for Acts {
 
 /// Three requests that are there when a turn begins, after calls of that length. How many of the clients had their answer
 /// when each call began.
-fn answered_before_calls(before: Duration, relief: bool, waits: bool) -> Vec<usize> {
+fn answered_before_calls(before: Duration, relief: bool, long: Option<Long>) -> Vec<usize> {
     let bind = BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
     let listener = Listener::bind(&bind, &listener::Policy { backlog: 8, socket_mode: 0o660, owner: None }).unwrap();
     let Address::Ip(address) = *listener.local() else { panic!("not a TCP listener") };
@@ -74,7 +89,8 @@ fn answered_before_calls(before: Duration, relief: bool, waits: bool) -> Vec<usi
         let channel = Arc::new(Channel::pair().unwrap().0);
         relief::start(&engine, World::relief(common.clone()), &channel, &Arc::new(Finish::new().unwrap())).unwrap();
     }
-    let scene = Arc::new(Scene { waits, ..Scene::default() });
+    let scene = Arc::new(Scene { long, ..Scene::default() });
+    assert!(scene.engine.set(Arc::clone(&engine)).is_ok());
     let mut world = World::new(Box::new(Acts(Arc::clone(&scene))), 0, common);
     for _ in 0..4 {
         world.burst.measured(before);
@@ -98,20 +114,29 @@ fn answered_before_calls(before: Duration, relief: bool, waits: bool) -> Vec<usi
 
 #[test]
 fn answers_of_short_calls_leave_together_and_each_has_its_rest_done_before_the_next_call() {
-    assert_eq!(answered_before_calls(Duration::from_micros(50), true, false), [0, 0, 0]);
+    assert_eq!(answered_before_calls(Duration::from_micros(50), true, None), [0, 0, 0]);
 }
 
 #[test]
 fn answers_of_long_calls_leave_at_once() {
-    assert_eq!(answered_before_calls(Duration::from_millis(1), true, false), [0, 1, 2]);
+    assert_eq!(answered_before_calls(Duration::from_millis(1), true, None), [0, 1, 2]);
 }
 
 #[test]
 fn without_a_relief_thread_every_answer_leaves_at_once() {
-    assert_eq!(answered_before_calls(Duration::from_micros(50), false, false), [0, 1, 2]);
+    assert_eq!(answered_before_calls(Duration::from_micros(50), false, None), [0, 1, 2]);
 }
 
 #[test]
 fn an_answer_that_is_kept_leaves_when_the_next_call_turns_out_to_be_long() {
-    assert_eq!(answered_before_calls(Duration::from_micros(50), true, true).get(..2), Some([0, 0].as_slice()));
+    assert_eq!(
+        answered_before_calls(Duration::from_micros(50), true, Some(Long::Second)).get(..2),
+        Some([0, 0].as_slice())
+    );
+}
+
+#[test]
+fn requests_that_were_read_together_with_a_long_call_are_there_for_others_to_take() {
+    let answered = answered_before_calls(Duration::from_micros(50), true, Some(Long::First));
+    assert_eq!(answered.len(), 3);
 }

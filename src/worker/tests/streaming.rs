@@ -321,7 +321,10 @@ fn what_follows_a_streamed_body_on_its_connection_is_the_next_request() {
             if !answer.head.contains("Connection: close") {
                 break;
             }
-            assert!(path == "/in/ignored" && Instant::now() < end, "{path}: the answer came before the end of the body");
+            assert!(
+                path == "/in/ignored" && Instant::now() < end,
+                "{path}: the answer came before the end of the body"
+            );
             client.expect_end();
             client = server.connect();
         }
