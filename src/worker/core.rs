@@ -135,9 +135,9 @@ pub(crate) struct Core {
 pub(crate) enum Due {
     Connection(usize, Box<Connection>),
     Expired(usize, Box<Connection>),
-    /// The [batch](Core::take_batch) is to be read from.
+    /// Those in the batch are to be [read from](Connection::fetch).
     Coming,
-    /// The answers of the batch are to leave.
+    /// The answers of those in the batch are to [leave](Connection::leave).
     Leaving,
     Listener(usize),
     Handed,
