@@ -213,6 +213,16 @@ impl Core {
         self.timers.next(now)
     }
 
+    /// A place for a connection that is about to be accepted, unless that has ended or pauses. It is there before the
+    /// connection is: a worker that drains on another thread waits for it.
+    pub(crate) fn expect(&mut self) -> Option<usize> {
+        if self.accepting != Accepting::Yes {
+            return None;
+        }
+        self.accepted += 1;
+        Some(self.insert())
+    }
+
     /// A place for a connection that is checked out for the time being.
     pub(crate) fn insert(&mut self) -> usize {
         self.serial = self.serial.wrapping_add(1);

@@ -242,7 +242,10 @@ impl Engine {
         if how == Drain::StopQueue {
             // What others hold, too, is theirs to empty, or waits for the next start.
             for (index, _) in self.entrances.iter().enumerate().filter(|(_, entrance)| !entrance.shared) {
-                while let Ok(Accepted::Stays | Accepted::Gone) = self.accept(world, index) {}
+                loop {
+                    let key = self.core().insert();
+                    let Ok(Accepted::Stays | Accepted::Gone) = self.accept(world, index, key) else { break };
+                }
             }
         }
         let keys = self.core().keys();
@@ -498,10 +501,8 @@ impl Engine {
     fn accept_some(&self, world: &mut World, index: usize) {
         let woken = world.now;
         for taken in 0..ACCEPTED_PER_WAKE {
-            if self.core().accepting != Accepting::Yes {
-                return;
-            }
-            let accepted = match self.accept(world, index) {
+            let Some(key) = self.core().expect() else { return };
+            let accepted = match self.accept(world, index, key) {
                 Ok(accepted) => accepted,
                 Err(error) => return self.starve(world, &error),
             };
@@ -528,22 +529,22 @@ impl Engine {
         self.leave_listeners();
     }
 
-    /// Accepts one connection, if there is one, and serves what it has sent already.
-    fn accept(&self, world: &mut World, index: usize) -> io::Result<Accepted> {
-        let Some(entrance) = self.entrances.get(index) else { return Ok(Accepted::Nothing) };
+    /// The next connection of an accept queue; or that there was none, or nobody to serve.
+    fn take_in(&self, world: &mut World, index: usize, key: usize) -> Result<Box<Connection>, io::Result<Accepted>> {
+        let Some(entrance) = self.entrances.get(index) else { return Err(Ok(Accepted::Nothing)) };
         let (socket, peer) = match crate::sys::accept(entrance.fd.as_fd(), entrance.named) {
             Ok(accepted) => accepted,
             Err(error) => {
-                return match error.raw_os_error() {
+                return Err(match error.raw_os_error() {
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Err(error),
                     Some(libc::EAGAIN) => Ok(Accepted::Nothing),
                     // The peer was gone before it was accepted, or the like: the next one may be well.
                     Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => Ok(Accepted::Gone),
                     _ => Ok(Accepted::Nothing),
-                };
+                });
             }
         };
-        let local = Arc::clone(world.locals.get(index).ok_or(io::ErrorKind::NotFound)?);
+        let local = world.locals.get(index).map(Arc::clone).ok_or(Err(io::ErrorKind::NotFound.into()))?;
         let protocol = world.policy.protocols.get(index).copied().unwrap_or_default();
         let seat = match world.policy.seat(peer, world.now) {
             Ok(seat) => seat,
@@ -551,15 +552,21 @@ impl Engine {
                 if let (true, Some(peer)) = (worth_telling, peer) {
                     log::warn!("{} has all of its {limit} peer_connections: others are closed", peer.ip());
                 }
-                return Ok(Accepted::Gone);
+                return Err(Ok(Accepted::Gone));
             }
         };
-        let key = {
-            let mut core = self.core();
-            core.accepted += 1;
-            core.insert()
+        Ok(Box::new(Connection::new(socket, peer, seat, local, protocol, key, world)))
+    }
+
+    /// Accepts one connection, if there is one, to that place, and serves what it has sent already.
+    fn accept(&self, world: &mut World, index: usize, key: usize) -> io::Result<Accepted> {
+        let mut connection = match self.take_in(world, index, key) {
+            Ok(connection) => connection,
+            Err(none) => {
+                self.forget(key);
+                return none;
+            }
         };
-        let mut connection = Box::new(Connection::new(socket, peer, seat, local, protocol, key, world));
         let mut next = connection.drive(world);
         if connection.is_silent() && world.calls && !self.core().has_work() && world.yields.begin() {
             // There is nothing else to do but to wait for what the peer is about to send.

@@ -100,18 +100,22 @@ impl Engine {
 
     /// Takes one connection from a sibling, if there is one, and serves it.
     pub(super) fn take_over(&self, world: &mut World) -> bool {
-        let (parcel, socket) = match self.handover.as_ref().map(Handover::take) {
-            Some(Ok(Some(taken))) => taken,
-            Some(Err(error)) => {
-                self.starve(world, &error);
+        let Some(handover) = &self.handover else { return false };
+        // The place is there before the connection is: a worker that drains on another thread waits for it.
+        let key = self.core().insert();
+        let (parcel, socket) = match handover.take() {
+            Ok(Some(taken)) => taken,
+            none => {
+                self.forget(key);
+                if let Err(error) = none {
+                    self.starve(world, &error);
+                }
                 return false;
             }
-            Some(Ok(None)) | None => return false,
         };
         let known = world.locals.iter().find(|local| ***local == parcel.local).cloned();
         // Settings have changed since it was accepted.
         let local = known.unwrap_or_else(|| Arc::new(parcel.local.clone()));
-        let key = self.core().insert();
         let mut connection = Box::new(Connection::taken_over(socket, parcel, local, key, world));
         let next = connection.drive(world);
         self.check_in(world, key, connection, next);

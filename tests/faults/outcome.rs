@@ -54,6 +54,9 @@ impl Outcome {
     }
 
     pub(crate) fn audit(&mut self, what: &str, report: &Report, server: &Server, allowed: usize) {
+        if report.lost.len() > allowed {
+            eprintln!("{}", server.log());
+        }
         self.audit_with(what, report, &server.answered(), allowed);
     }
 

@@ -89,6 +89,8 @@ pub(crate) struct Loss {
     pub(crate) port: u16,
     /// Whether the connection had carried a request before.
     pub(crate) reused: bool,
+    /// How long it had been under way.
+    pub(crate) after: Duration,
     pub(crate) at: Instant,
 }
 
@@ -215,7 +217,8 @@ impl fmt::Display for Report {
             writeln!(f, "  lost {count:6}  {kind:?}, {cause:?}, on {connection}")?;
         }
         for loss in self.lost.iter().take(10) {
-            writeln!(f, "  id {} from port {}: {:?}: {}", loss.id, loss.port, loss.cause, loss.detail)?;
+            let Loss { id, port, after, cause, detail, .. } = loss;
+            writeln!(f, "  id {id} from port {port} after {after:?}: {cause:?}: {detail}")?;
         }
         Ok(())
     }
@@ -501,6 +504,7 @@ impl Crowd {
             detail: detail.to_owned(),
             port: member.port,
             reused: member.carried > 0,
+            after: member.began.elapsed(),
             at: Instant::now(),
         });
         self.hang_up(number);

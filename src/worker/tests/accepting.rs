@@ -40,3 +40,18 @@ fn connections_that_end_at_once_are_served_together_while_the_clock_stands_still
 fn connections_that_stay_are_taken_one_by_one_so_that_siblings_get_the_others() {
     assert_eq!(most_in_one_turn("GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"), 1);
 }
+
+#[test]
+fn a_draining_worker_does_not_end_while_another_of_its_threads_takes_a_connection() {
+    let bind = BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
+    let listener = Listener::bind(&bind, &listener::Policy { backlog: 8, socket_mode: 0o660, owner: None }).unwrap();
+    let (engine, common) = engine_of(&listener, Policy::from(&Settings::default()), 2);
+    let mut world = World::new(Box::new(Routes::default()), 0, common);
+    engine.start().unwrap();
+    let key = engine.core().expect().unwrap();
+    engine.drain(&mut world, Drain::Retire);
+    assert_eq!(engine.core().expect(), None, "a connection is accepted after the end of accepting");
+    assert!(!engine.is_finished(&mut world), "the connection is lost");
+    engine.forget(key);
+    assert!(engine.is_finished(&mut world));
+}
