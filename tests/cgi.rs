@@ -133,16 +133,15 @@ fn a_body_that_streams_is_read_by_its_program_while_it_comes() {
     // It is the client that takes longer than a program may.
     std::thread::sleep(std::time::Duration::from_millis(800));
     let rest: Vec<u8> = (0..3_000_000_u32).map(|at| at as u8).collect();
-    let mut reader = server.connect();
-    std::mem::swap(&mut client, &mut reader);
     let answer = std::thread::scope(|scope| {
-        let mut writer = reader.stream.try_clone().expect("another descriptor");
+        let mut writer = client.stream.try_clone().expect("another descriptor");
         let rest = &rest;
         scope.spawn(move || writer.write_all(rest).expect("the server reads"));
-        reader.answer().expect("an answer")
+        client.answer().expect("an answer")
     });
     assert!(answer.status == 200 && answer.body == rest);
 
+    let mut client = server.connect();
     let program = begun(&mut client);
     drop(client);
     process::wait_gone(&[program], SOON);

@@ -265,6 +265,12 @@ impl<'a> Arbiter<'a> {
                 return exit;
             }
         }
+        if signals.iter().any(|(signal, _)| *signal == Signal::Usr2)
+            && let Some(code) = self.reap()
+        {
+            // A new binary that has gone is not in the way of the next.
+            return Some(code);
+        }
         let mut reap = false;
         for (signal, count) in signals {
             reap |= signal == Signal::Chld;

@@ -57,6 +57,8 @@ pub(crate) enum Next {
     Again,
     /// Its request is complete, but this thread may not call the application.
     Hold,
+    /// Wait, and have a thread drive it that may call the application: that may want the body, of which a part has come.
+    Offer,
     /// Drive it in its turn: it was read from ahead of that.
     Fetched,
     /// Have it [leave](Connection::leave) together with others whose answers are ready: its own is.
@@ -345,6 +347,9 @@ impl Connection {
             if !self.answer(world) {
                 return Served::Some;
             }
+        }
+        if self.stage == Stage::Body && self.is_to_stream(world) {
+            return self.begin_stream(world);
         }
         let (mut answered, mut reads) = (0, 0);
         loop {
@@ -715,7 +720,8 @@ impl Connection {
         if self.stage == Stage::Idle {
             self.begin_idle(world);
         }
-        Sent::Stop(Next::Wait)
+        let offered = world.calls || !self.intake.as_ref().is_some_and(|intake| intake.waits_to_be_offered());
+        Sent::Stop(if offered { Next::Wait } else { Next::Offer })
     }
 
     /// Whether a letter's ticket is for the request that this connection is busy with.

@@ -43,6 +43,8 @@ struct Place {
     serial: u32,
     /// It is counted in [`Core::lingering`].
     lingering: bool,
+    /// It is one of [`Core::offers`].
+    offered: bool,
     /// What has happened while it was checked out.
     latch: Latch,
 }
@@ -84,6 +86,8 @@ pub(crate) enum Drain {
 pub(crate) struct Core {
     /// Complete requests that wait for an application thread; older than anything in `ready`.
     held: VecDeque<usize>,
+    /// Requests that have come in part, for an application thread to see whether the application wants the rest as it comes.
+    offers: VecDeque<usize>,
     ready: VecDeque<Ready>,
     /// Letters that only a thread can answer that may call the application.
     pub(crate) letters: Vec<Letter>,
@@ -158,6 +162,7 @@ impl Core {
     pub(crate) fn new(now: Moment) -> Self {
         Self {
             held: VecDeque::new(),
+            offers: VecDeque::new(),
             ready: VecDeque::new(),
             letters: Vec::new(),
             early: Vec::new(),
@@ -200,6 +205,7 @@ impl Core {
     pub(crate) fn has_work(&self) -> bool {
         !(self.ready.is_empty()
             && self.held.is_empty()
+            && self.offers.is_empty()
             && self.joined.is_empty()
             && self.fetched.is_empty()
             && self.again.is_empty()
@@ -318,7 +324,7 @@ impl Core {
         if let Some((key, connection)) = self.fetched.pop_front() {
             return Some(Due::Connection(key, connection));
         }
-        if calls && burst > 1 && self.held.is_empty() && self.fetch(burst, batch) {
+        if calls && burst > 1 && self.held.is_empty() && self.offers.is_empty() && self.fetch(burst, batch) {
             return Some(Due::Coming);
         }
         self.next_coming(calls).or_else(|| self.leave(batch))
@@ -374,6 +380,13 @@ impl Core {
     fn next_coming(&mut self, calls: bool) -> Option<Due> {
         while calls && let Some(key) = self.held.pop_front() {
             if let Some(connection) = self.check_out(key) {
+                return Some(Due::Connection(key, connection));
+            }
+        }
+        while calls && let Some(key) = self.offers.pop_front() {
+            let Some(place) = self.place(key) else { continue };
+            place.offered = false;
+            if let Some(connection) = place.connection.take() {
                 return Some(Due::Connection(key, connection));
             }
         }
@@ -491,19 +504,23 @@ impl Core {
         }
         if let Some(place) = self.place(key) {
             place.connection = Some(connection);
+            let offers = next == Next::Offer && !std::mem::replace(&mut place.offered, true);
+            if offers {
+                self.offers.push_back(key);
+            }
         }
         self.lingering += usize::from(lingers);
         match next {
             Next::Again => self.again.push_back(key),
             Next::Hold => self.held.push_back(key),
-            Next::Wait if latch.ready => {
+            Next::Wait | Next::Offer if latch.ready => {
                 self.ready.push_back(Ready {
                     token: CONNECTIONS + key as u64,
                     readable: latch.readable,
                     read_closed: latch.read_closed,
                 });
             }
-            Next::Wait | Next::Join | Next::Fetched | Next::Close => {}
+            Next::Wait | Next::Offer | Next::Join | Next::Fetched | Next::Close => {}
         }
         late
     }

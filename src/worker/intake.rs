@@ -44,7 +44,12 @@ impl Intake {
     /// Whether the application is to be asked whether it wants the body as a stream: once, and not when part of it was
     /// written to a file.
     pub(crate) fn is_to_be_offered(&mut self) -> bool {
-        self.stored.is_none() && !std::mem::replace(&mut self.offered, true)
+        self.waits_to_be_offered() && !std::mem::replace(&mut self.offered, true)
+    }
+
+    /// Whether that is still to come.
+    pub(crate) fn waits_to_be_offered(&self) -> bool {
+        self.stored.is_none() && !self.offered
     }
 
     /// It wants that. What has come of the body begins it.

@@ -203,7 +203,8 @@ impl Connection {
         }
         let stage = self.stage;
         let next = self.look_once_more(world);
-        if next == Next::Wait && self.stage == stage { self.time_out(world, unfinished) } else { next }
+        let waits = matches!(next, Next::Wait | Next::Offer);
+        if waits && self.stage == stage { self.time_out(world, unfinished) } else { next }
     }
 
     /// Ends it if it is idle: a request may be there that nobody has told us of yet.

@@ -8,6 +8,7 @@ use super::*;
 use crate::app::{BodyFault, BodyStream, Pull, Source};
 use crate::protocol::Protocol;
 use crate::protocol::fastcgi::record::{self, Begin, Kind, Role};
+use crate::worker::engine::Turned;
 use crate::worker::pace::Pace;
 
 /// Requests that the tests answer themselves, by their paths.
@@ -177,6 +178,33 @@ fn the_application_has_the_first_bytes_before_the_last_are_sent_by_each_protocol
             assert!(client.fill() > 0, "{protocol:?}");
             answer.append(&mut client.received);
         }
+    }
+}
+
+#[test]
+fn a_body_that_begins_while_the_relief_thread_leads_streams_when_a_thread_is_there_that_calls() {
+    for (number, (protocol, ..)) in requests("").into_iter().enumerate() {
+        let path = format!("/in/relief/{number}");
+        let (_, opening, wrap) = requests(&path).swap_remove(number);
+        let bind = BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
+        let listener =
+            Listener::bind(&bind, &listener::Policy { backlog: 8, socket_mode: 0o660, owner: None }).unwrap();
+        let Address::Ip(address) = *listener.local() else { panic!("not a TCP listener") };
+        let policy = Policy { protocols: vec![protocol], ..Policy::from(&Settings::default()) };
+        let (engine, common) = engine_of(&listener, policy, 1);
+        let mut relief = World::relief(common.clone());
+        let mut world = World::new(Box::new(Routes::default()), 0, common);
+        engine.start().unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(&[opening, wrap(b"first", false)].concat()).unwrap();
+        while !engine.core().has_work() {
+            let (count, _) = engine.collect(Some(DEADLINE)).unwrap();
+            assert!(count > 0, "{protocol:?}: nothing is left for the thread that calls");
+            engine.work(&mut relief, &mut Turned::default());
+        }
+        engine.turn(&mut world, Some(DEADLINE)).unwrap();
+        let (_later, mut stream) = called(&path);
+        assert_eq!(pull(&mut stream, 5).0, b"first", "{protocol:?}");
     }
 }
 
