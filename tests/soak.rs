@@ -15,6 +15,7 @@ fn attack(worker_connections: usize) -> Attack {
         rate: 500,
         patience: Duration::from_secs(10),
         worker_connections,
+        aside: true,
     }
 }
 
