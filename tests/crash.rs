@@ -24,7 +24,7 @@ fn a_worker_that_dies_is_replaced_and_the_log_says_how_it_died() {
     let _ = client::try_get(&server.address, "/abort");
     server.wait_for_log("was sent SIGABRT!");
     server.wait_workers(2);
-    assert!(process::zombies(server.pid).is_empty());
+    process::wait_reaped(server.pid);
 }
 
 #[test]
@@ -225,9 +225,9 @@ fn a_worker_without_free_descriptors_keeps_what_it_has_and_recovers() {
 fn strangers_among_the_children_are_reaped_quietly() {
     // The shell's background job is the arbiter's child after the exec.
     let server = Server::probe().wrapper(&["sh", "-c", "sleep 0.3 & (exit 3) & exec \"$0\" \"$@\""]).start();
-    poll_until("the strangers to go", SOON, || process::zombies(server.pid).is_empty().then_some(()));
+    process::wait_reaped(server.pid);
     std::thread::sleep(Duration::from_millis(500));
-    assert!(process::zombies(server.pid).is_empty());
+    process::wait_reaped(server.pid);
     assert_eq!(server.get("/").text(), "hello");
 }
 

@@ -17,7 +17,7 @@ fn a_reload_replaces_every_worker_and_keeps_the_arbiter() {
     server.wait_for_log("Handling signal: hup");
     server.wait_for_log("Hang up: Master");
     assert!(new.contains(&server.answering()));
-    poll_until("the old workers to be reaped", SOON, || process::zombies(server.pid).is_empty().then_some(()));
+    process::wait_reaped(server.pid);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::poll_until;
+use super::{SOON, poll_until};
 
 /// Sends a signal; a process that has gone is no error.
 pub(crate) fn signal(pid: i32, signal: Signal) {
@@ -131,6 +131,12 @@ pub(crate) fn anonymous(pid: i32) -> u64 {
 fn kibibytes(pid: i32, name: &str) -> u64 {
     let text = status(pid, name).unwrap_or_default();
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Waits until it has no children that have ended and that it has not heard of.
+#[track_caller]
+pub(crate) fn wait_reaped(parent: i32) {
+    poll_until("children that have ended to be reaped", SOON, || zombies(parent).is_empty().then_some(()));
 }
 
 /// Waits until none of them runs.
