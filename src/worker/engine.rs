@@ -200,14 +200,17 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
         }
-        if let Some(handover) = &self.handover {
-            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-            match self.epoll.add(handover.outlet(), EpollEvent::new(flags, HANDED)) {
-                Ok(()) | Err(nix::Error::EEXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
+        self.enter_outlet()
+    }
+
+    /// Takes what siblings hand over.
+    fn enter_outlet(&self) -> io::Result<()> {
+        let Some(handover) = &self.handover else { return Ok(()) };
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+        match self.epoll.add(handover.outlet(), EpollEvent::new(flags, HANDED)) {
+            Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 
     pub(super) fn leave_listeners(&self) {
@@ -225,7 +228,8 @@ impl Engine {
         self.core().count()
     }
 
-    /// Stops accepting and lets idle connections go: to other workers, if those go on.
+    /// Stops accepting and lets idle connections go: to other workers, if those go on. If none does, what was handed over before
+    /// is taken still.
     pub(crate) fn drain(&self, world: &mut World, how: Drain) {
         self.lead.drain();
         world.draining = true;
@@ -238,6 +242,9 @@ impl Engine {
             core.swallowed = true;
             core.stops |= how != Drain::Retire;
             core.drain(deadline);
+            if core.stops && self.enter_outlet().is_err() {
+                log::debug!("What siblings have handed over is taken at the end only");
+            }
         }
         if how == Drain::StopQueue {
             // What others hold, too, is theirs to empty, or waits for the next start.

@@ -37,6 +37,12 @@ impl Ends {
         let (inlet, outlet) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
         Ok(Self { inlet, outlet })
     }
+
+    /// The same channel, as another worker has it.
+    #[cfg(test)]
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { inlet: self.inlet.try_clone()?, outlet: self.outlet.try_clone()? })
+    }
 }
 
 /// How a worker takes part.

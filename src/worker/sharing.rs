@@ -78,10 +78,11 @@ impl Engine {
     }
 
     /// Gives one of several connections with something to do to a sibling that has nothing to do and fewer of them. Looked at
-    /// once in a tick of the coarse clock.
+    /// once in a tick of the coarse clock; not by a worker that drains, as its siblings may do so, too, and its connections
+    /// end soon.
     pub(super) fn balance(&self, world: &World) {
         let Some(handover) = &self.handover else { return };
-        if !handover.is_balance_due(world.now) {
+        if world.draining || !handover.is_balance_due(world.now) {
             return;
         }
         let own = self.core().serving();

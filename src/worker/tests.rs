@@ -3,6 +3,7 @@
 mod accepting;
 mod after;
 mod burst;
+mod handover;
 mod letters;
 mod slow;
 mod streaming;
