@@ -290,9 +290,11 @@ def serve(tmp_path):
 
     yield start
     for server in servers:
-        server.stop()
-        # Shown if the test has failed.
-        print(server.log)
+        try:
+            server.stop()
+        finally:
+            # Shown if the test has failed.
+            print(server.log)
 
 
 @pytest.fixture(scope="module")
