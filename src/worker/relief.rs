@@ -58,6 +58,7 @@ fn run(engine: &Engine, world: &mut World, channel: &Channel, finish: &Finish) {
                 calm = 0;
                 engine.stand_in(world, channel);
                 finish.tell_if_done(engine, world);
+                engine.wake_leader(world);
             }
         }
     }
@@ -91,12 +92,16 @@ impl Engine {
             self.wait_beside(full);
         }
         self.step_forward();
+    }
+
+    /// Wakes whoever came back, and may have begun to wait before there was what is left to do. A worker that drains may also
+    /// be at its end now, and was not for as long as this thread looked for what siblings had handed over.
+    fn wake_leader(&self, world: &World) {
         let left = {
             let core = self.core();
             core.has_work() || core.watched != 0
         };
         if left || world.draining {
-            // Whoever came back may have begun to wait before it was there.
             self.ring();
         }
     }
