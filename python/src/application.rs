@@ -25,6 +25,8 @@ pub(crate) struct Wsgi {
     callbacks: Callbacks,
     file_wrapper: Py<PyAny>,
     hooks: Option<RequestHooks>,
+    /// A blank one, for the next request of the same turn: no code runs in between that could set a variable for all.
+    context: Option<Context>,
     /// Kept for its memory.
     spare: Option<Box<Started>>,
     joined: Vec<u8>,
@@ -85,6 +87,7 @@ impl Wsgi {
             callbacks,
             file_wrapper: py.import("ferricorn._application")?.getattr("FileWrapper")?.unbind(),
             hooks,
+            context: None,
             spare: None,
             joined: Vec::new(),
             shown: None,
@@ -108,9 +111,15 @@ impl Wsgi {
                 return Err((error.into(), Some(reply)));
             }
         }
-        let context = match Context::copy_current(py) {
-            Ok(context) => context,
-            Err(error) => return Err((error.into(), Some(reply))),
+        let (context, was_blank) = match self.context.take() {
+            Some(context) => (context, true),
+            None => match Context::copy_current(py) {
+                Ok(context) => {
+                    let blank = self.hooks.is_none() && context.is_blank(py);
+                    (context, blank)
+                }
+                Err(error) => return Err((error.into(), Some(reply))),
+            },
         };
         let responder = self.callbacks.responder.get();
         let prepared = {
@@ -119,19 +128,22 @@ impl Wsgi {
             let _window = place.calls.open(py);
             let called = context.run(py, || {
                 let result = self.callable.bind(py).call1((&environ, start_response));
-                // If nobody else has it, it is better released here: in the context of its request.
-                drop(environ);
+                // If it is released, then better here: in the context of its request.
+                self.environs.take_back(environ);
                 result
             });
             called
                 .and_then(|result| result)
                 .map_err(Failure::from)
-                .and_then(|result| Prepared::new(py, result, context, request, responder, self.file_wrapper.bind(py)))
+                .and_then(|result| Prepared::new(py, result, &context, request, responder, self.file_wrapper.bind(py)))
         };
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return Err((failure, Some(reply))),
         };
+        if was_blank && context.is_blank(py) {
+            self.context = Some(context);
+        }
         let sent = self.send(py, prepared, request, reply, observed);
         sent.map_err(|failure| (failure, None))
     }
@@ -279,6 +291,7 @@ impl Application for Wsgi {
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         let py = ffi::attached(self);
         abandoned::serve();
+        self.context = None;
         ffi::detached(py, wait);
         abandoned::collect();
         errors::run_handlers(py);
@@ -295,18 +308,18 @@ struct Prepared<'py> {
 enum Content<'py> {
     One(Bound<'py, PyBytes>),
     Many(Vec<Bound<'py, PyBytes>>),
-    File(ferricorn::app::FileRange, Returned),
+    File(ferricorn::app::FileRange, Box<Returned>),
     /// The first piece of a stream, and the stream.
-    Stream(Bound<'py, PyBytes>, Stream),
+    Stream(Bound<'py, PyBytes>, Box<Stream>),
     /// A stream without any.
-    Nothing(Stream),
+    Nothing(Box<Stream>),
 }
 
 impl<'py> Prepared<'py> {
     fn new(
         py: Python<'py>,
         result: Bound<'py, PyAny>,
-        context: Context,
+        context: &Context,
         request: &Request<'_>,
         responder: &Responder,
         file_wrapper: &Bound<'py, PyAny>,
@@ -323,7 +336,7 @@ impl<'py> Prepared<'py> {
     fn content(
         py: Python<'py>,
         result: Bound<'py, PyAny>,
-        context: Context,
+        context: &Context,
         request: &Request<'_>,
         file_wrapper: &Bound<'py, PyAny>,
     ) -> Result<Content<'py>, Failure> {
@@ -332,14 +345,14 @@ impl<'py> Prepared<'py> {
         }
         let range = if result.get_type().is(file_wrapper) { body::file(&result) } else { None };
         let name = [request.method(), request.target()].join(" ");
-        let returned = Returned::new(result, context, name);
+        let returned = Returned::new(result, context.share(py), name);
         if let Some(range) = range {
-            return Ok(Content::File(range, returned));
+            return Ok(Content::File(range, Box::new(returned)));
         }
         // PEP 3333: start_response may be called as late as before the first piece.
         Ok(match Stream::new(py, returned)? {
-            (stream, Piece::Bytes(bytes)) => Content::Stream(bytes, stream),
-            (stream, Piece::End) => Content::Nothing(stream),
+            (stream, Piece::Bytes(bytes)) => Content::Stream(bytes, Box::new(stream)),
+            (stream, Piece::End) => Content::Nothing(Box::new(stream)),
         })
     }
 }
@@ -383,13 +396,13 @@ impl Content<'_> {
                     range.length = range.length.min(declared.saturating_sub(first.len() as u64));
                 }
                 let length = first.len() as u64 + range.length;
-                return (body::file_body(range, returned), Some(length));
+                return (body::file_body(range, *returned), Some(length));
             }
             Self::Stream(piece, mut stream) => {
                 first.extend_from_slice(piece.as_bytes());
                 stream.limit(declared.map(|declared| declared.saturating_sub(first.len() as u64)));
                 stream.keep(responder.clone_ref(py));
-                return (Body::Source(Box::new(Ours::new(stream))), None);
+                return (Body::Source(Box::new(Ours::new(*stream))), None);
             }
         };
         let total = parts.iter().map(|part| part.as_bytes().len()).sum::<usize>();

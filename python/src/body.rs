@@ -50,10 +50,10 @@ pub(crate) fn segments(parts: Vec<Bound<'_, PyBytes>>) -> Body {
 }
 
 /// What is left to do when all bytes that were promised are known: the iterable ends, and is closed.
-pub(crate) struct Ending(Stream);
+pub(crate) struct Ending(Box<Stream>);
 
 impl Ending {
-    pub(crate) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Box<Stream>) -> Self {
         Self(stream)
     }
 }

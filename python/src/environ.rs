@@ -18,7 +18,9 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::ffi::{self, text};
 use crate::peers::Peers;
+use crate::spare::{Shape, Spare, Survey};
 use crate::template::{Surroundings, Template};
+use crate::uri::{decode, split_port};
 
 /// Names of header fields that are kept besides the known ones.
 const NAMES: usize = 256;
@@ -28,6 +30,7 @@ pub(crate) struct Environs {
     surroundings: Surroundings,
     keys: Keys,
     templates: Vec<Template>,
+    spare: Spare,
     /// `wsgi.early_hints`, which all templates have.
     early_hints: Py<PyAny>,
     peers: Peers,
@@ -128,6 +131,7 @@ impl Environs {
             surroundings,
             keys: Keys::new(py),
             templates: Vec::new(),
+            spare: Spare::default(),
             early_hints,
             peers: Peers::new(),
             names: HashMap::new(),
@@ -142,7 +146,7 @@ impl Environs {
 
     /// References that are held to `wsgi.early_hints` here.
     pub(crate) fn early_hints_held(&self) -> usize {
-        1 + self.templates.len()
+        1 + self.templates.len() + usize::from(self.spare.is_kept())
     }
 
     pub(crate) fn early_hints(&self) -> &Py<PyAny> {
@@ -155,7 +159,14 @@ impl Environs {
             template.set_early_hints(py, &early_hints)?;
         }
         self.early_hints = early_hints;
+        self.spare.forget();
         Ok(())
+    }
+
+    /// The application has returned from its call.
+    #[inline]
+    pub(crate) fn take_back(&mut self, environ: Bound<'_, PyDict>) {
+        self.spare.take_back(environ);
     }
 
     /// The environ of a request.
@@ -163,19 +174,28 @@ impl Environs {
     pub(crate) fn make<'py>(&mut self, py: Python<'py>, request: &Request<'_>) -> Result<Bound<'py, PyDict>, Unfit> {
         let index = self.template(py, request.local(), request.peer().secure)?;
         let RawLine { method, target, path, query } = request.head().raw_line();
-        let script_name = self.forwarded_script_name(request).unwrap_or(self.script_name.as_bytes());
+        let survey = Survey::of(request.head());
+        let forwarded = if survey.others { self.forwarded_script_name(request) } else { None };
+        let script_name = forwarded.unwrap_or(self.script_name.as_bytes());
         let is_mounted = !request.mount().is_empty();
         let is_plain = !is_mounted && script_name.is_empty() && memchr::memchr(b'%', path).is_none();
-        let host = request.known(FieldId::Host);
         let peer = match &request.peer().address {
             Address::Ip(address) => self.peers.get(py, *address)?,
             Address::Unix(_) => None,
         };
+        let reused = self.spare.take(if is_plain { Shape::of(request, &survey, index) } else { None });
         let template = &mut self.templates[index];
-        template.learn(py, target, is_plain.then_some(path), host, peer.map(|peer| &peer.host))?;
-        let environ = template.copy(py)?;
+        let learned = template.learn(py, target, is_plain.then_some(path), survey.host, peer.map(|peer| &peer.host))?;
+        let again = reused.is_some();
+        let environ = match reused {
+            Some(environ) => environ.into_bound(py),
+            None => template.copy(py)?,
+        };
+        if again && learned {
+            template.teach(&environ)?;
+        }
         let keys = &self.keys;
-        if host.is_none() {
+        if survey.host.is_none() {
             environ.del_item(&keys.host)?;
         }
         if method != b"GET" {
@@ -213,7 +233,10 @@ impl Environs {
             environ.set_item(&keys.path_info, text(py, &self.decoded)?)?;
             environ.set_item(&keys.script_name, text(py, script_name)?)?;
         }
-        self.set_fields(py, request, &environ)?;
+        // The template has the only one of most requests that no browser has made.
+        if !survey.is_host() || request.head().form() == Target::Absolute {
+            self.set_fields(py, request, &environ, again)?;
+        }
         set_address(py, request, &environ)?;
         let queued = request.queue_time();
         if !queued.is_zero() {
@@ -222,6 +245,7 @@ impl Environs {
         if !request.body().is_empty() {
             self.set_body(py, request, &environ)?;
         }
+        self.spare.lend(&environ);
         Ok(environ)
     }
 
@@ -235,11 +259,13 @@ impl Environs {
         Ok(self.templates.len() - 1)
     }
 
+    /// Sets the header fields; with `again`, in an environ in which the request before has set the same ones.
     fn set_fields<'py>(
         &mut self,
         py: Python<'py>,
         request: &Request<'_>,
         environ: &Bound<'py, PyDict>,
+        again: bool,
     ) -> Result<(), Unfit> {
         let mut seen: u128 = 0;
         for (id, name, value) in request.head().raw_fields() {
@@ -253,6 +279,8 @@ impl Environs {
                             continue;
                         }
                         let value = match &mut field.value {
+                            // The last one had that very text.
+                            Some(recent) if again && recent.is(py, value) => continue,
                             Some(recent) => recent.text(py, value)?,
                             None => text(py, value)?,
                         };
@@ -384,17 +412,20 @@ impl Recent {
     const LONGEST: usize = 512;
 
     #[inline]
+    fn is(&self, py: Python<'_>, bytes: &[u8]) -> bool {
+        self.0.as_ref().is_some_and(|known| ffi::is_text(known.bind(py), bytes))
+    }
+
+    #[inline]
     fn text<'py>(&mut self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
         if let Some(known) = &self.0
-            && let known = known.bind(py)
-            && ffi::is_text(known, bytes)
+            && self.is(py, bytes)
         {
-            return Ok(known.clone());
+            return Ok(known.bind(py).clone());
         }
         let text = text(py, bytes)?;
-        if bytes.len() <= Self::LONGEST {
-            self.0 = Some(text.clone().unbind());
-        }
+        // What is not kept must not leave an older one behind, which would be taken for the last.
+        self.0 = (bytes.len() <= Self::LONGEST).then(|| text.clone().unbind());
         Ok(text)
     }
 }
@@ -410,35 +441,4 @@ fn set_proxied(
     environ.set_item(intern!(py, "PROXY_PROTOCOL"), protocol)?;
     environ.set_item(intern!(py, "PROXY_ADDR"), destination.ip().to_string())?;
     environ.set_item(intern!(py, "PROXY_PORT"), destination.port().to_string())
-}
-
-/// Host and port of an authority.
-fn split_port(host: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memrchr(b':', host).and_then(|colon| host.split_at_checked(colon)) {
-        Some((name, port))
-            if port.len() > 1 && port.get(1..).is_some_and(|port| port.iter().all(u8::is_ascii_digit)) =>
-        {
-            (name, port.get(1..))
-        }
-        _ => (host, None),
-    }
-}
-
-/// Percent-decodes a path; what is no escape stays as it is.
-fn decode(path: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16)).map(|digit| digit as u8);
-    let mut rest = path;
-    while let Some(percent) = memchr::memchr(b'%', rest) {
-        let (plain, escape) = rest.split_at(percent);
-        out.extend_from_slice(plain);
-        if let (Some(high), Some(low)) = (digit(escape.get(1)), digit(escape.get(2))) {
-            out.push(high << 4 | low);
-            rest = escape.get(3..).unwrap_or_default();
-        } else {
-            out.push(b'%');
-            rest = escape.get(1..).unwrap_or_default();
-        }
-    }
-    out.extend_from_slice(rest);
 }

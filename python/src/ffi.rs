@@ -12,7 +12,7 @@ use ferricorn::Reply;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 /// The token of a worker's own thread, inside the calls that the server makes to its application.
 ///
@@ -240,6 +240,18 @@ impl Context {
         Ok(Self(context.unbind()))
     }
 
+    /// The same, for somebody else.
+    pub(crate) fn share(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
+    }
+
+    /// Whether nobody else has it and no variable is set in it.
+    #[inline]
+    pub(crate) fn is_blank(&self, py: Python<'_>) -> bool {
+        // SAFETY: attached; a context has a length, and asking for it does not fail.
+        references(self.0.bind(py)) == 1 && unsafe { ffi::PyObject_Size(self.0.as_ptr()) } == 0
+    }
+
     /// Does `inside` with the context entered.
     #[inline]
     pub(crate) fn run<R>(&self, py: Python<'_>, inside: impl FnOnce() -> R) -> PyResult<R> {
@@ -385,6 +397,20 @@ pub(crate) fn raise_nothing_in(_py: Python<'_>, thread: u64) {
 pub(crate) fn references(object: &Bound<'_, PyAny>) -> usize {
     // SAFETY: `object` is alive, and its thread attached.
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }.max(0) as usize
+}
+
+/// A number that is another one after each change of the dictionary (PEP 509); `None` where Python has none any more.
+#[inline]
+pub(crate) fn version(dict: &Bound<'_, PyDict>) -> Option<u64> {
+    #[cfg(not(Py_3_14))]
+    // SAFETY: `dict` is alive and a dictionary, its thread is attached, and the field is one of its header's.
+    #[allow(deprecated, reason = "it is there up to 3.13, and later ones do without")]
+    return Some(unsafe { (*dict.as_ptr().cast::<ffi::PyDictObject>()).ma_version_tag });
+    #[cfg(Py_3_14)]
+    {
+        let _ = dict;
+        None
+    }
 }
 
 /// Fills the gaps between the small objects of Python's, so that what forked processes allocate lies on pages of its own,

@@ -25,8 +25,10 @@ mod inotify;
 mod peers;
 mod reload;
 mod responder;
+mod spare;
 mod stuck;
 mod template;
+mod uri;
 mod values;
 mod watchdog;
 

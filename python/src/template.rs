@@ -67,7 +67,8 @@ impl Template {
         self.environ.bind(py).set_item(intern!(py, "wsgi.early_hints"), early_hints)
     }
 
-    /// Takes over what a request says. A path or a host that is `None` has to be seen to in the copy: it may be another's.
+    /// Takes over what a request says, and returns whether it is something new. A path or a host that is `None` has to be seen
+    /// to in the copy: it may be another's.
     #[inline]
     pub(crate) fn learn(
         &mut self,
@@ -76,21 +77,30 @@ impl Template {
         path: Option<&[u8]>,
         host: Option<&[u8]>,
         remote_addr: Option<&Py<PyAny>>,
-    ) -> PyResult<()> {
+    ) -> PyResult<bool> {
         let environ = self.environ.bind(py);
-        self.target.learn(py, environ, target)?;
-        match path {
+        let mut learned = self.target.learn(py, environ, target)?;
+        learned |= match path {
             Some(path) if path.len() == target.len() => self.path.set(py, environ, &self.target.value)?,
             Some(path) => self.path.learn(py, environ, path)?,
-            None => {}
-        }
+            None => false,
+        };
         if let Some(host) = host {
-            self.host.learn(py, environ, host)?;
+            learned |= self.host.learn(py, environ, host)?;
         }
-        match remote_addr {
-            Some(remote_addr) => self.remote_addr.set(py, environ, remote_addr),
-            None => self.remote_addr.learn(py, environ, b""),
+        learned |= match remote_addr {
+            Some(remote_addr) => self.remote_addr.set(py, environ, remote_addr)?,
+            None => self.remote_addr.learn(py, environ, b"")?,
+        };
+        Ok(learned)
+    }
+
+    /// Sets in a copy what was learned since it was made.
+    pub(crate) fn teach(&self, environ: &Bound<'_, PyDict>) -> PyResult<()> {
+        for Learned { key, value } in [&self.target, &self.path, &self.host, &self.remote_addr] {
+            environ.set_item(key, value)?;
         }
+        Ok(())
     }
 
     #[inline]
@@ -107,23 +117,24 @@ impl Learned {
         Ok(Self { key: key.unbind(), value: value.unbind() })
     }
 
+    /// Returns whether it was another.
     #[inline]
-    fn learn(&mut self, py: Python<'_>, environ: &Bound<'_, PyDict>, bytes: &[u8]) -> PyResult<()> {
+    fn learn(&mut self, py: Python<'_>, environ: &Bound<'_, PyDict>, bytes: &[u8]) -> PyResult<bool> {
         if ffi::is_text(self.value.bind(py), bytes) {
-            return Ok(());
+            return Ok(false);
         }
         self.set(py, environ, &text(py, bytes)?.unbind())
     }
 
     #[inline]
-    fn set(&mut self, py: Python<'_>, environ: &Bound<'_, PyDict>, value: &Py<PyAny>) -> PyResult<()> {
+    fn set(&mut self, py: Python<'_>, environ: &Bound<'_, PyDict>, value: &Py<PyAny>) -> PyResult<bool> {
         if self.value.is(value) {
-            return Ok(());
+            return Ok(false);
         }
         environ.set_item(&self.key, value)?;
         // Only now: what could not be set must not be taken for what is there.
         self.value = value.clone_ref(py);
-        Ok(())
+        Ok(true)
     }
 }
 

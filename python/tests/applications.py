@@ -13,6 +13,7 @@ import wsgiref.validate
 
 closed = []
 kept = []
+environs = []
 context = contextvars.ContextVar("context", default="unset")
 APPLICATIONS = {}
 
@@ -755,3 +756,25 @@ def body_reader(environ, start_response):
         return [b""]
     start_response("200 OK", [("Content-Type", "text/plain")])
     return iter([text[:1], text[1:]]) if what == "streamed" else [text]
+
+
+@path
+def marking(environ, start_response):
+    """What it finds, and leaves what it is asked to leave: in the environ, in its context, or the environ itself."""
+    found = [sorted(key for key in environ if key.startswith("marking.")), environ["QUERY_STRING"], context.get()]
+    found += [[other["QUERY_STRING"] for other in environs], any(other is environ for other in environs)]
+    way = environ.get("HTTP_ACCEPT", "")
+    if way == "key":
+        environ["marking.key"] = 1
+    elif way == "value":
+        environ["QUERY_STRING"] = "marked"
+    elif way == "removal":
+        del environ["HTTP_HOST"]
+    elif way == "context":
+        context.set("marked")
+    elif way == "reference":
+        environs.append(environ)
+    elif way == "forget":
+        environs.clear()
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps([*found, environ.get("HTTP_HOST"), environ.get("HTTP_USER_AGENT", "")[:1]]).encode()]

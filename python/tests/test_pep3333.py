@@ -138,6 +138,35 @@ def test_a_request_says_nothing_of_the_one_before(pep3333):
                 ask(client, *request)
 
 
+@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize("way", ["key", "value", "removal", "context", "reference"])
+def test_what_an_application_leaves_is_not_there_in_the_next_request(pep3333, way, pipelined):
+    """Although an environ and a context that nobody has changed may be used for the next one."""
+    ways = [way if number % 2 else "nothing" for number in range(6)] + ["forget"]
+    # Always the same keys.
+    requests = [f"GET /marking?{number} HTTP/1.1\r\nHost: x\r\nAccept: {way}\r\n\r\n".encode() for number, way in enumerate(ways)]
+    with pep3333.client() as client:
+        if pipelined:
+            client.send(b"".join(requests))
+        for number, request in enumerate(requests[:-1]):
+            if not pipelined:
+                client.send(request)
+            marks, query, variable, kept, given_again, host, _ = json.loads(client.response("GET").body)
+            assert (marks, query, variable, given_again) == ([], str(number), "unset", False)
+            assert kept == (["1", "3"][: number // 2] if way == "reference" else []), "what was kept stays as it was"
+            assert (host is None) == (way == "removal" and number % 2 == 1)
+        if not pipelined:
+            client.send(requests[-1])
+        assert client.response("GET").status == 200
+
+
+def test_a_field_is_what_the_request_says_however_long_the_last_one_was(pep3333):
+    with pep3333.client() as client:
+        for agent in ["a", "b" * 2000, "a", "b" * 2000, "b" * 2000, "c" * 512, "a"]:
+            body = client.request(target="/marking", headers=[("User-Agent", agent)]).body
+            assert json.loads(body)[-1] == agent[0]
+
+
 @pytest.mark.parametrize(
     "steps, expected",
     [

@@ -429,6 +429,9 @@ impl Connection {
                     if !goes_on || !world.after.is_empty() {
                         return Served::Some;
                     }
+                    if self.input.as_deref().is_some_and(Buffer::is_empty) {
+                        break;
+                    }
                 }
             }
             // What is ready goes out before anything is waited for.

@@ -481,8 +481,11 @@ impl Engine {
 
     /// Makes a connection ready to be given back: nothing that costs time is done with the core locked.
     fn put_down(&self, key: usize, mut connection: Box<Connection>, next: Next) -> Done {
-        if next == Next::Close {
-            return Done::Dropped(key);
+        match next {
+            Next::Close => return Done::Dropped(key),
+            // Nothing was done but to read.
+            Next::Fetched => return Done::Back(key, connection, next),
+            _ => {}
         }
         let needed = connection.needs_watched();
         if connection.watched != needed {

@@ -1,0 +1,130 @@
+//! The environ of the request before, which serves the next one where nobody can tell.
+//!
+//! Most applications look into an environ and forget it. Whoever keeps it has a reference to it, and whoever changes it
+//! changes the number of its version (PEP 509); if neither was done, and the next request sets the same keys, it may set
+//! them in place of making a copy of the template.
+
+use ferricorn::Request;
+use ferricorn::app::Address;
+use ferricorn::protocol::{FieldId, Head, Target, Version};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::ffi;
+use crate::uri::split_port;
+
+/// What the header fields of a request are, at a glance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Survey<'r> {
+    /// The value of the first `Host`.
+    pub(crate) host: Option<&'r [u8]>,
+    /// There are some that are not known by name.
+    pub(crate) others: bool,
+    /// The ids in turn, if each is there once, all are known, and there are not too many.
+    ids: Option<u128>,
+}
+
+/// Bits of a field's id in a [`Survey`]. Zero stands for the end.
+const BITS: u32 = 7;
+
+const _: () = assert!(FieldId::ALL.len() < 1 << BITS);
+
+impl<'r> Survey<'r> {
+    #[inline]
+    pub(crate) fn of(head: &'r Head) -> Self {
+        let (mut host, mut others, mut ids, mut seen) = (None, false, Some(0_u128), 0_u128);
+        for (id, _, value) in head.raw_fields() {
+            others |= id == FieldId::Other;
+            if id == FieldId::Host && host.is_none() {
+                host = Some(value);
+            }
+            let bit = 1 << id as u32;
+            ids = ids
+                .filter(|ids| seen & bit == 0 && ids >> (u128::BITS - BITS) == 0)
+                .map(|ids| ids << BITS | id as u128);
+            seen |= bit;
+        }
+        Self { host, others, ids: ids.filter(|_| !others) }
+    }
+
+    /// Whether there is nothing but a `Host`.
+    #[inline]
+    pub(crate) fn is_host(&self) -> bool {
+        self.ids == Some(FieldId::Host as u128)
+    }
+}
+
+/// Which keys a request sets beside those that the template has learned, and in which template's copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    template: usize,
+    flags: u8,
+    ids: u128,
+}
+
+impl Shape {
+    /// That of a request whose path and host the template learns. `None` if it sets keys that are not known from it.
+    #[inline]
+    pub(crate) fn of(request: &Request<'_>, survey: &Survey<'_>, template: usize) -> Option<Self> {
+        let head = request.head();
+        let (ids, host) = (survey.ids?, survey.host?);
+        if head.protocol().is_gateway() || head.form() == Target::Absolute || !request.body().is_empty() {
+            return None;
+        }
+        let (named, has_port) = match &request.peer().address {
+            Address::Ip(_) => (false, false),
+            Address::Unix(_) => (!host.is_empty(), split_port(host).1.is_some()),
+        };
+        let line = head.raw_line();
+        let flags = u8::from(line.method == b"GET")
+            | u8::from(line.query.is_some()) << 1
+            | u8::from(request.version() == Version::Http10) << 2
+            | u8::from(request.peer().destination.is_some()) << 3
+            | u8::from(named) << 4
+            | u8::from(has_port) << 5;
+        Some(Self { template, flags, ids })
+    }
+}
+
+/// The last environ, while it may be used again.
+#[derive(Default)]
+pub(crate) struct Spare {
+    environ: Option<Py<PyDict>>,
+    shape: Option<Shape>,
+    version: Option<u64>,
+}
+
+impl Spare {
+    /// The last request's environ, if the next one, of that shape, can have it.
+    #[inline]
+    pub(crate) fn take(&mut self, shape: Option<Shape>) -> Option<Py<PyDict>> {
+        let environ = self.environ.take();
+        let same = shape.is_some() && self.shape == shape;
+        self.shape = shape;
+        environ.filter(|_| same)
+    }
+
+    /// A request has set all its keys.
+    #[inline]
+    pub(crate) fn lend(&mut self, environ: &Bound<'_, PyDict>) {
+        self.version = self.shape.and_then(|_| ffi::version(environ));
+    }
+
+    /// The application has returned from its call.
+    #[inline]
+    pub(crate) fn take_back(&mut self, environ: Bound<'_, PyDict>) {
+        if self.version.is_some() && ffi::version(&environ) == self.version && ffi::references(&environ) == 1 {
+            self.environ = Some(environ.unbind());
+        }
+    }
+
+    /// It must not be used again.
+    pub(crate) fn forget(&mut self) {
+        self.environ = None;
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.environ.is_some()
+    }
+}
