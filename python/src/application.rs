@@ -12,6 +12,7 @@ use crate::body::{self, COPIED, Ending, Piece, Returned, Stream};
 use crate::environ::{Environs, Unfit};
 use crate::errors;
 use crate::ffi::{self, CalledByWorker, Context};
+use crate::ffi_start_response::start_response;
 use crate::hooks::{Observed, RequestHooks};
 use crate::responder::{Responder, Started};
 use crate::stuck;
@@ -47,7 +48,7 @@ impl Callbacks {
     fn new(py: Python<'_>) -> PyResult<(Self, Py<PyAny>)> {
         let responder = Bound::new(py, Responder::new())?;
         responder.get().set_write(responder.getattr("write")?);
-        let start_response = responder.getattr("start_response")?.unbind();
+        let start_response = start_response(&responder)?.unbind();
         let early_hints = responder.getattr("early_hints")?.unbind();
         Ok((Self { responder: responder.unbind(), start_response }, early_hints))
     }
@@ -157,6 +158,15 @@ impl Wsgi {
         mut observed: Option<Observed>,
     ) -> Result<(), Failure> {
         let Prepared { started, mut content } = prepared;
+        if let (Content::One(piece), None, 0) = (&content, &observed, started.written)
+            && piece.as_bytes().len() <= COPIED
+        {
+            let first = piece.as_bytes();
+            check_length(request, &started, first.len() as u64);
+            let sent = send_parts(&started, reply, first, Body::Empty, Some(first.len() as u64), None);
+            self.spare = Some(started);
+            return sent;
+        }
         let written = started.written;
         let declared = started.declared;
         if let Some(observed) = &mut observed {
@@ -197,35 +207,17 @@ impl Wsgi {
             }
         };
         let known = known.map(|known| known + written);
-        if let (Some(declared), Some(known)) = (declared, known)
-            && declared != known
-            && request.method() != "HEAD"
-            && !matches!(started.status(), 204 | 304)
-        {
-            log::error!(
-                "Error handling request {} {}: the body has {known} bytes, its Content-Length is {declared}",
-                request.method(),
-                request.target()
-            );
+        if let Some(known) = known {
+            check_length(request, &started, known);
         }
         if written > 0 {
             reply.finish(first, rest);
             self.spare = Some(started);
             return Ok(());
         }
-        let mut fields = started.fields();
-        let sent = reply.send_parts(Parts {
-            status: started.status(),
-            reason: started.reason(),
-            fields: &mut fields,
-            length: declared.or(known).map_or(Length::Unknown, Length::Known),
-            first,
-            rest,
-            after,
-        });
-        drop(fields);
+        let sent = send_parts(&started, reply, first, rest, known, after);
         self.spare = Some(started);
-        sent.map_err(|error| Failure::Unsendable(error.to_string()))
+        sent
     }
 
     /// Makes sure that nobody else has hold of what the next request is going to use.
@@ -295,6 +287,44 @@ impl Application for Wsgi {
         ffi::detached(py, wait);
         abandoned::collect();
         errors::run_handlers(py);
+    }
+}
+
+/// Sends the response whose body is `first` and `rest`, so many bytes if that is known.
+#[inline]
+fn send_parts(
+    started: &Started,
+    reply: Reply<'_>,
+    first: &[u8],
+    rest: Body,
+    known: Option<u64>,
+    after: Option<Box<dyn Send>>,
+) -> Result<(), Failure> {
+    let parts = Parts {
+        status: started.status(),
+        reason: started.reason(),
+        fields: &mut started.fields(),
+        length: started.declared.or(known).map_or(Length::Unknown, Length::Known),
+        first,
+        rest,
+        after,
+    };
+    reply.send_parts(parts).map_err(|error| Failure::Unsendable(error.to_string()))
+}
+
+/// Tells of a body that has not the length that its application has declared.
+#[inline]
+fn check_length(request: &Request<'_>, started: &Started, known: u64) {
+    if let Some(declared) = started.declared
+        && declared != known
+        && request.method() != "HEAD"
+        && !matches!(started.status(), 204 | 304)
+    {
+        log::error!(
+            "Error handling request {} {}: the body has {known} bytes, its Content-Length is {declared}",
+            request.method(),
+            request.target()
+        );
     }
 }
 

@@ -173,7 +173,8 @@ impl Environs {
     #[inline]
     pub(crate) fn make<'py>(&mut self, py: Python<'py>, request: &Request<'_>) -> Result<Bound<'py, PyDict>, Unfit> {
         let index = self.template(py, request.local(), request.peer().secure)?;
-        let RawLine { method, target, path, query } = request.head().raw_line();
+        let line = request.head().raw_line();
+        let RawLine { method, target, path, query } = line;
         let survey = Survey::of(request.head());
         let forwarded = if survey.others { self.forwarded_script_name(request) } else { None };
         let script_name = forwarded.unwrap_or(self.script_name.as_bytes());
@@ -183,7 +184,7 @@ impl Environs {
             Address::Ip(address) => self.peers.get(py, *address)?,
             Address::Unix(_) => None,
         };
-        let reused = self.spare.take(if is_plain { Shape::of(request, &survey, index) } else { None });
+        let reused = self.spare.take(if is_plain { Shape::of(request, &line, &survey, index) } else { None });
         let template = &mut self.templates[index];
         let learned = template.learn(py, target, is_plain.then_some(path), survey.host, peer.map(|peer| &peer.host))?;
         let again = reused.is_some();
@@ -383,6 +384,7 @@ fn set_gateway(py: Python<'_>, request: &Request<'_>, environ: &Bound<'_, PyDict
 }
 
 /// What the client's address says of other keys than its own.
+#[inline]
 fn set_address(py: Python<'_>, request: &Request<'_>, environ: &Bound<'_, PyDict>) -> PyResult<()> {
     match &request.peer().address {
         Address::Ip(address) => match request.peer().destination.as_deref() {

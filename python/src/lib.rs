@@ -20,6 +20,7 @@ mod errors;
 mod factory;
 mod ffi;
 mod ffi_signals;
+mod ffi_start_response;
 mod hooks;
 mod inotify;
 mod peers;

@@ -344,7 +344,7 @@ impl Responder {
 impl Responder {
     /// start_response(status, headers, exc_info=None)
     #[pyo3(signature = (status, headers, exc_info=None))]
-    fn start_response(
+    pub(crate) fn start_response(
         &self,
         py: Python<'_>,
         status: &Bound<'_, PyAny>,

@@ -6,6 +6,7 @@
 
 use ferricorn::Request;
 use ferricorn::app::Address;
+use ferricorn::protocol::head::RawLine;
 use ferricorn::protocol::{FieldId, Head, Target, Version};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -65,7 +66,7 @@ pub(crate) struct Shape {
 impl Shape {
     /// That of a request whose path and host the template learns. `None` if it sets keys that are not known from it.
     #[inline]
-    pub(crate) fn of(request: &Request<'_>, survey: &Survey<'_>, template: usize) -> Option<Self> {
+    pub(crate) fn of(request: &Request<'_>, line: &RawLine<'_>, survey: &Survey<'_>, template: usize) -> Option<Self> {
         let head = request.head();
         let (ids, host) = (survey.ids?, survey.host?);
         if head.protocol().is_gateway() || head.form() == Target::Absolute || !request.body().is_empty() {
@@ -75,7 +76,6 @@ impl Shape {
             Address::Ip(_) => (false, false),
             Address::Unix(_) => (!host.is_empty(), split_port(host).1.is_some()),
         };
-        let line = head.raw_line();
         let flags = u8::from(line.method == b"GET")
             | u8::from(line.query.is_some()) << 1
             | u8::from(request.version() == Version::Http10) << 2

@@ -649,11 +649,10 @@ impl Connection {
     }
 
     /// Reads ahead of its turn what may be a request. Whatever comes of it is found out in its turn.
-    pub(crate) fn fetch(&mut self, world: &mut World) -> Next {
+    pub(crate) fn fetch(&mut self, world: &mut World) {
         if self.stage == Stage::Idle && self.readable && self.is_between_requests() && self.input.is_none() {
             let _ = self.receive(world);
         }
-        Next::Fetched
     }
 
     fn give_input_back(&mut self, world: &mut World) {

@@ -446,7 +446,19 @@ impl Core {
     }
 
     /// Takes back what a thread had. Whether the leader waits for too long now.
+    #[inline]
     pub(crate) fn take_back(&mut self, done: Done) -> bool {
+        match done {
+            Done::Back(key, connection, Next::Fetched) => self.fetched.push_back((key, connection)),
+            Done::Back(_, _, Next::Join) => self.joined.push(done),
+            done => return self.put_in_place(done),
+        }
+        false
+    }
+
+    // Not in line, so that what is before it can be.
+    #[inline(never)]
+    fn put_in_place(&mut self, done: Done) -> bool {
         if !self.early.is_empty() {
             let (Done::Back(key, ..) | Done::Dropped(key)) = &done;
             self.forwarded.extend(self.early.extract_if(.., |letter| letter.ticket.key == *key));
@@ -463,17 +475,6 @@ impl Core {
     }
 
     fn check_in(&mut self, key: usize, mut connection: Box<Connection>, next: Next) -> bool {
-        match next {
-            Next::Fetched => {
-                self.fetched.push_back((key, connection));
-                return false;
-            }
-            Next::Join => {
-                self.joined.push(Done::Back(key, connection, next));
-                return false;
-            }
-            _ => {}
-        }
         let (drain, until) = (self.drain, self.until);
         let Some(place) = self.place(key) else {
             debug_assert!(false, "a connection without a place");

@@ -347,11 +347,17 @@ impl Engine {
                     (key, connection, next)
                 }
                 Some(Due::Coming) => {
-                    self.for_batch(world, Connection::fetch);
+                    let mut batch = std::mem::take(&mut world.batch);
+                    for done in &mut batch {
+                        if let Done::Back(_, connection, _) = done {
+                            connection.fetch(world);
+                        }
+                    }
+                    world.batch = batch;
                     continue;
                 }
                 Some(Due::Leaving) => {
-                    self.for_batch(world, Connection::leave);
+                    self.have_leave(world);
                     continue;
                 }
                 Some(Due::Listener(index)) => {
@@ -375,13 +381,13 @@ impl Engine {
         }
     }
 
-    /// Does something that is no call with each connection of the batch.
-    fn for_batch(&self, world: &mut World, act: impl Fn(&mut Connection, &mut World) -> Next) {
+    /// Has the answers of the batch leave.
+    fn have_leave(&self, world: &mut World) {
         let mut batch = std::mem::take(&mut world.batch);
         for done in &mut batch {
             *done = match std::mem::replace(done, Done::Dropped(0)) {
                 Done::Back(key, mut connection, _) => {
-                    let next = act(&mut connection, world);
+                    let next = connection.leave(world);
                     self.put_down(key, connection, next)
                 }
                 dropped => dropped,
@@ -483,8 +489,8 @@ impl Engine {
     fn put_down(&self, key: usize, mut connection: Box<Connection>, next: Next) -> Done {
         match next {
             Next::Close => return Done::Dropped(key),
-            // Nothing was done but to read.
-            Next::Fetched => return Done::Back(key, connection, next),
+            // It will be, when its answer leaves.
+            Next::Join => return Done::Back(key, connection, next),
             _ => {}
         }
         let needed = connection.needs_watched();
