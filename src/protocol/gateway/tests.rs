@@ -1,8 +1,9 @@
 //! What web servers send, and what nobody should.
 
 use crate::protocol::fastcgi::record::{self, Begin, Kind, Role};
+use crate::protocol::head::Remote;
 use crate::protocol::properties::{Seen, TIGHT, conversation, gateway};
-use crate::protocol::{Error, Limits, Protocol, Reuse};
+use crate::protocol::{Error, Head, Limits, Machine, Protocol, Reuse};
 
 const GATEWAYS: [Protocol; 3] = [Protocol::Uwsgi, Protocol::FastCgi, Protocol::Scgi];
 
@@ -453,6 +454,32 @@ fn the_number_of_a_request_is_any_and_comes_back() {
         while let Some(header) = record::Header::parse(answers).unwrap() {
             assert_eq!(header.request, id);
             answers = &answers[header.record_size()..];
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_gateways_request_is_left_for_one_that_comes_by_http() {
+    let limits = Limits::default();
+    for protocol in GATEWAYS {
+        let variables = [
+            ("SCRIPT_NAME", "/app"),
+            ("PATH_INFO", "/a"),
+            ("REMOTE_USER", "admin"),
+            ("SERVER_NAME", "shop.example"),
+            ("SERVER_PORT", "443"),
+            ("HTTPS", "on"),
+            ("REMOTE_ADDR", "192.0.2.7"),
+        ];
+        for text in ["GET /other/b HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a/other/b HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            let mut head = Head::default();
+            let input = request(protocol, &variables, b"");
+            Machine::new(protocol).next_event(&input, &limits, &mut head).unwrap();
+            assert_eq!((head.protocol(), head.script_name()), (protocol, "/app"));
+            Machine::new(Protocol::Http).next_event(text.as_bytes(), &limits, &mut head).unwrap();
+            assert_eq!((head.protocol(), head.script_name()), (Protocol::Http, ""), "after {protocol:?}");
+            assert_eq!((head.server_name(), head.server_port(), head.is_secure()), (None, None, false));
+            assert_eq!((head.path_info(), head.params().count(), head.remote()), ("/other/b", 0, Remote::Unknown));
         }
     }
 }
