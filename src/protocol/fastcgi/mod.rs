@@ -14,7 +14,7 @@
 mod intake;
 pub mod record;
 
-use super::gateway::answer::{Answer, Style, is_http};
+use super::gateway::answer::{Answer, Style, spoken};
 use super::{Error, Event, Head, Length, Limits, Progress, ResponseError, Reuse};
 use intake::{Found, Intake, Note};
 use record::{End, Kind, ProtocolStatus};
@@ -178,7 +178,7 @@ impl FastCgi {
             (self.id, self.keep) = (begun.id, begun.keep);
         }
         let (style, reason) = (Style::StatusField, self.refused);
-        if reason.is_some_and(is_http) {
+        if reason.and_then(spoken).is_some() {
             self.answer.refuse(style, reason, status, text, out);
         } else if self.id != record::MANAGEMENT {
             let mut page = Vec::new();

@@ -285,10 +285,16 @@ fn packets_that_nobody_should_send_are_refused_with_a_reason() {
         (Protocol::Http, uwsgi.clone(), Error::UwsgiToHttp),
         (Protocol::Http, fastcgi.clone(), Error::FastCgiToHttp),
         (Protocol::Http, scgi.clone(), Error::ScgiToHttp),
-        (Protocol::Uwsgi, fastcgi.clone(), Error::UwsgiModifier),
-        (Protocol::Uwsgi, scgi.clone(), Error::UwsgiModifier),
-        (Protocol::FastCgi, uwsgi.clone(), Error::FastCgiVersion),
-        (Protocol::Scgi, uwsgi.clone(), Error::ScgiLength),
+        (Protocol::Uwsgi, fastcgi.clone(), Error::FastCgiToUwsgi),
+        (Protocol::Uwsgi, record(Kind::GetValues, 0, b""), Error::FastCgiToUwsgi),
+        (Protocol::Uwsgi, scgi.clone(), Error::ScgiToUwsgi),
+        (Protocol::FastCgi, uwsgi.clone(), Error::UwsgiToFastCgi),
+        (Protocol::FastCgi, scgi.clone(), Error::ScgiToFastCgi),
+        (Protocol::Scgi, uwsgi.clone(), Error::UwsgiToScgi),
+        (Protocol::Scgi, fastcgi.clone(), Error::FastCgiToScgi),
+        (Protocol::Uwsgi, b"1234567890:".to_vec(), Error::UwsgiModifier),
+        (Protocol::Uwsgi, b"1\0".to_vec(), Error::UwsgiModifier),
+        (Protocol::Scgi, b"\x01\x02".to_vec(), Error::ScgiLength),
         // Lengths that do not add up.
         (Protocol::Uwsgi, b"\0\x01\0\0A".to_vec(), Error::Variables),
         (Protocol::Uwsgi, b"\0\x05\0\0\x04\0ABC".to_vec(), Error::Variables),
@@ -314,7 +320,7 @@ fn packets_that_nobody_should_send_are_refused_with_a_reason() {
         (Protocol::Scgi, netstring(b"CONTENT_LENGTH\x000\0SCGI\x002\0"), Error::ScgiVariables),
         // FastCGI.
         (Protocol::FastCgi, b"\x02".to_vec(), Error::FastCgiVersion),
-        (Protocol::FastCgi, b"\0".to_vec(), Error::FastCgiVersion),
+        (Protocol::FastCgi, b"\x03".to_vec(), Error::FastCgiVersion),
         (Protocol::FastCgi, [&begin(1)[..], b"\x02"].concat(), Error::FastCgiVersion),
         (Protocol::FastCgi, record(Kind::BeginRequest, 1, b"\0\x01"), Error::FastCgiRecord),
         (Protocol::FastCgi, [begin(1), begin(1)].concat(), Error::FastCgiRecord),
@@ -359,6 +365,20 @@ fn a_refusal_is_answered_so_that_its_reader_understands_it() {
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n"), "{text}");
         assert!(text.contains("bind http://") && text.to_lowercase().contains(protocol.name()), "{text}");
+    }
+    for (here, there) in GATEWAYS.iter().flat_map(|here| GATEWAYS.map(|there| (*here, there))) {
+        if here == there {
+            continue;
+        }
+        let answer = answers(here, &request(there, &[("REQUEST_URI", "/")], b""));
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let start = match (here, there) {
+            (_, Protocol::Scgi) | (Protocol::Scgi, Protocol::FastCgi) => "Status: 400 Bad Request\r\n",
+            _ => "HTTP/1.1 400 Bad Request\r\n",
+        };
+        assert!(text.starts_with(start), "{text}");
+        assert!(text.contains(&format!("bind {}://", there.name())), "{text}");
+        assert!(text.to_lowercase().contains(&format!("this port speaks {}", here.name())), "{text}");
     }
     let bad = |protocol| request(protocol, &[("REQUEST_URI", "/"), ("HTTP_HOST", "a b")], b"");
     assert!(answers(Protocol::Uwsgi, &bad(Protocol::Uwsgi)).starts_with(b"HTTP/1.1 400 Bad Request\r\n"));
