@@ -1,7 +1,6 @@
 //! What clients send: right, wrong, slow, halved, all at once. Wrong ones get a clear answer and a log line with the
 //! reason's code, and nothing that a client sends costs a worker.
 
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use crate::support::answer::parse;
