@@ -64,7 +64,7 @@ impl Sockets {
         }
         for Bind { address, .. } in &settings.bind {
             let listener = match (legacy.take(address), legacy.succeeding) {
-                (Some(listener), _) => Ok(listener),
+                (Some(listener), _) => Ok(listener.with_file()),
                 (None, true) => Listener::bind(address, policy).map_err(Error::from),
                 (None, false) => bind_patiently(address, policy),
             };
