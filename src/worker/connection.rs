@@ -337,7 +337,7 @@ impl Connection {
     /// Parses and answers what has been received, and receives more, until something has to wait.
     fn serve(&mut self, world: &mut World) -> Served {
         if self.output.is_some() || self.stage == Stage::Waiting || self.closing.is_some() {
-            return if self.inflow.is_some() { self.feed(world) } else { Served::Nothing };
+            return if self.inflow.is_some() { self.feed(world) } else { self.look_for_abort(world) };
         }
         if self.stage == Stage::Complete {
             if !world.calls {

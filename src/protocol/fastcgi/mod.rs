@@ -82,6 +82,20 @@ impl FastCgi {
         &self.answer
     }
 
+    /// Whether the request that waits for its answer is aborted by a record in `input`, which follows it.
+    pub(super) fn is_aborted(&self, mut input: &[u8]) -> bool {
+        while let Ok(Some(header)) = record::Header::parse(input) {
+            match header.kind {
+                Kind::AbortRequest if header.request == self.id => return self.id != record::MANAGEMENT,
+                Kind::BeginRequest => return false,
+                _ => {}
+            }
+            let Some(rest) = input.get(header.record_size()..) else { return false };
+            input = rest;
+        }
+        false
+    }
+
     pub(super) fn close_after_response(&mut self) {
         self.closing = true;
     }
