@@ -90,6 +90,7 @@ mod signals;
 mod status;
 mod sys;
 mod systemd;
+mod words;
 mod worker;
 
 pub mod app;

@@ -61,6 +61,7 @@ fn responses_that_would_break_the_wire_are_a_500_and_said_in_the_log() {
         assert!(text.starts_with("HTTP/1.1 500 "), "{what}: {text}");
         assert!(!text.contains("Injected"), "{what}: {text}");
         server.wait_for_log_times("[ERROR]", errors + 1);
+        server.wait_for_log_times("(bad-response-", errors + 1);
     }
     assert_eq!(server.answering(), worker, "a worker was lost");
 }

@@ -336,6 +336,11 @@ fn a_program_ends_when_its_client_has_gone_and_with_its_worker() {
     let endless = started(&mut client, "/endless");
     drop(client);
     process::wait_gone(&[endless], SOON);
+    // One that writes nothing is ended long before cgi_timeout.
+    let mut client = server.connect();
+    let hanging = started(&mut client, "/hang");
+    drop(client);
+    process::wait_gone(&[hanging], SOON);
     let mut client = server.connect();
     let hanging = started(&mut client, "/hang");
     process::signal(server.workers()[0], Signal::SIGKILL);

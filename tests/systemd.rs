@@ -66,6 +66,31 @@ fn listening_sockets_are_taken_from_systemd() {
 }
 
 #[test]
+fn a_socket_of_systemds_can_be_named_so_that_it_speaks_what_it_should() {
+    let (http, uwsgi) =
+        (TcpListener::bind("127.0.0.1:0").expect("a listener"), TcpListener::bind("127.0.0.1:0").expect("one more"));
+    let [http_at, uwsgi_at] = [&http, &uwsgi].map(|listener| Address::Tcp(listener.local_addr().expect("its address")));
+    let script = "LISTEN_FDS=2 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 4<&1 0</dev/null 1>&2";
+    let mut server = Server::probe()
+        .bound_to(http_at.clone())
+        .wrapper(&["sh", "-c", script])
+        .stdin(http)
+        .stdout(uwsgi)
+        .args(&["--bind", "uwsgi://fd://4", "--bind", "fd://3"])
+        .start();
+    let check = || {
+        assert_eq!(client::get(&http_at, "/").text(), "hello");
+        assert!(client::get(&uwsgi_at, "/").text().contains("This port speaks uwsgi"));
+    };
+    check();
+    let old = server.workers();
+    server.signal(Signal::SIGHUP);
+    server.wait_replaced(&old, 1);
+    check();
+    server.stop();
+}
+
+#[test]
 fn sockets_meant_for_another_process_are_not_taken() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let script = "LISTEN_FDS=1 LISTEN_PID=1 exec \"$0\" \"$@\" 3<&0 0</dev/null";

@@ -197,6 +197,23 @@ fn a_unix_socket_survives_an_upgrade_in_either_direction() {
 }
 
 #[test]
+fn a_unix_socket_with_a_relative_path_is_removed_after_an_upgrade_too() {
+    let builder = upgradable();
+    let directory = builder.directory().join("elsewhere");
+    fs::create_dir(&directory).expect("a directory");
+    let path = directory.join("socket");
+    let mut server =
+        builder.bound_to(Address::unix(&path)).args(&["--bind", "unix:socket", "--chdir"]).arg(&directory).start();
+    let old = server.pid;
+    let new = upgrade(&mut server, old);
+    server.stop();
+    assert!(path.exists(), "the new one serves it");
+    process::signal(new, Signal::SIGTERM);
+    process::wait_gone(&[new], SOON);
+    assert!(!path.exists(), "the last one removes it");
+}
+
+#[test]
 fn new_arguments_are_not_needed_and_the_environment_is_the_original_one() {
     let mut server = upgradable().args(&["--env", "GREETING=hello"]).env("FROM", "outside").start();
     let old = server.pid;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::cgi::find_program;
 use super::{Application, Factory, LoadError};
+use crate::words;
 
 /// How a program is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,14 +17,16 @@ pub struct Command {
 }
 
 impl Command {
-    /// A program and its arguments, with blanks between them. It starts in the present working directory.
+    /// A program and its arguments, with blanks between them; quotes and backslashes are a shell's. It starts in the present
+    /// working directory.
     ///
     /// # Errors
-    /// There is no such program.
+    /// There is no such program, or a quote has no end.
     pub fn parse(text: &str) -> Result<Self, LoadError> {
-        let mut words = text.split_ascii_whitespace();
+        let wrong = |problem: &str| LoadError::application(format!("{text}: {problem}"));
+        let mut words = words::split(text).map_err(wrong)?.into_iter();
         let program = words.next().ok_or_else(|| LoadError::application("a command names a program"))?;
-        let path = find_program(Path::new(program))?;
+        let path = find_program(Path::new(&program))?;
         let nul = |_| LoadError::application("a command has no NUL in it");
         let mut arguments = vec![path.clone()];
         for word in words {
@@ -42,7 +45,7 @@ pub struct ExecFactory {
 }
 
 impl ExecFactory {
-    /// For a program and its arguments, with blanks between them.
+    /// For a program and its arguments, as [`Command::parse`] reads them.
     pub fn new(command: String) -> Self {
         Self { command }
     }
@@ -62,5 +65,23 @@ impl Factory for ExecFactory {
 
     fn program(&self) -> Option<Result<Command, LoadError>> {
         Some(Command::parse(&self.command))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::Command;
+
+    #[test]
+    fn a_command_is_split_as_a_shell_does() {
+        let command = Command::parse(r#"/bin/sh -c "exit 3" 'a "b"' c\ d"#).unwrap();
+        let words: Vec<_> = command.arguments.iter().skip(1).map(|word| word.to_str().unwrap()).collect();
+        assert_eq!(words, ["-c", "exit 3", r#"a "b""#, "c d"]);
+        let errors = [("", "names a program"), ("sh 'x", "has no end"), ("'no such program'", "no such program")];
+        for (text, part) in errors {
+            let error = Command::parse(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
     }
 }

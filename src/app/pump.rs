@@ -72,7 +72,7 @@ pub(super) fn to_nobody() -> Response {
 }
 
 /// As for requests that wait for the application.
-const PERHAPS_GONE: Duration = Duration::from_secs(1);
+pub(super) const PERHAPS_GONE: Duration = Duration::from_secs(1);
 
 /// What a pump waits for.
 #[derive(Debug)]

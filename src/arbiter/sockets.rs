@@ -1,7 +1,7 @@
 //! The listeners that an arbiter owns, and the generations that they belong to.
 
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Sockets {
         }
         for Bind { address, .. } in &settings.bind {
             let listener = match (legacy.take(address), legacy.succeeding) {
-                (Some(listener), _) => Ok(listener),
+                (Some(listener), _) => Ok(listener.with_file()),
                 (None, true) => Listener::bind(address, policy).map_err(Error::from),
                 (None, false) => bind_patiently(address, policy),
             };
@@ -196,8 +196,10 @@ impl Legacy {
     /// What there is already for an address.
     fn take(&mut self, address: &BindAddress) -> Option<Listener> {
         let (listeners, position) = match address {
-            BindAddress::Fd(_) => {
-                let position = (self.succeeding && !self.lent.is_empty()).then_some(0);
+            BindAddress::Fd(fd) => {
+                // A successor has them under other numbers, in the same order.
+                let is_it = |listener: &Listener| self.succeeding || listener.as_fd().as_raw_fd() == *fd;
+                let position = self.lent.iter().position(is_it);
                 (&mut self.lent, position)
             }
             _ => {

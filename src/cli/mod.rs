@@ -7,7 +7,6 @@ mod nearest;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod reference;
-mod words;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,6 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::host;
 use crate::settings::{Host, Raw, Section, Setting, Settings};
+use crate::words;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]

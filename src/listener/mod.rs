@@ -161,14 +161,18 @@ impl Listener {
     /// # Errors
     /// As for [`Self::inherit`].
     pub(crate) fn take_over(fd: RawFd) -> Result<Self, Error> {
-        let mut listener = Self::adopt(fd, Origin::Own)
-            .map_err(|reason| Error::configuration(format!("inherited socket {fd}: {reason}")))?;
-        if let Address::Unix(Some(path)) = &listener.local
+        Self::adopt(fd, Origin::Own).map_err(|reason| Error::configuration(format!("inherited socket {fd}: {reason}")))
+    }
+
+    /// Finds the file of a unix socket that was taken over, where the server has gone to its directory: its path may be
+    /// relative to that.
+    pub(crate) fn with_file(mut self) -> Self {
+        if let (Origin::Own, Address::Unix(Some(path))) = (&self.origin, &self.local)
             && let Some(file) = unix::SocketFile::of_predecessor(path)
         {
-            listener.origin = Origin::OwnFile(file);
+            self.origin = Origin::OwnFile(file);
         }
-        Ok(listener)
+        self
     }
 
     fn adopt(fd: RawFd, origin: Origin) -> Result<Self, String> {

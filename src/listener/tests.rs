@@ -500,7 +500,7 @@ fn an_inherited_socket_is_neither_stopped_nor_unlinked() {
 
 /// Hands a listener over as an exec would.
 fn upgrade(old: Listener) -> Listener {
-    Listener::take_over(passed(OwnedFd::from(old.socket))).unwrap()
+    Listener::take_over(passed(OwnedFd::from(old.socket))).unwrap().with_file()
 }
 
 #[test]

@@ -132,6 +132,24 @@ errors! {
     /// HTTP came to an SCGI port.
     HttpToScgi = "http-to-scgi", 400,
         "This port speaks SCGI, and the request is HTTP: use scgi_pass in place of proxy_pass, or bind http://";
+    /// A FastCGI record came to a uwsgi port.
+    FastCgiToUwsgi = "fastcgi-to-uwsgi", 400,
+        "This port speaks uwsgi, and the request is a FastCGI record: use uwsgi_pass in place of fastcgi_pass, or bind fastcgi://";
+    /// An SCGI request came to a uwsgi port.
+    ScgiToUwsgi = "scgi-to-uwsgi", 400,
+        "This port speaks uwsgi, and the request is an SCGI one: use uwsgi_pass in place of scgi_pass, or bind scgi://";
+    /// A uwsgi packet came to a FastCGI port.
+    UwsgiToFastCgi = "uwsgi-to-fastcgi", 400,
+        "This port speaks FastCGI, and the request is a uwsgi packet: use fastcgi_pass in place of uwsgi_pass, or bind uwsgi://";
+    /// An SCGI request came to a FastCGI port.
+    ScgiToFastCgi = "scgi-to-fastcgi", 400,
+        "This port speaks FastCGI, and the request is an SCGI one: use fastcgi_pass in place of scgi_pass, or bind scgi://";
+    /// A uwsgi packet came to an SCGI port.
+    UwsgiToScgi = "uwsgi-to-scgi", 400,
+        "This port speaks SCGI, and the request is a uwsgi packet: use scgi_pass in place of uwsgi_pass, or bind uwsgi://";
+    /// A FastCGI record came to an SCGI port.
+    FastCgiToScgi = "fastcgi-to-scgi", 400,
+        "This port speaks SCGI, and the request is a FastCGI record: use scgi_pass in place of fastcgi_pass, or bind fastcgi://";
     /// A uwsgi packet that asks for something else than a request or a ping.
     UwsgiModifier = "uwsgi-modifier", 501,
         "Unsupported uwsgi packet: only modifiers 0 and 30 (requests) and 100 (ping) are served";

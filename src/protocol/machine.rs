@@ -48,6 +48,11 @@ impl Machine {
         }
     }
 
+    /// Whether its peers can take back a request that was received whole.
+    pub fn knows_aborts(&self) -> bool {
+        matches!(self.0, Speaker::Gateway(Gateway::FastCgi(_)))
+    }
+
     /// Whether it uses nothing up of a head before all of it is there, so that another machine could begin it again.
     pub fn keeps_heads_whole(&self) -> bool {
         !matches!(self.0, Speaker::Gateway(Gateway::FastCgi(_)))
@@ -100,6 +105,11 @@ impl Machine {
             Speaker::Gateway(Gateway::FastCgi(machine)) => machine.reply(connections, out),
             Speaker::Gateway(Gateway::Scgi(machine)) => machine.reply(out),
         }
+    }
+
+    /// Whether the peer has taken back the request that waits for its answer, by something in `input`, which follows it.
+    pub fn is_aborted(&self, input: &[u8]) -> bool {
+        matches!(&self.0, Speaker::Gateway(Gateway::FastCgi(machine)) if machine.is_aborted(input))
     }
 
     /// Whether the head of a final response has been appended for the current request, or for the one that ended last.

@@ -86,7 +86,7 @@ impl fmt::Display for Error {
             Self::LineTooLong => "Invalid PROXY line: it is too long",
             Self::Header => "Invalid PROXY header",
             Self::HeaderTooLarge => "Invalid PROXY header: it is too large",
-            Self::Forbidden => "Request forbidden",
+            Self::Forbidden => "Request forbidden: the peer may not send a PROXY header",
         })
     }
 }

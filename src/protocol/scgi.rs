@@ -6,15 +6,12 @@
 
 use super::gateway::answer::Style;
 use super::gateway::single::{Opened, Opening, Single};
-use super::gateway::stranger;
 use super::gateway::variables::{self, Pair};
+use super::gateway::{SCGI_DIGITS as DIGITS, stranger};
 use super::{Error, Head, Limits, Protocol};
 
 /// One SCGI connection.
 pub(super) type Scgi = Single<Netstring>;
-
-/// Digits of a length that is not too large by far.
-const DIGITS: usize = 9;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Netstring;
@@ -26,7 +23,7 @@ impl Opening for Netstring {
         match input.first() {
             None => return Ok(Opened::NeedMore),
             Some(b'1'..=b'9') => {}
-            Some(_) => return stranger(input, Error::HttpToScgi, Error::ScgiLength).map_or(Ok(Opened::NeedMore), Err),
+            Some(_) => return stranger(input, Protocol::Scgi, Error::ScgiLength).map_or(Ok(Opened::NeedMore), Err),
         }
         let digits = input.iter().take(DIGITS + 1).take_while(|byte| byte.is_ascii_digit());
         let (count, size) =

@@ -35,7 +35,7 @@ impl Opening for Packet {
             None => return Ok(Opened::NeedMore),
             Some(&modifier @ (WSGI | WSGI_UNDER_SCRIPT_NAME | PING)) => modifier,
             Some(_) => {
-                return stranger(input, Error::HttpToUwsgi, Error::UwsgiModifier).map_or(Ok(Opened::NeedMore), Err);
+                return stranger(input, Protocol::Uwsgi, Error::UwsgiModifier).map_or(Ok(Opened::NeedMore), Err);
             }
         };
         let [_, low, high, _modifier2, rest @ ..] = input else { return Ok(Opened::NeedMore) };

@@ -58,7 +58,9 @@ impl FromStr for Bind {
                 return Ok(Self { protocol: Some(protocol), address: rest.parse()? });
             }
         }
-        if let Some((scheme @ ("fcgi" | "suwsgi" | "ajp" | "ws"), _)) = text.split_once("://") {
+        if let Some((scheme, _)) = text.split_once("://")
+            && !["unix", "fd", "tcp", "https"].contains(&scheme)
+        {
             return Err(Invalid::new(format!("http://, uwsgi://, fastcgi:// or scgi:// instead of {scheme}://")));
         }
         text.parse().map(|address| Self { protocol: None, address })
@@ -206,6 +208,7 @@ mod tests {
         for (text, part) in [
             ("uwsgi:///run/app.sock", "uwsgi://unix:/run/app.sock"),
             ("fcgi://127.0.0.1:9000", "fastcgi://"),
+            ("gopher://127.0.0.1:70", "instead of gopher://"),
             ("http://localhost/", "HOST"),
             ("uwsgi://http://localhost", "port"),
         ] {

@@ -337,7 +337,7 @@ impl Connection {
     /// Parses and answers what has been received, and receives more, until something has to wait.
     fn serve(&mut self, world: &mut World) -> Served {
         if self.output.is_some() || self.stage == Stage::Waiting || self.closing.is_some() {
-            return if self.inflow.is_some() { self.feed(world) } else { Served::Nothing };
+            return if self.inflow.is_some() { self.feed(world) } else { self.look_for_abort(world) };
         }
         if self.stage == Stage::Complete {
             if !world.calls {
@@ -358,7 +358,10 @@ impl Connection {
                     match self.proxy_header(world) {
                         Ok(true) => continue,
                         Ok(false) => break,
-                        Err(()) => return Served::Drop,
+                        Err(error) => {
+                            self.refuse(world, error);
+                            return Served::Some;
+                        }
                     }
                 }
                 if !world.calls && self.holds_request(world) {
@@ -499,8 +502,8 @@ impl Connection {
         Ok(filled)
     }
 
-    /// Reads the PROXY header; `Ok(false)` if more of it must come, `Err` if the connection is to be dropped.
-    fn proxy_header(&mut self, world: &World) -> Result<bool, ()> {
+    /// Reads the PROXY header; `Ok(false)` if more of it must come.
+    fn proxy_header(&mut self, world: &World) -> Result<bool, proxy_protocol::Error> {
         let (Some(input), Some(versions)) = (self.input.as_deref_mut(), world.policy.proxy_protocol) else {
             return Ok(false);
         };
@@ -508,30 +511,18 @@ impl Connection {
             Address::Ip(address) => world.policy.proxies.contains(address.ip()),
             Address::Unix(_) => true,
         };
-        match proxy_protocol::parse(input.unread(), versions) {
-            Ok(Some(header)) if believed => {
-                input.consume(header.consumed);
-                if let Some((source, destination)) = header.addresses {
-                    self.peer.address = Address::Ip(source);
-                    self.peer.destination = Some(Box::new(destination));
-                    self.peer.trusted = world.policy.forwarders.contains(source.ip());
-                }
-                self.stage = Stage::Idle;
-                Ok(true)
-            }
-            Ok(None) => Ok(false),
-            Ok(Some(_)) => {
-                log::warn!(
-                    "PROXY header from {}, which is not in proxy_allow_ips (proxy-forbidden)",
-                    self.peer.address
-                );
-                Err(())
-            }
-            Err(error) => {
-                log::warn!("Invalid PROXY header from {}: {error} ({})", self.peer.address, error.reason());
-                Err(())
-            }
+        let Some(header) = proxy_protocol::parse(input.unread(), versions)? else { return Ok(false) };
+        if !believed {
+            return Err(proxy_protocol::Error::Forbidden);
         }
+        input.consume(header.consumed);
+        if let Some((source, destination)) = header.addresses {
+            self.peer.address = Address::Ip(source);
+            self.peer.destination = Some(Box::new(destination));
+            self.peer.trusted = world.policy.forwarders.contains(source.ip());
+        }
+        self.stage = Stage::Idle;
+        Ok(true)
     }
 
     /// A head has come, and the body has not. Returns whether it is to be streamed.

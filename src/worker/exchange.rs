@@ -128,7 +128,8 @@ impl Turn<'_> {
     pub(crate) fn answer(&mut self, response: &mut Response) {
         self.heed_drain();
         if let Err(error) = self.encode(response) {
-            log::error!("Error handling request: the application's response cannot be sent: {error}");
+            let reason = error.reason();
+            log::error!("Error handling request: the application's response cannot be sent: {error} ({reason})");
             if self.encode(&mut Response::error(500)).is_err() {
                 *self.outcome = Outcome::Finished(Reuse::Close, Summary { status: 500, response: None });
             }

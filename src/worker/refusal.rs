@@ -6,6 +6,7 @@ use std::fmt;
 use super::storage::Full;
 use crate::app::Address;
 use crate::protocol::http1::Error;
+use crate::protocol::proxy_protocol;
 
 /// Why a request is not given to the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,12 @@ impl Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
+        Self { status: error.status(), reason: error.reason(), text: error.to_string().into() }
+    }
+}
+
+impl From<proxy_protocol::Error> for Refusal {
+    fn from(error: proxy_protocol::Error) -> Self {
         Self { status: error.status(), reason: error.reason(), text: error.to_string().into() }
     }
 }

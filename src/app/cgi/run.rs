@@ -17,7 +17,7 @@ use super::input::Input;
 use super::lines::Lines;
 use super::order::Job;
 use super::output::{Collected, is_unsent, unsent};
-use crate::app::pump::Flow;
+use crate::app::pump::{self, Flow};
 use crate::app::{Body, Later, Response};
 use crate::sys;
 
@@ -37,6 +37,8 @@ pub(super) struct Run {
     pub(super) lines: Lines,
     /// When it has been silent for too long, or is to be killed.
     pub(super) due: Option<Instant>,
+    /// When it is looked whether its client has gone, as long as nothing has come of it.
+    pub(super) look: Option<Instant>,
     /// When its answer begins, complete or not.
     pub(super) begin: Option<Instant>,
     pub(super) terminated: bool,
@@ -88,6 +90,7 @@ impl Run {
             input: None,
             stderr: Some(stderr),
             due: None,
+            look: Some(now + pump::PERHAPS_GONE),
             begin: None,
             terminated: false,
             ended: false,
@@ -147,6 +150,30 @@ impl Run {
             Phase::Body(flow) => {
                 flow.conclude(orderly);
                 self.phase = Phase::Body(flow);
+            }
+            other => self.phase = other,
+        }
+    }
+
+    /// Whether nobody waits for its answer any more; if somebody does, that is looked at again after a while.
+    pub(super) fn is_abandoned(&mut self, now: Instant) -> bool {
+        if self.look.is_none_or(|look| look > now) {
+            return false;
+        }
+        let Phase::Head { later, .. } = &self.phase else {
+            self.look = None;
+            return false;
+        };
+        self.look = Some(now + pump::PERHAPS_GONE);
+        !self.terminated && !later.is_wanted()
+    }
+
+    /// Drops what the program writes, as nobody wants it.
+    pub(super) fn abandon(&mut self) {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Head { later, stdout, .. } => {
+                self.phase = Phase::Dropped(stdout);
+                later.send(pump::to_nobody());
             }
             other => self.phase = other,
         }

@@ -154,6 +154,7 @@ impl Runs {
         let id = self.id(key);
         let watch = self.orders.watch();
         let Some(run) = self.runs.get_mut(key) else { return };
+        self.earliest = [self.earliest, run.look].into_iter().flatten().min();
         if let (Stdin::Stream(body), Some(pipe)) = (stdin, pipe) {
             run.input = Some(Input::new(pipe, body, Arc::clone(&self.orders), id));
         }
@@ -403,6 +404,11 @@ impl Runs {
             self.begin_body(key);
         }
         let Some(run) = self.runs.get_mut(key) else { return };
+        if run.is_abandoned(now) {
+            log::debug!("{} (pid:{}) is ended: its client has gone", run.name, run.pid);
+            run.abandon();
+            return self.terminate(key);
+        }
         if run.due.is_none_or(|due| due > now) {
             return;
         }
@@ -501,7 +507,7 @@ impl Duty for Runs {
                 self.look_at(key, now);
             }
             self.expire_queue(now);
-            let of_runs = self.runs.iter().flat_map(|(_, run)| [run.due, run.begin]).flatten().min();
+            let of_runs = self.runs.iter().flat_map(|(_, run)| [run.due, run.look, run.begin]).flatten().min();
             let of_queue = self.queue.front().map(|job| job.since + self.limits.timeout);
             self.earliest = [of_runs, of_queue].into_iter().flatten().min();
         }

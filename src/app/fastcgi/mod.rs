@@ -35,6 +35,7 @@ use super::files::root::Root;
 use super::files::{self, FilesFactory};
 use super::pump::{Orders, Pump};
 use super::{Address, Application, Factory, LoadError, Reply, Request, Response, percent};
+use crate::words;
 use order::Order;
 use pool::{Limits, Pool};
 use request::{Job, Message};
@@ -357,6 +358,6 @@ fn address(text: &str) -> Result<Address, LoadError> {
 }
 
 fn is_php(command: &str) -> bool {
-    let program = command.split_ascii_whitespace().next().unwrap_or_default();
-    Path::new(program).file_name().is_some_and(|name| name.as_bytes().starts_with(b"php"))
+    let program = words::split(command).ok().and_then(|words| words.into_iter().next()).unwrap_or_default();
+    Path::new(&program).file_name().is_some_and(|name| name.as_bytes().starts_with(b"php"))
 }

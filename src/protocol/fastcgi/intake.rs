@@ -395,7 +395,7 @@ fn management(kind: Kind, content: &[u8]) -> Result<Option<Found>, Error> {
 fn header(input: &[u8], idle: bool) -> Result<Option<Header>, Error> {
     match Header::parse(input) {
         Ok(header) => Ok(header),
-        Err(_) if idle => stranger(input, Error::HttpToFastCgi, Error::FastCgiVersion).map_or(Ok(None), Err),
+        Err(_) if idle => stranger(input, Protocol::FastCgi, Error::FastCgiVersion).map_or(Ok(None), Err),
         Err(_) => Err(Error::FastCgiVersion),
     }
 }

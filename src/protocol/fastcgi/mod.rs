@@ -14,7 +14,7 @@
 mod intake;
 pub mod record;
 
-use super::gateway::answer::{Answer, Style, is_http};
+use super::gateway::answer::{Answer, Style, spoken};
 use super::{Error, Event, Head, Length, Limits, Progress, ResponseError, Reuse};
 use intake::{Found, Intake, Note};
 use record::{End, Kind, ProtocolStatus};
@@ -80,6 +80,20 @@ impl FastCgi {
 
     pub(super) fn answer(&self) -> &Answer {
         &self.answer
+    }
+
+    /// Whether the request that waits for its answer is aborted by a record in `input`, which follows it.
+    pub(super) fn is_aborted(&self, mut input: &[u8]) -> bool {
+        while let Ok(Some(header)) = record::Header::parse(input) {
+            match header.kind {
+                Kind::AbortRequest if header.request == self.id => return self.id != record::MANAGEMENT,
+                Kind::BeginRequest => return false,
+                _ => {}
+            }
+            let Some(rest) = input.get(header.record_size()..) else { return false };
+            input = rest;
+        }
+        false
     }
 
     pub(super) fn close_after_response(&mut self) {
@@ -178,7 +192,7 @@ impl FastCgi {
             (self.id, self.keep) = (begun.id, begun.keep);
         }
         let (style, reason) = (Style::StatusField, self.refused);
-        if reason.is_some_and(is_http) {
+        if reason.and_then(spoken).is_some() {
             self.answer.refuse(style, reason, status, text, out);
         } else if self.id != record::MANAGEMENT {
             let mut page = Vec::new();

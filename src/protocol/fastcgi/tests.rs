@@ -2,7 +2,7 @@
 
 use super::record::{self, Begin, Header, Kind, Pairs, ProtocolStatus, Role};
 use crate::protocol::properties::{Seen, Transcript, conversation, gateway};
-use crate::protocol::{Limits, Protocol, Reuse};
+use crate::protocol::{Event, Head, Limits, Machine, Protocol, Reuse};
 
 fn begin(id: u16, role: Role, keep: bool) -> Vec<u8> {
     let mut out = Vec::new();
@@ -155,6 +155,28 @@ fn an_abort_ends_the_request_wherever_it_is() {
     }
     let transcript = watch(&[head(1, false, &[("CONTENT_LENGTH", "4")]), one(Kind::Stdin, 1, b"a"), abort].concat());
     assert_eq!(transcript.seen.last(), Some(&Seen::Aborted(Reuse::Close)));
+}
+
+#[test]
+fn a_request_that_waits_for_its_answer_can_be_aborted() {
+    let mut machine = Machine::new(Protocol::FastCgi);
+    let input = [head(3, true, &[]), one(Kind::Stdin, 3, b"")].concat();
+    let progress = machine.next_event(&input, &Limits::default(), &mut Head::default()).unwrap();
+    assert_eq!((progress.event, machine.end_without_body()), (Event::Request, true));
+    let abort = one(Kind::AbortRequest, 3, b"");
+    for (follows, aborted) in [
+        (abort.clone(), true),
+        ([one(Kind::Data, 3, b""), abort.clone()].concat(), true),
+        (one(Kind::AbortRequest, 4, b""), false),
+        (abort[..7].to_vec(), false),
+        ([head(3, true, &[]), abort].concat(), false),
+        (Vec::new(), false),
+        (b"\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(), false),
+    ] {
+        assert_eq!(machine.is_aborted(&follows), aborted, "{}", follows.escape_ascii());
+    }
+    machine.finish(&mut Vec::new());
+    assert!(!Machine::new(Protocol::FastCgi).is_aborted(&one(Kind::AbortRequest, 0, b"")));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! would pass on the chunks as they stand, and take a 103 for the final response.
 
 use crate::protocol::http1::response::{self, Reader};
-use crate::protocol::{Error, Head, Length, ResponseError};
+use crate::protocol::{Error, Head, Length, Protocol, ResponseError};
 use crate::status;
 
 /// How a response begins.
@@ -164,9 +164,11 @@ impl Answer {
         text: &str,
         out: &mut Vec<u8>,
     ) -> bool {
-        let (style, reader) = match reason.is_some_and(is_http) {
-            true => (Style::StatusLine, Reader::Client { date: None }),
-            false => (usual, Reader::WebServer),
+        let (style, reader) = match reason.and_then(spoken) {
+            Some(Protocol::Http) => (Style::StatusLine, Reader::Client { date: None }),
+            Some(Protocol::Uwsgi) => (Style::StatusLine, Reader::WebServer),
+            Some(Protocol::Scgi) => (Style::StatusField, Reader::WebServer),
+            _ => (usual, Reader::WebServer),
         };
         let free = !self.awaited || !self.has_responded();
         if free {
@@ -202,7 +204,12 @@ fn start(style: Style, status: u16, reason: Option<&[u8]>, out: &mut Vec<u8>) ->
     Ok(())
 }
 
-/// Whether it is refused as its sender speaks HTTP.
-pub(in crate::protocol) fn is_http(error: Error) -> bool {
-    matches!(error, Error::HttpToUwsgi | Error::HttpToFastCgi | Error::HttpToScgi)
+/// What the sender speaks, if it is refused for that and can be answered in it.
+pub(in crate::protocol) fn spoken(error: Error) -> Option<Protocol> {
+    match error {
+        Error::HttpToUwsgi | Error::HttpToFastCgi | Error::HttpToScgi => Some(Protocol::Http),
+        Error::UwsgiToFastCgi | Error::UwsgiToScgi => Some(Protocol::Uwsgi),
+        Error::ScgiToUwsgi | Error::ScgiToFastCgi => Some(Protocol::Scgi),
+        _ => None,
+    }
 }

@@ -1,8 +1,9 @@
 //! What web servers send, and what nobody should.
 
 use crate::protocol::fastcgi::record::{self, Begin, Kind, Role};
+use crate::protocol::head::Remote;
 use crate::protocol::properties::{Seen, TIGHT, conversation, gateway};
-use crate::protocol::{Error, Limits, Protocol, Reuse};
+use crate::protocol::{Error, Head, Limits, Machine, Protocol, Reuse};
 
 const GATEWAYS: [Protocol; 3] = [Protocol::Uwsgi, Protocol::FastCgi, Protocol::Scgi];
 
@@ -284,10 +285,16 @@ fn packets_that_nobody_should_send_are_refused_with_a_reason() {
         (Protocol::Http, uwsgi.clone(), Error::UwsgiToHttp),
         (Protocol::Http, fastcgi.clone(), Error::FastCgiToHttp),
         (Protocol::Http, scgi.clone(), Error::ScgiToHttp),
-        (Protocol::Uwsgi, fastcgi.clone(), Error::UwsgiModifier),
-        (Protocol::Uwsgi, scgi.clone(), Error::UwsgiModifier),
-        (Protocol::FastCgi, uwsgi.clone(), Error::FastCgiVersion),
-        (Protocol::Scgi, uwsgi.clone(), Error::ScgiLength),
+        (Protocol::Uwsgi, fastcgi.clone(), Error::FastCgiToUwsgi),
+        (Protocol::Uwsgi, record(Kind::GetValues, 0, b""), Error::FastCgiToUwsgi),
+        (Protocol::Uwsgi, scgi.clone(), Error::ScgiToUwsgi),
+        (Protocol::FastCgi, uwsgi.clone(), Error::UwsgiToFastCgi),
+        (Protocol::FastCgi, scgi.clone(), Error::ScgiToFastCgi),
+        (Protocol::Scgi, uwsgi.clone(), Error::UwsgiToScgi),
+        (Protocol::Scgi, fastcgi.clone(), Error::FastCgiToScgi),
+        (Protocol::Uwsgi, b"1234567890:".to_vec(), Error::UwsgiModifier),
+        (Protocol::Uwsgi, b"1\0".to_vec(), Error::UwsgiModifier),
+        (Protocol::Scgi, b"\x01\x02".to_vec(), Error::ScgiLength),
         // Lengths that do not add up.
         (Protocol::Uwsgi, b"\0\x01\0\0A".to_vec(), Error::Variables),
         (Protocol::Uwsgi, b"\0\x05\0\0\x04\0ABC".to_vec(), Error::Variables),
@@ -313,7 +320,7 @@ fn packets_that_nobody_should_send_are_refused_with_a_reason() {
         (Protocol::Scgi, netstring(b"CONTENT_LENGTH\x000\0SCGI\x002\0"), Error::ScgiVariables),
         // FastCGI.
         (Protocol::FastCgi, b"\x02".to_vec(), Error::FastCgiVersion),
-        (Protocol::FastCgi, b"\0".to_vec(), Error::FastCgiVersion),
+        (Protocol::FastCgi, b"\x03".to_vec(), Error::FastCgiVersion),
         (Protocol::FastCgi, [&begin(1)[..], b"\x02"].concat(), Error::FastCgiVersion),
         (Protocol::FastCgi, record(Kind::BeginRequest, 1, b"\0\x01"), Error::FastCgiRecord),
         (Protocol::FastCgi, [begin(1), begin(1)].concat(), Error::FastCgiRecord),
@@ -358,6 +365,20 @@ fn a_refusal_is_answered_so_that_its_reader_understands_it() {
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n"), "{text}");
         assert!(text.contains("bind http://") && text.to_lowercase().contains(protocol.name()), "{text}");
+    }
+    for (here, there) in GATEWAYS.iter().flat_map(|here| GATEWAYS.map(|there| (*here, there))) {
+        if here == there {
+            continue;
+        }
+        let answer = answers(here, &request(there, &[("REQUEST_URI", "/")], b""));
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let start = match (here, there) {
+            (_, Protocol::Scgi) | (Protocol::Scgi, Protocol::FastCgi) => "Status: 400 Bad Request\r\n",
+            _ => "HTTP/1.1 400 Bad Request\r\n",
+        };
+        assert!(text.starts_with(start), "{text}");
+        assert!(text.contains(&format!("bind {}://", there.name())), "{text}");
+        assert!(text.to_lowercase().contains(&format!("this port speaks {}", here.name())), "{text}");
     }
     let bad = |protocol| request(protocol, &[("REQUEST_URI", "/"), ("HTTP_HOST", "a b")], b"");
     assert!(answers(Protocol::Uwsgi, &bad(Protocol::Uwsgi)).starts_with(b"HTTP/1.1 400 Bad Request\r\n"));
@@ -453,6 +474,32 @@ fn the_number_of_a_request_is_any_and_comes_back() {
         while let Some(header) = record::Header::parse(answers).unwrap() {
             assert_eq!(header.request, id);
             answers = &answers[header.record_size()..];
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_gateways_request_is_left_for_one_that_comes_by_http() {
+    let limits = Limits::default();
+    for protocol in GATEWAYS {
+        let variables = [
+            ("SCRIPT_NAME", "/app"),
+            ("PATH_INFO", "/a"),
+            ("REMOTE_USER", "admin"),
+            ("SERVER_NAME", "shop.example"),
+            ("SERVER_PORT", "443"),
+            ("HTTPS", "on"),
+            ("REMOTE_ADDR", "192.0.2.7"),
+        ];
+        for text in ["GET /other/b HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a/other/b HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            let mut head = Head::default();
+            let input = request(protocol, &variables, b"");
+            Machine::new(protocol).next_event(&input, &limits, &mut head).unwrap();
+            assert_eq!((head.protocol(), head.script_name()), (protocol, "/app"));
+            Machine::new(Protocol::Http).next_event(text.as_bytes(), &limits, &mut head).unwrap();
+            assert_eq!((head.protocol(), head.script_name()), (Protocol::Http, ""), "after {protocol:?}");
+            assert_eq!((head.server_name(), head.server_port(), head.is_secure()), (None, None, false));
+            assert_eq!((head.path_info(), head.params().count(), head.remote()), ("/other/b", 0, Remote::Unknown));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! How the body of a request is framed, and what else its fields say about the connection (RFC 9112 §6).
 
 use super::{Error, target};
-use crate::protocol::Limits;
 use crate::protocol::field::FieldId;
 use crate::protocol::grammar;
 use crate::protocol::head::{Head, Span, Target, Version};
+use crate::protocol::{Limits, Protocol};
 
 /// What the fields say about framing and the connection, gathered while they are copied.
 #[derive(Default)]
@@ -65,6 +65,8 @@ impl<'b> Framing<'b> {
     #[inline]
     pub(super) fn settle(&self, limits: &Limits, head: &mut Head) -> Result<(), Error> {
         let modern = head.version == Version::Http11;
+        // The head may have been another protocol's before, whose variables are nobody's now.
+        head.protocol = Protocol::Http;
         head.keep_alive = !self.close && (modern || self.keep_alive);
         self.settle_host(modern, head)?;
 

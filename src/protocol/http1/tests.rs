@@ -502,6 +502,8 @@ fn every_reason_is_listed_once_with_its_status() {
         ("empty-lines", 400),
         ("fastcgi-record", 400),
         ("fastcgi-to-http", 400),
+        ("fastcgi-to-scgi", 400),
+        ("fastcgi-to-uwsgi", 400),
         ("fastcgi-version", 400),
         ("field-too-large", 431),
         ("forbidden-trailer", 400),
@@ -519,7 +521,9 @@ fn every_reason_is_listed_once_with_its_status() {
         ("request-method-missing", 400),
         ("scgi-comma", 400),
         ("scgi-length", 400),
+        ("scgi-to-fastcgi", 400),
         ("scgi-to-http", 400),
+        ("scgi-to-uwsgi", 400),
         ("scgi-variables", 400),
         ("too-many-fields", 431),
         ("too-many-variables", 431),
@@ -529,7 +533,9 @@ fn every_reason_is_listed_once_with_its_status() {
         ("unknown-expectation", 417),
         ("unsupported-transfer-coding", 501),
         ("uwsgi-modifier", 501),
+        ("uwsgi-to-fastcgi", 400),
         ("uwsgi-to-http", 400),
+        ("uwsgi-to-scgi", 400),
         ("version-not-supported", 505),
     ];
     assert_eq!(table, expected);

@@ -1,6 +1,6 @@
 //! Proxies in front.
 
-use super::entry::{Same, Setting, setting};
+use super::entry::{Differs, Same, Setting, setting};
 use crate::settings::kinds::{FieldValues, Peers, ProxyMode};
 
 pub(super) static ENTRIES: &[Setting] = &[
@@ -21,9 +21,12 @@ pub(super) static ENTRIES: &[Setting] = &[
     setting!(
         proxy_protocol: ProxyMode,
         ["--proxy-protocol"],
-        Same,
-        "The versions of the PROXY header that are read at the start of a connection. `off`, `v1`, `v2` or `auto`; the \
-         option alone is `auto`."
+        Differs(
+            "A connection that does not begin with it is refused, as the specification asks: a client could send the header \
+             itself through a proxy that does not."
+        ),
+        "The versions of the PROXY header that every connection begins with. `off`, `v1`, `v2` or `auto`; the option alone \
+         is `auto`."
     ),
     setting!(
         proxy_allow_ips: Peers,

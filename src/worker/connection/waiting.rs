@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::{Connection, Ending, Summary};
+use super::{Connection, Ending, Served, Stage, Summary};
 use crate::app::{self, Response};
 use crate::clock::Moment;
 use crate::worker::queue::PERHAPS_GONE;
@@ -13,6 +13,9 @@ use crate::worker::world::World;
 
 /// The status with which nginx logs requests whose clients have gone. Nobody is sent it.
 const CLIENT_GONE: u16 = 499;
+
+/// Bytes that are read behind a request that waits for its answer, to see whether it is aborted.
+const AHEAD: usize = 4 * 1024;
 
 /// What clients are asked to wait that were turned away.
 const RETRY_AFTER: &str = "1";
@@ -54,6 +57,24 @@ impl Connection {
         }
         let mut response = Response::error(503).with_field("Retry-After", RETRY_AFTER);
         Some(self.answer_with(world, &mut response, began))
+    }
+
+    /// Looks whether a web server has taken back the request that waits for its answer (`FCGI_ABORT_REQUEST`). It is answered
+    /// then, with what nobody reads, and the application can see that nobody wants more.
+    pub(super) fn look_for_abort(&mut self, world: &mut World) -> Served {
+        if self.stage != Stage::Waiting || !self.readable || !self.machine.knows_aborts() {
+            return Served::Nothing;
+        }
+        let has_room = self.input.as_ref().is_none_or(|input| input.unread().len() < AHEAD);
+        if has_room && self.receive(world).is_err() {
+            self.read_closed = true;
+        }
+        if !self.input.as_ref().is_some_and(|input| self.machine.is_aborted(input.unread())) {
+            self.give_input_back(world);
+            return Served::Nothing;
+        }
+        self.answer_later(world, self.ticket, Response::new(CLIENT_GONE));
+        Served::Some
     }
 
     /// Whether the peer has closed its side. A client that only says early that it sends nothing more cannot be told from

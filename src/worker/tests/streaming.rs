@@ -220,6 +220,38 @@ fn what_fastcgi_asks_beside_a_body_that_is_buffered_does_not_disturb_it() {
 }
 
 #[test]
+fn a_fastcgi_request_that_waits_for_its_answer_ends_when_it_is_aborted() {
+    let server = TestServer::start(|policy| policy.protocols = vec![Protocol::FastCgi]);
+    let request = |path: &str| {
+        let (_, opening, wrap) = requests(path).swap_remove(4);
+        [opening, wrap(b"ten bytes.", true)].concat()
+    };
+    let until = |client: &mut super::Client, part: &[u8]| {
+        while !client.received.windows(part.len()).any(|window| window == part) {
+            assert!(client.fill() > 0);
+        }
+        client.received.clear();
+    };
+    let (mut client, mut other) = (server.connect(), server.connect());
+    client.send(request("/never"));
+    let end = std::time::Instant::now() + DEADLINE;
+    loop {
+        other.send(request("/wanted"));
+        assert!(other.fill() > 0 && std::time::Instant::now() < end);
+        if other.received.windows(6).any(|window| window == b"1 of 1") {
+            break;
+        }
+        until(&mut other, b"\x01\x03\0\x01");
+    }
+    let mut abort = Vec::new();
+    record::record(Kind::AbortRequest, 1, b"", &mut abort);
+    client.send(abort);
+    until(&mut client, b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0");
+    client.send(request("/wanted"));
+    until(&mut client, b"0 of 1");
+}
+
+#[test]
 fn a_body_goes_back_while_it_comes() {
     let server = TestServer::start(|_| ());
     let mut client = server.connect();

@@ -2,7 +2,7 @@
 
 /// Splits as a POSIX shell does: blanks part words, `'…'` keeps everything, `"…"` everything but `\"`, `\\`, `\$` and
 /// ``\` ``, a backslash elsewhere the character behind it.
-pub(super) fn split(text: &str) -> Result<Vec<String>, &'static str> {
+pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut characters = text.chars();
