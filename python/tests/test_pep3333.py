@@ -328,6 +328,26 @@ def test_a_response_that_cannot_be_completed_is_broken_off(pep3333, name):
     assert pep3333.request().status == 200
 
 
+def test_a_response_that_is_broken_off_is_in_the_access_log(serve):
+    server = serve("applications:application", "--access-logfile", "-", "--access-logformat", "%(U)s %(s)s %(B)s")
+    for name in ("fails_later", "too_short_streamed"):
+        with pytest.raises(BrokenOff):
+            server.request(target=f"/{name}")
+    with server.client() as client:
+        client.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.head()
+    with server.client() as client:
+        client.send(b"GET /big_list HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.head()
+    wait_until(lambda: server.out, lambda: "/big_list" in server.out and "/endless" in server.out)
+    lines = dict(line.split(" ", 1) for line in server.out.splitlines())
+    assert lines["/fails_later"] == "200 1"
+    assert lines["/too_short_streamed"] == "200 13"
+    assert lines["/endless"].startswith("200 ")
+    assert int(lines["/big_list"].removeprefix("200 ")) <= 1_200_000
+
+
 @pytest.mark.parametrize("name", ["too_long", "too_long_streamed", "writes_too_much"])
 def test_what_is_beyond_the_content_length_is_not_sent(pep3333, name):
     with pep3333.client() as client:

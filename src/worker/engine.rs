@@ -371,7 +371,7 @@ impl Engine {
                     continue;
                 }
             };
-            done = Some(self.put_down(key, connection, next));
+            done = Some(self.put_down(world, key, connection, next));
         }
     }
 
@@ -382,7 +382,7 @@ impl Engine {
             *done = match std::mem::replace(done, Done::Dropped(0)) {
                 Done::Back(key, mut connection, _) => {
                     let next = act(&mut connection, world);
-                    self.put_down(key, connection, next)
+                    self.put_down(world, key, connection, next)
                 }
                 dropped => dropped,
             };
@@ -480,8 +480,9 @@ impl Engine {
     }
 
     /// Makes a connection ready to be given back: nothing that costs time is done with the core locked.
-    fn put_down(&self, key: usize, mut connection: Box<Connection>, next: Next) -> Done {
+    fn put_down(&self, world: &mut World, key: usize, mut connection: Box<Connection>, next: Next) -> Done {
         if next == Next::Close {
+            connection.break_off(world);
             return Done::Dropped(key);
         }
         let needed = connection.needs_watched();
@@ -700,8 +701,8 @@ impl Engine {
         self.core().check_out(key)
     }
 
-    pub(super) fn check_in(&self, world: &World, key: usize, connection: Box<Connection>, next: Next) {
-        let done = self.put_down(key, connection, next);
+    pub(super) fn check_in(&self, world: &mut World, key: usize, connection: Box<Connection>, next: Next) {
+        let done = self.put_down(world, key, connection, next);
         let late = self.core().take_back(done);
         if late {
             self.hurry(world);
