@@ -193,26 +193,37 @@ class NoInput:
         pass
 
 
+#: What each thread has written to `wsgi.errors` behind its last complete line.
+_begun: dict[int, str] = {}
+
+
+def end_line() -> bool:
+    """Logs what this thread has written. Returns whether others have begun a line, too."""
+    if (line := _begun.pop(threading.get_ident(), "")).strip():
+        _core.log_error(line)
+    return bool(_begun)
+
+
 class ErrorStream:
-    """`wsgi.errors`: what is written goes to the error log as soon as the line is complete."""
+    """`wsgi.errors`: what is written goes to the error log as soon as the line is complete, or its thread has nothing to do."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
     closed = False
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._text = ""
-
     def write(self, text: str, /) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        with self._lock:
-            self._text += text
-            complete = self._text.endswith("\n") or len(self._text) > 65536
-            lines, self._text = (self._text, "") if complete else ("", self._text)
+        lines, end, rest = text.rpartition("\n")
+        if not end or _begun:
+            lines, end, rest = (_begun.pop(threading.get_ident(), "") + text).rpartition("\n")
+        if len(rest) > 65536:
+            lines, end, rest = lines + end + rest, "", ""
         if lines.strip():
             _core.log_error(lines)
+        if rest:
+            _begun[threading.get_ident()] = rest
+            _core.line_begun()
         return len(text)
 
     def writelines(self, texts: Iterable[str], /) -> None:
@@ -220,10 +231,7 @@ class ErrorStream:
             self.write(text)
 
     def flush(self) -> None:
-        with self._lock:
-            lines, self._text = self._text, ""
-        if lines.strip():
-            _core.log_error(lines)
+        end_line()
 
     def isatty(self) -> bool:
         return False

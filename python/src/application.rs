@@ -278,6 +278,7 @@ impl Application for Wsgi {
 
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         let py = ffi::attached(self);
+        errors::end_line(py);
         abandoned::serve();
         ffi::detached(py, wait);
         abandoned::collect();

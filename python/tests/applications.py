@@ -3,6 +3,7 @@
 import contextvars
 import io
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -172,6 +173,20 @@ def errors(environ, start_response):
     stream.flush()
     start_response("200 OK", [])
     return [b""]
+
+
+@path
+def errors_without_end(environ, start_response):
+    environ["wsgi.errors"].write("one line and\nanother that has no end")
+    start_response("200 OK", [])
+    return [b""]
+
+
+@path
+def errors_of_all_kinds(environ, start_response):
+    print("a name: caf\udce9", file=environ["wsgi.errors"])
+    logging.getLogger("gunicorn.error").warning("a logged name: caf\udce9")
+    raise KeyError(environ["QUERY_STRING"]) from ValueError("a name that is raised: caf\udce9")
 
 
 @path

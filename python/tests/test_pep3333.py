@@ -189,6 +189,19 @@ def test_errors_go_to_the_error_log_line_by_line(pep3333):
     assert lines[start : start + 4] == ["a line of the application's", "half a line", "and more", "without an end"]
 
 
+def test_a_line_without_an_end_is_in_the_error_log_when_its_request_is_over(pep3333):
+    pep3333.request(target="/errors_without_end")
+    pep3333.wait_for_log(r"\[ERROR\] another that has no end\n")
+    assert re.search(r"\[ERROR\] one line and\n", pep3333.log)
+
+
+def test_what_is_no_utf_8_is_escaped_in_the_error_log(pep3333):
+    assert pep3333.request(target="/errors_of_all_kinds?asked").status == 500
+    pep3333.wait_for_log("KeyError: 'asked'")
+    for text in ("[ERROR] a name: caf", "[WARNING] a logged name: caf", "ValueError: a name that is raised: caf"):
+        assert text + "\\udce9\n" in pep3333.log
+
+
 @pytest.mark.parametrize(
     "name, logged",
     [
