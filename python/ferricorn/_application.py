@@ -116,7 +116,7 @@ def summarize(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != __file__ and not frame.filename.startswith("<frozen importlib")
+        if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<frozen importlib")
     ]
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
 
@@ -152,6 +152,19 @@ class FileWrapper:
         if data:
             return data
         raise StopIteration
+
+
+    def read_as_it_is(self) -> bool:
+        """Whether the bytes of the file are what reading gives: not if it is decompressed on the way."""
+        import io
+
+        # What wraps a file, as those of `tempfile` and Django do, calls it so.
+        file = getattr(self.filelike, "file", self.filelike)
+        if isinstance(file, io.TextIOWrapper):
+            file = file.buffer
+        if isinstance(file, (io.BufferedReader, io.BufferedRandom)):
+            file = file.raw
+        return isinstance(file, io.FileIO) or not isinstance(file, io.IOBase)
 
 
 class NoInput:

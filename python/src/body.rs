@@ -308,11 +308,15 @@ impl<T: Send> AsRef<[u8]> for Kept<T> {
 pub(crate) fn file(wrapper: &Bound<'_, PyAny>) -> Option<FileRange> {
     let py = wrapper.py();
     let filelike = wrapper.getattr(intern!(py, "filelike")).ok()?;
+    if !wrapper.call_method0(intern!(py, "read_as_it_is")).ok()?.extract::<bool>().ok()? {
+        return None;
+    }
     let fd: i32 = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
     let offset: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
     let file = File::from(duplicate(py, fd)?);
     let metadata = file.metadata().ok()?;
-    let length = metadata.len().checked_sub(offset)?;
+    // Those of the kernel's own (/proc) say that they have nothing until they are read.
+    let length = metadata.len().checked_sub(offset).filter(|length| *length > 0)?;
     metadata.is_file().then(|| FileRange { file: Arc::new(file), offset, length })
 }
 

@@ -1,6 +1,7 @@
 """Small WSGI applications, each for one detail of PEP 3333. `application` chooses by the first part of the path."""
 
 import contextvars
+import gzip
 import io
 import json
 import logging
@@ -687,6 +688,22 @@ def file_with_offset(environ, start_response):
     recorded.read(100)
     start_response("200 OK", [])
     return environ["wsgi.file_wrapper"](recorded, 4096)
+
+
+@path
+def file_compressed(environ, start_response):
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(gzip.compress(b"compressed " * 1000))
+        file.flush()
+        opened = gzip.open(file.name)
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](opened)
+
+
+@path
+def file_of_the_kernel(environ, start_response):
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](open("/proc/self/stat", "rb"))
 
 
 @path

@@ -325,6 +325,11 @@ def test_close_is_called_when_the_client_goes(pep3333):
     assert found == ["endless"]
 
 
+def test_a_file_is_what_reading_it_gives(pep3333):
+    assert pep3333.request(target="/file_compressed").body == b"compressed " * 1000
+    assert pep3333.request(target="/file_of_the_kernel").body.count(b" ") > 20
+
+
 def test_a_slow_reader_suspends_its_own_stream_only(pep3333):
     with pep3333.client() as slow:
         slow.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
