@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import signal
 import sys
 import threading
 
@@ -129,6 +130,37 @@ def finish() -> None:
             step()
         except BaseException as error:
             _core.log_error(f"While exiting: {describe(error)}")
+
+
+def watch_forks() -> None:
+    os.register_at_fork(after_in_child=forked)
+
+
+def forked() -> None:
+    """A process that the application has forked is not one of the server's, and ends when it is told to."""
+    if not _core.forked():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) in (signal.SIG_DFL, None):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def leave(request: str, error: BaseException | None) -> None:
+    """Ends a process that the application has forked in a request, as Python ends a program."""
+    status = 1
+    try:
+        if isinstance(error, SystemExit):
+            code = error.code
+            status = 0 if code is None else code & 0xFF if isinstance(code, int) else 1
+            if status and not isinstance(code, int):
+                print(code, file=sys.stderr)
+        elif error is not None:
+            _core.log_error(f"Error in a process that {request} has forked\n{describe(error)}")
+        else:
+            _core.log_error(f"A process that {request} has forked has returned from the request, and ends: see os._exit()")
+        finish()
+    finally:
+        os._exit(status)
 
 
 #: What is left to be done then: nothing is done twice.

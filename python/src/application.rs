@@ -12,6 +12,7 @@ use crate::body::{self, COPIED, Ending, Piece, Returned, Stream};
 use crate::environ::{Environs, Unfit};
 use crate::errors;
 use crate::ffi::{self, CalledByWorker, Context};
+use crate::forks;
 use crate::hooks::{Observed, RequestHooks};
 use crate::responder::{Responder, Started};
 use crate::stuck;
@@ -79,6 +80,7 @@ impl Wsgi {
         hooks: Option<RequestHooks>,
     ) -> PyResult<Self> {
         let (callbacks, early_hints) = Callbacks::new(py)?;
+        forks::watch(py)?;
         Ok(Self {
             callable,
             environs: Environs::new(py, surroundings, early_hints)?,
@@ -117,8 +119,10 @@ impl Wsgi {
             let _loan = responder.begin(py, &mut reply, self.spare.take().unwrap_or_default());
             let start_response = self.callbacks.start_response.bind(py);
             let _window = place.calls.open(py);
+            let forks = forks::count();
             let called = context.run(py, || {
                 let result = self.callable.bind(py).call1((&environ, start_response));
+                forks::stay(py, forks, || [request.method(), request.target()].join(" "), &result);
                 // If nobody else has it, it is better released here: in the context of its request.
                 drop(environ);
                 result

@@ -20,6 +20,7 @@ mod errors;
 mod factory;
 mod ffi;
 mod ffi_signals;
+mod forks;
 mod hooks;
 mod inotify;
 mod peers;
@@ -121,6 +122,12 @@ mod _core {
     #[pyfunction]
     fn log_error(message: &Bound<'_, PyString>) {
         log::error!(target: ferricorn::TRACEBACK, "{}", errors::legible(message));
+    }
+
+    /// This process was forked. Returns whether the application has done that.
+    #[pyfunction]
+    fn forked() -> bool {
+        crate::forks::forked()
     }
 
     /// Something was written to `wsgi.errors` whose line has no end yet; it gets one before this thread waits.
