@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import signal
 import sys
 import threading
 
@@ -116,7 +117,7 @@ def summarize(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != __file__ and not frame.filename.startswith("<frozen importlib")
+        if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<frozen importlib")
     ]
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
 
@@ -129,6 +130,37 @@ def finish() -> None:
             step()
         except BaseException as error:
             _core.log_error(f"While exiting: {describe(error)}")
+
+
+def watch_forks() -> None:
+    os.register_at_fork(after_in_child=forked)
+
+
+def forked() -> None:
+    """A process that the application has forked is not one of the server's, and ends when it is told to."""
+    if not _core.forked():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) in (signal.SIG_DFL, None):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def leave(request: str, error: BaseException | None) -> None:
+    """Ends a process that the application has forked in a request, as Python ends a program."""
+    status = 1
+    try:
+        if isinstance(error, SystemExit):
+            code = error.code
+            status = 0 if code is None else code & 0xFF if isinstance(code, int) else 1
+            if status and not isinstance(code, int):
+                print(code, file=sys.stderr)
+        elif error is not None:
+            _core.log_error(f"Error in a process that {request} has forked\n{describe(error)}")
+        else:
+            _core.log_error(f"A process that {request} has forked has returned from the request, and ends: see os._exit()")
+        finish()
+    finally:
+        os._exit(status)
 
 
 #: What is left to be done then: nothing is done twice.
@@ -152,6 +184,19 @@ class FileWrapper:
         if data:
             return data
         raise StopIteration
+
+
+    def read_as_it_is(self) -> bool:
+        """Whether the bytes of the file are what reading gives: not if it is decompressed on the way."""
+        import io
+
+        # What wraps a file, as those of `tempfile` and Django do, calls it so.
+        file = getattr(self.filelike, "file", self.filelike)
+        if isinstance(file, io.TextIOWrapper):
+            file = file.buffer
+        if isinstance(file, (io.BufferedReader, io.BufferedRandom)):
+            file = file.raw
+        return isinstance(file, io.FileIO) or not isinstance(file, io.IOBase)
 
 
 class NoInput:
@@ -193,26 +238,37 @@ class NoInput:
         pass
 
 
+#: What each thread has written to `wsgi.errors` behind its last complete line.
+_begun: dict[int, str] = {}
+
+
+def end_line() -> bool:
+    """Logs what this thread has written. Returns whether others have begun a line, too."""
+    if (line := _begun.pop(threading.get_ident(), "")).strip():
+        _core.log_error(line)
+    return bool(_begun)
+
+
 class ErrorStream:
-    """`wsgi.errors`: what is written goes to the error log as soon as the line is complete."""
+    """`wsgi.errors`: what is written goes to the error log as soon as the line is complete, or its thread has nothing to do."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
     closed = False
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._text = ""
-
     def write(self, text: str, /) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        with self._lock:
-            self._text += text
-            complete = self._text.endswith("\n") or len(self._text) > 65536
-            lines, self._text = (self._text, "") if complete else ("", self._text)
+        lines, end, rest = text.rpartition("\n")
+        if not end or _begun:
+            lines, end, rest = (_begun.pop(threading.get_ident(), "") + text).rpartition("\n")
+        if len(rest) > 65536:
+            lines, end, rest = lines + end + rest, "", ""
         if lines.strip():
             _core.log_error(lines)
+        if rest:
+            _begun[threading.get_ident()] = rest
+            _core.line_begun()
         return len(text)
 
     def writelines(self, texts: Iterable[str], /) -> None:
@@ -220,10 +276,7 @@ class ErrorStream:
             self.write(text)
 
     def flush(self) -> None:
-        with self._lock:
-            lines, self._text = self._text, ""
-        if lines.strip():
-            _core.log_error(lines)
+        end_line()
 
     def isatty(self) -> bool:
         return False

@@ -219,7 +219,6 @@ def hook(name: str, value: Any, place: str) -> Callable[..., Any]:
 
 #: What `cfg` says of Gunicorn's settings that do not exist here.
 DEFAULTS: dict[str, Any] = {
-    "worker_class_str": "sync",
     "logger_class": None,
     "is_ssl": False,
     "ssl_options": {},
@@ -284,7 +283,15 @@ class Config:
 
     @property
     def worker_class(self) -> str:
-        return "sync"
+        return "sync" if str(self.threads) == "1" else "gthread"
+
+    @property
+    def worker_class_str(self) -> str:
+        return self.worker_class
+
+    @property
+    def proc_name(self) -> str | None:
+        return self._given.get("proc_name") or self._values.get("proc_name") or self.wsgi_app
 
     @property
     def chdir(self) -> str:

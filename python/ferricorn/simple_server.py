@@ -90,7 +90,13 @@ class WSGIServer:
         self.server_close()
 
 
-def make_server(host: str, port: int, app: Callable[..., Iterable[bytes]], **settings: Any) -> WSGIServer:
+def make_server(
+    host: str, port: int, app: Callable[..., Iterable[bytes]], server_class: type[WSGIServer] = WSGIServer, **settings: Any
+) -> WSGIServer:
     """A server for `app` that listens on `host` and `port` (0 is any that is free: see `server_port`). Further settings have
     the names that they have in a file."""
-    return WSGIServer(host, port, app, **settings)
+    if not issubclass(server_class, WSGIServer):
+        raise TypeError(f"server_class must be a class of {__name__}.WSGIServer's, not {server_class!r}")
+    if "handler_class" in settings:
+        raise TypeError("there is no handler_class: requests are read without Python, and logged only with accesslog=FILE")
+    return server_class(host, port, app, **settings)

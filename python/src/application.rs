@@ -13,6 +13,7 @@ use crate::environ::{Environs, Unfit};
 use crate::errors;
 use crate::ffi::{self, CalledByWorker, Context};
 use crate::ffi_start_response::start_response;
+use crate::forks;
 use crate::hooks::{Observed, RequestHooks};
 use crate::responder::{Responder, Started};
 use crate::stuck;
@@ -82,6 +83,7 @@ impl Wsgi {
         hooks: Option<RequestHooks>,
     ) -> PyResult<Self> {
         let (callbacks, early_hints) = Callbacks::new(py)?;
+        forks::watch(py)?;
         Ok(Self {
             callable,
             environs: Environs::new(py, surroundings, early_hints)?,
@@ -127,8 +129,10 @@ impl Wsgi {
             let _loan = responder.begin(py, &mut reply, self.spare.take().unwrap_or_default());
             let start_response = self.callbacks.start_response.bind(py);
             let _window = place.calls.open(py);
+            let forks = forks::count();
             let called = context.run(py, || {
                 let result = self.callable.bind(py).call1((&environ, start_response));
+                forks::stay(py, forks, || [request.method(), request.target()].join(" "), &result);
                 // If it is released, then better here: in the context of its request.
                 self.environs.take_back(environ);
                 result
@@ -282,6 +286,7 @@ impl Application for Wsgi {
 
     fn idle(&mut self, wait: &mut dyn FnMut()) {
         let py = ffi::attached(self);
+        errors::end_line(py);
         abandoned::serve();
         self.context = None;
         ffi::detached(py, wait);

@@ -16,6 +16,7 @@ use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 use crate::abandoned::Ours;
 use crate::errors;
 use crate::ffi::Context;
+use crate::forks;
 use crate::hooks::Observed;
 use crate::responder::Responder;
 use crate::stuck::Place;
@@ -148,7 +149,7 @@ impl Stream {
                 Some(result) => result.bind(py).try_iter()?,
                 None => return Err(PyTypeError::new_err("the response was closed")),
             };
-            let first = next_piece(&iterator);
+            let first = next_piece(&iterator, &returned.name);
             Ok((iterator.unbind(), first))
         });
         // What is dropped here on an error is closed.
@@ -163,7 +164,11 @@ impl Stream {
         if self.ended {
             return Ok(Piece::End);
         }
-        let next = self.returned.context.run(py, || next_piece(self.iterator.bind(py))).and_then(|next| next);
+        let next = self
+            .returned
+            .context
+            .run(py, || next_piece(self.iterator.bind(py), &self.returned.name))
+            .and_then(|next| next);
         self.ended = !matches!(next, Ok(Piece::Bytes(_)));
         next
     }
@@ -174,7 +179,7 @@ impl Stream {
         let iterator = self.iterator.bind(py);
         self.returned.close(py, |name| {
             if !ended {
-                match next_piece(iterator) {
+                match next_piece(iterator, name) {
                     Ok(Piece::End) => {}
                     // PEP 3333: stop iterating when enough has been sent.
                     Ok(Piece::Bytes(_)) => log_excess(name),
@@ -247,10 +252,13 @@ impl Stream {
 }
 
 /// The next piece of an iterable, empty ones left out; its context is entered.
-fn next_piece<'py>(iterator: &Bound<'py, PyIterator>) -> PyResult<Piece<'py>> {
+fn next_piece<'py>(iterator: &Bound<'py, PyIterator>, name: &str) -> PyResult<Piece<'py>> {
     let mut iterator = iterator.clone();
     loop {
-        let Some(piece) = iterator.next().transpose()? else { return Ok(Piece::End) };
+        let forks = forks::count();
+        let piece = iterator.next().transpose();
+        forks::stay(iterator.py(), forks, || name.to_owned(), &piece);
+        let Some(piece) = piece? else { return Ok(Piece::End) };
         let piece = piece.cast_into::<PyBytes>().map_err(|error| {
             let kind = error.into_inner().get_type();
             PyTypeError::new_err(format!("the application yielded {kind} instead of bytes"))
@@ -308,11 +316,15 @@ impl<T: Send> AsRef<[u8]> for Kept<T> {
 pub(crate) fn file(wrapper: &Bound<'_, PyAny>) -> Option<FileRange> {
     let py = wrapper.py();
     let filelike = wrapper.getattr(intern!(py, "filelike")).ok()?;
+    if !wrapper.call_method0(intern!(py, "read_as_it_is")).ok()?.extract::<bool>().ok()? {
+        return None;
+    }
     let fd: i32 = filelike.call_method0(intern!(py, "fileno")).ok()?.extract().ok()?;
     let offset: u64 = filelike.call_method0(intern!(py, "tell")).ok()?.extract().ok()?;
     let file = File::from(duplicate(py, fd)?);
     let metadata = file.metadata().ok()?;
-    let length = metadata.len().checked_sub(offset)?;
+    // Those of the kernel's own (/proc) say that they have nothing until they are read.
+    let length = metadata.len().checked_sub(offset).filter(|length| *length > 0)?;
     metadata.is_file().then(|| FileRange { file: Arc::new(file), offset, length })
 }
 

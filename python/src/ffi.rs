@@ -14,6 +14,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+use crate::forks;
+
 /// The token of a worker's own thread, inside the calls that the server makes to its application.
 ///
 /// Those come from `ferricorn::serve_hosted`, which was called with the interpreter attached; it is detached in [`detached`]
@@ -55,7 +57,7 @@ pub(crate) fn after_fork_parent(_py: Python<'_>) {
 /// It has been; this is the new process.
 pub(crate) fn after_fork_child(_py: Python<'_>) {
     // SAFETY: attached, as the token says, on the thread that forked; `before_fork` was called.
-    unsafe { ffi::PyOS_AfterFork_Child() };
+    forks::in_ours(|| unsafe { ffi::PyOS_AfterFork_Child() });
 }
 
 /// A new string of these bytes, taken for latin-1.

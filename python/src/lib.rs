@@ -21,6 +21,7 @@ mod factory;
 mod ffi;
 mod ffi_signals;
 mod ffi_start_response;
+mod forks;
 mod hooks;
 mod inotify;
 mod peers;
@@ -44,11 +45,12 @@ mod _core {
     use ferricorn::settings::{self, Settings};
     use pyo3::exceptions::PyValueError;
     use pyo3::prelude::*;
-    use pyo3::types::PyDict;
+    use pyo3::types::{PyDict, PyString};
 
     use crate::config::PythonHost;
     #[pymodule_export]
     use crate::embedded::Engine;
+    use crate::errors;
     use crate::values;
 
     #[pymodule_init]
@@ -104,7 +106,8 @@ mod _core {
     /// Writes to the error log, with a level of Python's `logging`.
     #[pyfunction]
     #[pyo3(name = "log")]
-    fn log_at(level: u32, message: &str) {
+    fn log_at(level: u32, message: &Bound<'_, PyString>) {
+        let message = &*errors::legible(message);
         let level = match level {
             0..20 => log::Level::Debug,
             20..30 => log::Level::Info,
@@ -120,7 +123,19 @@ mod _core {
 
     /// Writes to the error log.
     #[pyfunction]
-    fn log_error(message: &str) {
-        log::error!(target: ferricorn::TRACEBACK, "{message}");
+    fn log_error(message: &Bound<'_, PyString>) {
+        log::error!(target: ferricorn::TRACEBACK, "{}", errors::legible(message));
+    }
+
+    /// This process was forked. Returns whether the application has done that.
+    #[pyfunction]
+    fn forked() -> bool {
+        crate::forks::forked()
+    }
+
+    /// Something was written to `wsgi.errors` whose line has no end yet; it gets one before this thread waits.
+    #[pyfunction]
+    fn line_begun() {
+        errors::line_begun();
     }
 }

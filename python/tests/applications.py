@@ -1,8 +1,10 @@
 """Small WSGI applications, each for one detail of PEP 3333. `application` chooses by the first part of the path."""
 
 import contextvars
+import gzip
 import io
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -173,6 +175,20 @@ def errors(environ, start_response):
     stream.flush()
     start_response("200 OK", [])
     return [b""]
+
+
+@path
+def errors_without_end(environ, start_response):
+    environ["wsgi.errors"].write("one line and\nanother that has no end")
+    start_response("200 OK", [])
+    return [b""]
+
+
+@path
+def errors_of_all_kinds(environ, start_response):
+    print("a name: caf\udce9", file=environ["wsgi.errors"])
+    logging.getLogger("gunicorn.error").warning("a logged name: caf\udce9")
+    raise KeyError(environ["QUERY_STRING"]) from ValueError("a name that is raised: caf\udce9")
 
 
 @path
@@ -673,6 +689,22 @@ def file_with_offset(environ, start_response):
     recorded.read(100)
     start_response("200 OK", [])
     return environ["wsgi.file_wrapper"](recorded, 4096)
+
+
+@path
+def file_compressed(environ, start_response):
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(gzip.compress(b"compressed " * 1000))
+        file.flush()
+        opened = gzip.open(file.name)
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](opened)
+
+
+@path
+def file_of_the_kernel(environ, start_response):
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](open("/proc/self/stat", "rb"))
 
 
 @path

@@ -472,6 +472,19 @@ def test_an_application_is_served_by_a_call(project, serve):
     assert server.out == "returned 0\n"
 
 
+@pytest.mark.parametrize("server_name", ["gunicorn", "ferricorn"])
+def test_what_settings_say_of_the_worker_and_its_name(project, serve, server_name):
+    (project / "gunicorn.conf.py").write_text(
+        "def on_starting(server):\n"
+        "    with open('said', 'w') as said:\n"
+        "        print(server.cfg.worker_class_str, server.cfg.proc_name, server.proc_name, file=said)\n"
+    )
+    command = [str(Path(sys.executable).parent / server_name)]
+    server = serve("hello", "--threads", "2", command=command)
+    assert (project / "said").read_text() == "gthread hello hello\n"
+    assert server.stop() == 0
+
+
 def test_a_program_is_told_what_is_wrong_with_its_settings(project):
     cases = {
         "ferricorn.serve(print, workers='x')": 'workers = "x" (the program): expected a whole number',

@@ -65,7 +65,7 @@ def test_the_application_is_found(project, serve, name, body):
         ("mine:needs()", 4, r"Failed to call the factory: needs\(\) missing 1 required positional argument"),
         ("mine:create(x)", 4, r"Failed to parse arguments as literal values"),
         ("mine:create(", 4, r"Failed to parse 'create\(' as an attribute name or function call"),
-        ("nowhere", 3, r"ModuleNotFoundError: No module named 'nowhere'"),
+        ("nowhere", 3, r"ModuleNotFoundError: No module named 'nowhere'$"),
         ("broken", 3, r"SyntaxError: .*\(\S*/broken\.py:2\)"),
         ("raising", 3, r"ZeroDivisionError: division by zero \(\S*/raising\.py:3\)"),
         ("leaving", 3, r"SystemExit: 5"),
@@ -80,7 +80,7 @@ def test_what_is_wrong_is_said_with_file_and_line(project, serve, name, code, sa
     assert server.wait() == (1 if check else code)
     import re
 
-    assert re.search(said, server.log), server.log
+    assert re.search(said, server.log, re.MULTILINE), server.log
 
 
 def test_a_good_application_passes_the_check(project, serve):

@@ -218,6 +218,19 @@ def test_errors_go_to_the_error_log_line_by_line(pep3333):
     assert lines[start : start + 4] == ["a line of the application's", "half a line", "and more", "without an end"]
 
 
+def test_a_line_without_an_end_is_in_the_error_log_when_its_request_is_over(pep3333):
+    pep3333.request(target="/errors_without_end")
+    pep3333.wait_for_log(r"\[ERROR\] another that has no end\n")
+    assert re.search(r"\[ERROR\] one line and\n", pep3333.log)
+
+
+def test_what_is_no_utf_8_is_escaped_in_the_error_log(pep3333):
+    assert pep3333.request(target="/errors_of_all_kinds?asked").status == 500
+    pep3333.wait_for_log("KeyError: 'asked'")
+    for text in ("[ERROR] a name: caf", "[WARNING] a logged name: caf", "ValueError: a name that is raised: caf"):
+        assert text + "\\udce9\n" in pep3333.log
+
+
 @pytest.mark.parametrize(
     "name, logged",
     [
@@ -341,6 +354,11 @@ def test_close_is_called_when_the_client_goes(pep3333):
     assert found == ["endless"]
 
 
+def test_a_file_is_what_reading_it_gives(pep3333):
+    assert pep3333.request(target="/file_compressed").body == b"compressed " * 1000
+    assert pep3333.request(target="/file_of_the_kernel").body.count(b" ") > 20
+
+
 def test_a_slow_reader_suspends_its_own_stream_only(pep3333):
     with pep3333.client() as slow:
         slow.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -355,6 +373,26 @@ def test_a_response_that_cannot_be_completed_is_broken_off(pep3333, name):
         with pytest.raises(BrokenOff):
             client.request(target=f"/{name}")
     assert pep3333.request().status == 200
+
+
+def test_a_response_that_is_broken_off_is_in_the_access_log(serve):
+    server = serve("applications:application", "--access-logfile", "-", "--access-logformat", "%(U)s %(s)s %(B)s")
+    for name in ("fails_later", "too_short_streamed"):
+        with pytest.raises(BrokenOff):
+            server.request(target=f"/{name}")
+    with server.client() as client:
+        client.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.head()
+    with server.client() as client:
+        client.send(b"GET /big_list HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.head()
+    wait_until(lambda: server.out, lambda: "/big_list" in server.out and "/endless" in server.out)
+    lines = dict(line.split(" ", 1) for line in server.out.splitlines())
+    assert lines["/fails_later"] == "200 1"
+    assert lines["/too_short_streamed"] == "200 13"
+    assert lines["/endless"].startswith("200 ")
+    assert int(lines["/big_list"].removeprefix("200 ")) <= 1_200_000
 
 
 @pytest.mark.parametrize("name", ["too_long", "too_long_streamed", "writes_too_much"])

@@ -78,6 +78,54 @@ def test_a_worker_runs_python_as_it_is_used_to(project, serve):
     assert notes(project).count(["atexit", worker]) == 1
 
 
+FORKING = """
+import os
+import signal
+import sys
+import time
+
+def body(child):
+    yield b"generated "
+    if (pid := os.fork()) == 0:
+        child()
+        return
+    yield str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode()
+
+def leave():
+    sys.exit(4)
+
+def fail():
+    raise ValueError("in the child")
+
+def wait():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    child = {"leave": leave, "fail": fail, "come_back": lambda: None, "wait": wait}[environ["QUERY_STRING"]]
+    if environ["PATH_INFO"] == "/generated":
+        return body(child)
+    if (pid := os.fork()) == 0:
+        child()
+        return [b"from the child"]
+    return [str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode()]
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--threads", "2"], ["--preload"]], ids=" ".join)
+def test_a_process_that_a_request_has_forked_never_serves(project, serve, options):
+    (project / "forking.py").write_text(FORKING)
+    server = serve("forking", *options, ready=False)
+    server.wait_for_log("Booting worker")
+    for child, code in {"leave": b"4", "fail": b"1", "come_back": b"1", "wait": b"-15"}.items():
+        assert server.request(target=f"/?{child}").body == code
+        assert server.request(target=f"/generated?{child}").body == b"generated " + code
+    assert server.log.count("ValueError: in the child") == 2
+    assert server.log.count("has returned from the request, and ends") == 2
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_it_stops_without_a_traceback(project, serve, number):
     server = serve("hello")

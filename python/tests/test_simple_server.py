@@ -11,6 +11,7 @@ import wsgiref.simple_server
 from wsgiref.validate import validator
 
 import ferricorn
+import ferricorn.simple_server
 import pytest
 
 
@@ -90,6 +91,20 @@ def test_an_address_in_use_is_an_error_and_so_is_a_wrong_setting():
             ferricorn.make_server("127.0.0.1", server.server_port, hello)
     with pytest.raises(ValueError, match="keepalive = \"x\" .* expected seconds"):
         ferricorn.make_server("127.0.0.1", 0, hello, keepalive="x")
+
+
+def test_the_classes_of_wsgiref_are_refused_with_the_reason_and_those_of_ours_taken():
+    theirs = wsgiref.simple_server
+
+    class Mine(ferricorn.simple_server.WSGIServer):
+        pass
+
+    with ferricorn.make_server("127.0.0.1", 0, hello, Mine) as server:
+        assert isinstance(server, Mine)
+    with pytest.raises(TypeError, match="server_class must be a class of ferricorn.simple_server.WSGIServer's"):
+        ferricorn.make_server("127.0.0.1", 0, hello, server_class=theirs.WSGIServer)
+    with pytest.raises(TypeError, match="there is no handler_class"):
+        ferricorn.make_server("127.0.0.1", 0, hello, handler_class=theirs.WSGIRequestHandler)
 
 
 def test_an_exception_is_a_500_and_a_traceback(capfd):

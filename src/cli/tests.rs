@@ -378,6 +378,7 @@ fn help_and_version_are_printed_whatever_else_is_wrong_with_the_file() {
 fn values_of_unsupported_settings_that_change_nothing_are_accepted() {
     settings(&["-k", "sync", "--threads", "1", "--max-requests", "0", "--no-control-socket", "--protocol", "http"]);
     parsed(&Directory::with("worker_class = 'gthread'\nreload = false\ncertfile = ''"), &["app"], &[]);
+    settings(&["-k", "gunicorn.workers.gthread.ThreadWorker"]);
 }
 
 #[test]

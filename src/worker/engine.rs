@@ -377,7 +377,7 @@ impl Engine {
                     continue;
                 }
             };
-            done = Some(self.put_down(key, connection, next));
+            done = Some(self.put_down(world, key, connection, next));
         }
     }
 
@@ -388,7 +388,7 @@ impl Engine {
             *done = match std::mem::replace(done, Done::Dropped(0)) {
                 Done::Back(key, mut connection, _) => {
                     let next = connection.leave(world);
-                    self.put_down(key, connection, next)
+                    self.put_down(world, key, connection, next)
                 }
                 dropped => dropped,
             };
@@ -486,9 +486,12 @@ impl Engine {
     }
 
     /// Makes a connection ready to be given back: nothing that costs time is done with the core locked.
-    fn put_down(&self, key: usize, mut connection: Box<Connection>, next: Next) -> Done {
+    fn put_down(&self, world: &mut World, key: usize, mut connection: Box<Connection>, next: Next) -> Done {
         match next {
-            Next::Close => return Done::Dropped(key),
+            Next::Close => {
+                connection.break_off(world);
+                return Done::Dropped(key);
+            }
             // It will be, when its answer leaves.
             Next::Join => return Done::Back(key, connection, next),
             _ => {}
@@ -709,8 +712,8 @@ impl Engine {
         self.core().check_out(key)
     }
 
-    pub(super) fn check_in(&self, world: &World, key: usize, connection: Box<Connection>, next: Next) {
-        let done = self.put_down(key, connection, next);
+    pub(super) fn check_in(&self, world: &mut World, key: usize, connection: Box<Connection>, next: Next) {
+        let done = self.put_down(world, key, connection, next);
         let late = self.core().take_back(done);
         if late {
             self.hurry(world);

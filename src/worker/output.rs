@@ -125,6 +125,14 @@ impl Output {
         matches!(self.body, Rest::Source(..))
     }
 
+    /// Bytes of the body that were framed, and not sent from where they lie.
+    pub(crate) fn unsent(&self) -> u64 {
+        match &self.body {
+            Rest::Segments(_, allowed) => *allowed,
+            _ => self.piece.len() as u64,
+        }
+    }
+
     /// Sends what the socket takes, pulling the source when everything before it has been sent.
     ///
     /// Returns the bytes that were sent, too.

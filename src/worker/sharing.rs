@@ -44,7 +44,7 @@ impl Engine {
     }
 
     /// Relief: gives away what waits for an application thread. Whether the channel is full.
-    pub(super) fn hand_over_held(&self, world: &World) -> bool {
+    pub(super) fn hand_over_held(&self, world: &mut World) -> bool {
         let Some(handover) = &self.handover else { return false };
         let count = self.core().held();
         if count == 0 || self.core().stops || !handover.has_siblings() {
@@ -80,7 +80,7 @@ impl Engine {
     /// Gives one of several connections with something to do to a sibling that has nothing to do and fewer of them. Looked at
     /// once in a tick of the coarse clock; not by a worker that drains, as its siblings may do so, too, and its connections
     /// end soon.
-    pub(super) fn balance(&self, world: &World) {
+    pub(super) fn balance(&self, world: &mut World) {
         let Some(handover) = &self.handover else { return };
         if world.draining || !handover.is_balance_due(world.now) {
             return;

@@ -45,11 +45,11 @@ class BaseApplication:
 
     def load_config(self) -> None:
         """Says `self.cfg.set(name, value)` for each setting."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no load_config(), which says what the settings are")
 
     def load(self) -> Callable[..., Iterable[bytes]]:
         """The WSGI application."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no load(), which returns the application")
 
     def reload(self) -> None:
         """Reads the settings again; a HUP does."""

@@ -164,14 +164,30 @@ impl Connection {
     }
 
     /// Counts and logs an answered request, whose head is the world's.
+    #[inline]
     pub(super) fn account(&mut self, world: &mut World, began: Moment, summary: &Summary) {
+        self.record(world, began, summary, self.machine.sent());
+    }
+
+    /// Counts and logs a response that was begun and does not come to its end, as the connection is to be closed.
+    #[cold]
+    pub(crate) fn break_off(&mut self, world: &mut World) {
+        let Some(log) = self.log.take() else { return };
+        let Logged { head, began, summary: Some(summary), .. } = *log else { return };
+        let unsent = self.output.as_ref().map_or(0, |output| output.unsent());
+        world.head = head;
+        self.record(world, began, &summary, self.machine.sent().saturating_sub(unsent));
+    }
+
+    #[inline]
+    fn record(&mut self, world: &mut World, began: Moment, summary: &Summary, sent: u64) {
         world.requests += 1;
         if let Some(access) = &mut world.access {
             access.line(&Entry {
                 head: &world.head,
                 peer: &self.peer.address,
                 status: summary.status,
-                sent: Some(self.machine.sent()),
+                sent: Some(sent),
                 duration: crate::sys::now().since(began),
                 queued: &|| crate::app::queue_time(&world.head, &self.peer, self.waited),
                 response_field: &|name| {
