@@ -123,6 +123,9 @@ errors! {
     /// An SCGI request came to an HTTP port.
     ScgiToHttp = "scgi-to-http", 400,
         "This port speaks HTTP, and the request is an SCGI one: use proxy_pass in place of scgi_pass, or bind scgi://";
+    /// A TLS handshake came to an HTTP port.
+    TlsToHttp = "tls-to-http", 400,
+        "This port speaks HTTP, and the request is a TLS handshake: use http:// in place of https://";
     /// HTTP came to a uwsgi port.
     HttpToUwsgi = "http-to-uwsgi", 400,
         "This port speaks uwsgi, and the request is HTTP: use uwsgi_pass in place of proxy_pass, or bind http://";

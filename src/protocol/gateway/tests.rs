@@ -285,6 +285,7 @@ fn packets_that_nobody_should_send_are_refused_with_a_reason() {
         (Protocol::Http, uwsgi.clone(), Error::UwsgiToHttp),
         (Protocol::Http, fastcgi.clone(), Error::FastCgiToHttp),
         (Protocol::Http, scgi.clone(), Error::ScgiToHttp),
+        (Protocol::Http, b"\x16\x03\x01\x02\0\x01".to_vec(), Error::TlsToHttp),
         (Protocol::Uwsgi, fastcgi.clone(), Error::FastCgiToUwsgi),
         (Protocol::Uwsgi, record(Kind::GetValues, 0, b""), Error::FastCgiToUwsgi),
         (Protocol::Uwsgi, scgi.clone(), Error::ScgiToUwsgi),

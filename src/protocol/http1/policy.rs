@@ -74,6 +74,7 @@ const HEADS: &[Place] = &[
         b'\r' => Refused(Error::RequestLine),
         0 => Refused(Error::UwsgiToHttp),
         1 => Refused(Error::FastCgiToHttp),
+        0x16 => Refused(Error::TlsToHttp),
         byte if is_token(byte) => Accepted,
         _ => Refused(Error::Method),
     }),

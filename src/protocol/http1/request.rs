@@ -117,6 +117,8 @@ fn stranger(input: &[u8]) -> Option<Error> {
         // A record of version 1, and modifier 0.
         Some(1) => Some(Error::FastCgiToHttp),
         Some(0) => Some(Error::UwsgiToHttp),
+        // The type of a handshake's record (RFC 8446 §5.1).
+        Some(0x16) => Some(Error::TlsToHttp),
         Some(&byte) if !grammar::is_token(byte) => Some(Error::Method),
         _ => None,
     }

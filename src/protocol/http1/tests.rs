@@ -525,6 +525,7 @@ fn every_reason_is_listed_once_with_its_status() {
         ("scgi-to-http", 400),
         ("scgi-to-uwsgi", 400),
         ("scgi-variables", 400),
+        ("tls-to-http", 400),
         ("too-many-fields", 431),
         ("too-many-variables", 431),
         ("trailers-too-large", 431),
