@@ -309,6 +309,7 @@ fn send_parts(
         status: started.status(),
         reason: started.reason(),
         fields: &mut started.fields(),
+        lines: Some(started.lines()),
         length: started.declared.or(known).map_or(Length::Unknown, Length::Known),
         first,
         rest,

@@ -3,7 +3,7 @@
 use ferricorn::Reply;
 use ferricorn::app::{Body, Disconnected, Parts};
 use ferricorn::protocol::Length;
-use ferricorn::protocol::http1::{ResponseError, check_field};
+use ferricorn::protocol::http1::{Lines, ResponseError};
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
@@ -39,6 +39,7 @@ pub(crate) struct Started {
     reason: usize,
     /// The ends of each field's name and value in `bytes`.
     fields: Vec<(usize, usize)>,
+    lines: Lines,
     /// Its `Content-Length`.
     pub(crate) declared: Option<u64>,
     /// The bytes that it gave to `write`; with the first of them the head went out.
@@ -113,6 +114,11 @@ impl Started {
         })
     }
 
+    /// The fields as they are sent.
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
     /// Sends the head.
     fn begin(&self, reply: &mut Reply<'_>) -> Result<(), ResponseError> {
         let mut fields = self.fields();
@@ -120,6 +126,7 @@ impl Started {
             status: self.status(),
             reason: self.reason(),
             fields: &mut fields,
+            lines: Some(self.lines()),
             length: self.declared.map_or(Length::Unknown, Length::Known),
             first: &[],
             rest: Body::Empty,
@@ -135,6 +142,7 @@ impl Started {
         let keep = self.source.renew(status);
         self.bytes.clear();
         self.fields.clear();
+        self.lines.clear();
         self.declared = None;
         let Ok(text) = status.cast::<PyString>() else {
             return Err(PyTypeError::new_err(format!("status must be a str, not {status:?}")));
@@ -153,7 +161,7 @@ impl Started {
         self.bytes.extend_from_slice(reason.get(1..).unwrap_or_default());
         self.reason = self.bytes.len();
         ffi::each_field(fields, |name, value| {
-            check_field(name, value).map_err(|error| {
+            self.lines.push(name, value).map_err(|error| {
                 let field = [name, b": ", value].concat();
                 PyValueError::new_err(format!("{error}: {:?}", String::from_utf8_lossy(&field)))
             })?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use super::body::{Body, Disconnected};
 use super::response::Response;
 use crate::protocol::Length;
-use crate::protocol::http1::ResponseError;
+use crate::protocol::http1::{Lines, ResponseError};
 
 /// A response in borrowed parts, for adapters whose application keeps them elsewhere: nothing is allocated for it.
 ///
@@ -18,6 +18,8 @@ pub struct Parts<'a, 'f> {
     pub reason: Option<&'a [u8]>,
     /// The header fields, names and values.
     pub fields: &'a mut (dyn Iterator<Item = (&'f [u8], &'f [u8])> + 'f),
+    /// The same, where they have been written already: `fields` is for the access log alone then.
+    pub lines: Option<&'a Lines>,
     /// How long the body is going to be. What it has beyond that is not sent; if it ends before, the connection is closed
     /// so that the peer can tell.
     pub length: Length,

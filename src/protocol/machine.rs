@@ -2,7 +2,7 @@
 
 use super::fastcgi::FastCgi;
 use super::gateway::answer::Answer;
-use super::http1::Http1;
+use super::http1::{Http1, ResponseFields};
 use super::scgi::Scgi;
 use super::uwsgi::Uwsgi;
 use super::{Error, Head, Length, Limits, Progress, Protocol, ResponseError, Reuse};
@@ -182,11 +182,11 @@ impl Machine {
     /// # Errors
     /// A status, reason or field that may not be sent; nothing was appended then.
     #[inline]
-    pub fn respond<'f>(
+    pub fn respond(
         &mut self,
         status: u16,
         reason: Option<&[u8]>,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        fields: impl ResponseFields,
         length: Length,
         date: &[u8; 29],
         out: &mut Vec<u8>,
@@ -262,11 +262,11 @@ impl Gateway {
         }
     }
 
-    fn respond<'f>(
+    fn respond(
         &mut self,
         status: u16,
         reason: Option<&[u8]>,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        fields: impl ResponseFields,
         length: Length,
         out: &mut Vec<u8>,
     ) -> Result<(), ResponseError> {

@@ -155,13 +155,15 @@ impl Turn<'_> {
 
     /// The head of a response in parts; returns what follows. If it cannot be sent, the answer is 500.
     fn head(&mut self, parts: Parts<'_, '_>) -> Result<(Body, Summary), ResponseError> {
-        let Parts { status, reason, fields, length, rest, after, .. } = parts;
+        let Parts { status, reason, fields, lines, length, rest, after, .. } = parts;
         self.heed_drain();
         let mut kept = None;
         let responded = if self.logs_fields {
             let kept = kept.insert(Box::new(Response::new(status)));
             kept.fields = fields.filter_map(kept_field).collect();
             self.machine.respond(status, reason, kept.fields(), length, self.date, self.out)
+        } else if let Some(lines) = lines {
+            self.machine.respond(status, reason, lines, length, self.date, self.out)
         } else {
             self.machine.respond(status, reason, fields, length, self.date, self.out)
         };

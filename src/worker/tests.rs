@@ -155,6 +155,7 @@ impl Application for Routes {
                     status: 201,
                     reason: Some(b"Made so"),
                     fields: &mut [(name.as_bytes(), b"value".as_slice())].into_iter(),
+                    lines: None,
                     length,
                     first: b"abc",
                     rest: Body::Segments(vec![Segment::Bytes(Bytes::from_static(b"de"))]),
@@ -167,7 +168,16 @@ impl Application for Routes {
                 let begin = |reply: &mut Reply<'_>, name: &[u8]| {
                     let fields = &mut [(name, b"value".as_slice())].into_iter();
                     let (length, rest) = (Length::Unknown, Body::Empty);
-                    reply.begin(Parts { status: 200, reason: None, fields, length, first: &[], rest, after: None })
+                    reply.begin(Parts {
+                        status: 200,
+                        reason: None,
+                        fields,
+                        lines: None,
+                        length,
+                        first: &[],
+                        rest,
+                        after: None,
+                    })
                 };
                 let end = request.query().unwrap();
                 let begun = begin(&mut reply, if end == "unsendable" { b"X:Bad" } else { b"X-Good" });

@@ -15,6 +15,7 @@ mod intake;
 pub mod record;
 
 use super::gateway::answer::{Answer, Style, spoken};
+use super::http1::ResponseFields;
 use super::{Error, Event, Head, Length, Limits, Progress, ResponseError, Reuse};
 use intake::{Found, Intake, Note};
 use record::{End, Kind, ProtocolStatus};
@@ -132,11 +133,11 @@ impl FastCgi {
         Reuse::Close
     }
 
-    pub(super) fn respond<'f>(
+    pub(super) fn respond(
         &mut self,
         status: u16,
         reason: Option<&[u8]>,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        fields: impl ResponseFields,
         length: Length,
         out: &mut Vec<u8>,
     ) -> Result<(), ResponseError> {

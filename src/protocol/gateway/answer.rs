@@ -3,6 +3,7 @@
 //! `Server`, `Date` and `Connection` are the web server's. Nothing is ever chunked, nor is there an interim response: nginx
 //! would pass on the chunks as they stand, and take a 103 for the final response.
 
+use crate::protocol::http1::ResponseFields;
 use crate::protocol::http1::response::{self, Reader};
 use crate::protocol::{Error, Head, Length, Protocol, ResponseError};
 use crate::status;
@@ -72,18 +73,18 @@ impl Answer {
             return Err(ResponseError::Status);
         }
         let length = out.len();
-        let checked = response::fields(fields, out).map(drop);
+        let checked = fields.append(true, out).map(drop);
         out.truncate(length);
         checked
     }
 
     /// Appends the head of the response.
-    pub(in crate::protocol) fn respond<'f>(
+    pub(in crate::protocol) fn respond(
         &mut self,
         style: Style,
         status: u16,
         reason: Option<&[u8]>,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        fields: impl ResponseFields,
         length: Length,
         out: &mut Vec<u8>,
     ) -> Result<(), ResponseError> {
@@ -98,8 +99,7 @@ impl Answer {
         response::atomically(out, |out| {
             start(style, status, reason, out)?;
             // `Status` is how the first line is written here: another would be in its place.
-            let fields = fields.filter(|(name, _)| !name.eq_ignore_ascii_case(b"status"));
-            let declared = response::fields(fields, out)?;
+            let declared = fields.append(false, out)?;
             if let (Some(declared), Length::Known(length), false) = (declared, length, bodiless)
                 && declared != length
             {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::answer::{Answer, Style};
+use crate::protocol::http1::ResponseFields;
 use crate::protocol::{Error, Event, Head, Length, Limits, Progress, ResponseError, Reuse};
 
 /// What tells uwsgi from SCGI.
@@ -114,11 +115,11 @@ impl<O: Opening> Single<O> {
         Reuse::Close
     }
 
-    pub(in crate::protocol) fn respond<'f>(
+    pub(in crate::protocol) fn respond(
         &mut self,
         status: u16,
         reason: Option<&[u8]>,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        fields: impl ResponseFields,
         length: Length,
         out: &mut Vec<u8>,
     ) -> Result<(), ResponseError> {

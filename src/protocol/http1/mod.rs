@@ -14,6 +14,7 @@
 #[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod agreement;
 mod chunked;
+mod fields;
 mod framing;
 mod plain;
 mod request;
@@ -22,7 +23,7 @@ pub(super) mod target;
 mod work;
 
 pub use super::{Error, ResponseError};
-pub use response::check_field;
+pub use fields::{Lines, ResponseFields, check_field};
 
 use super::{Event, Head, Length, Limits, Progress, Reuse, Version};
 use chunked::Decoder;
@@ -257,11 +258,11 @@ impl Http1 {
     /// # Errors
     /// A status, reason or field that may not be sent; nothing was appended then.
     #[inline]
-    pub fn respond<'f>(
+    pub fn respond(
         &mut self,
         status: u16,
         reason: Option<&[u8]>,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        fields: impl ResponseFields,
         length: Length,
         date: &[u8; 29],
         out: &mut Vec<u8>,
@@ -287,32 +288,32 @@ impl Http1 {
     }
 
     #[inline]
-    fn framing_first<'f>(
+    fn framing_first(
         &mut self,
         length: u64,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        fields: impl ResponseFields,
         out: &mut Vec<u8>,
     ) -> Result<(), ResponseError> {
         self.outbound = Framing::Length(length);
         self.connection(out);
         response::content_length(length, out);
-        match response::fields(fields, out)? {
+        match fields.append(true, out)? {
             Some(declared) if declared != length => Err(ResponseError::ContentLength),
             _ => Ok(()),
         }
     }
 
     /// The framing depends on the fields, but is to stand in front of them.
-    fn framing_last<'f>(
+    fn framing_last(
         &mut self,
         status: u16,
         bodiless: bool,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        fields: impl ResponseFields,
         length: Length,
         out: &mut Vec<u8>,
     ) -> Result<(), ResponseError> {
         let fields_start = out.len();
-        let declared = response::fields(fields, out)?;
+        let declared = fields.append(true, out)?;
         let framing_start = out.len();
         self.outbound = match declared {
             _ if bodiless => Framing::Bodiless,

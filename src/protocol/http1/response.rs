@@ -72,76 +72,15 @@ pub(in crate::protocol) fn interim<'f>(
     out: &mut Vec<u8>,
 ) -> Result<(), ResponseError> {
     status_line(status, status::reason(status).as_bytes(), out)?;
-    self::fields(fields, out)?;
+    super::fields::write(fields, out)?;
     out.extend_from_slice(b"\r\n\r\n");
     Ok(())
-}
-
-/// The application's fields, without those that are the server's. The value of `Content-Length` is returned instead.
-#[inline]
-pub(in crate::protocol) fn fields<'f>(
-    mut fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
-    out: &mut Vec<u8>,
-) -> Result<Option<u64>, ResponseError> {
-    fields.try_fold(None, |declared, (name, value)| {
-        // The commonest name need not be looked at byte by byte.
-        if name == b"Content-Type" {
-            out.extend_from_slice(b"\r\nContent-Type: ");
-            return checked_value(value, out).map(|()| declared);
-        }
-        match kind_of(name) {
-            Kind::Free => field(name, value, out)?,
-            Kind::Ours => {}
-            Kind::ContentLength => {
-                let length = grammar::decimal(grammar::trim_blanks(value)).filter(|&length| length < u64::MAX);
-                if length.is_none() || declared.is_some() {
-                    return Err(ResponseError::ContentLength);
-                }
-                return Ok(length);
-            }
-        }
-        Ok(declared)
-    })
 }
 
 #[inline]
 pub(in crate::protocol) fn content_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\nContent-Length: ");
     decimal(length, out);
-}
-
-/// Whether a response field may be sent: anything else could end the field and begin another (RFC 9110 §5.5).
-///
-/// # Errors
-/// What is wrong with it.
-#[inline]
-pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), ResponseError> {
-    if !grammar::is_token_text(name) {
-        return Err(ResponseError::FieldName);
-    }
-    if grammar::is_value_text(grammar::trim_blanks(value)) { Ok(()) } else { Err(ResponseError::FieldValue) }
-}
-
-/// CRLF and `name: value`, if they may be sent.
-fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
-    if !grammar::is_token_text(name) {
-        return Err(ResponseError::FieldName);
-    }
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    checked_value(value, out)
-}
-
-#[inline]
-fn checked_value(value: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
-    let value = grammar::trim_blanks(value);
-    if !grammar::is_value_text(value) {
-        return Err(ResponseError::FieldValue);
-    }
-    out.extend_from_slice(value);
-    Ok(())
 }
 
 #[inline]
@@ -157,37 +96,6 @@ pub(in crate::protocol) fn chunk_size(length: u64, out: &mut Vec<u8>) {
         out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
     }
     out.extend_from_slice(b"\r\n");
-}
-
-/// Whose a response field is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// The application's.
-    Free,
-    /// `Content-Length`, which is compared with the body.
-    ContentLength,
-    /// The server's: hop by hop (RFC 9110 §7.6.1), or one that it writes itself.
-    Ours,
-}
-
-#[inline]
-fn kind_of(name: &[u8]) -> Kind {
-    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-    let ours = match name.len() {
-        2 => is(b"te"),
-        4 => is(b"date"),
-        6 => is(b"server"),
-        7 => is(b"trailer") || is(b"upgrade"),
-        8 => is(b"trailers"),
-        10 => is(b"connection") || is(b"keep-alive"),
-        14 if is(b"content-length") => return Kind::ContentLength,
-        16 => is(b"proxy-connection"),
-        17 => is(b"transfer-encoding"),
-        18 => is(b"proxy-authenticate"),
-        19 => is(b"proxy-authorization"),
-        _ => false,
-    };
-    if ours { Kind::Ours } else { Kind::Free }
 }
 
 /// Who reads an error page.

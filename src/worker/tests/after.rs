@@ -33,6 +33,7 @@ impl Application for Leaves {
                 status: 200,
                 reason: None,
                 fields,
+                lines: None,
                 length,
                 first: b"ok",
                 rest: Body::Empty,

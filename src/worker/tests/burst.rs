@@ -72,7 +72,8 @@ impl Application for Acts {
         }
         let (fields, length) = (&mut std::iter::empty(), Length::Known(2));
         let after: Option<Box<dyn Send>> = Some(Box::new(Rest(Arc::clone(scene))));
-        let parts = Parts { status: 200, reason: None, fields, length, first: b"ok", rest: Body::Empty, after };
+        let parts =
+            Parts { status: 200, reason: None, fields, lines: None, length, first: b"ok", rest: Body::Empty, after };
         reply.send_parts(parts).unwrap();
     }
 }
