@@ -100,6 +100,8 @@ pub(crate) struct Core {
     fetched: VecDeque<(usize, Box<Connection>)>,
     /// Connections whose answers leave together.
     joined: Vec<Done>,
+    /// An empty one, kept for its memory.
+    batch: Vec<Done>,
     /// Connections that gave others their turn.
     again: VecDeque<usize>,
     places: Slab<Place>,
@@ -169,6 +171,7 @@ impl Core {
             forwarded: Vec::new(),
             fetched: VecDeque::new(),
             joined: Vec::new(),
+            batch: Vec::new(),
             again: VecDeque::new(),
             places: Slab::new(),
             serial: 0,
@@ -310,6 +313,16 @@ impl Core {
         for key in self.again.drain(..) {
             self.ready.push_back(Ready { token: CONNECTIONS + key as u64, readable: false, read_closed: false });
         }
+    }
+
+    /// Room for a batch.
+    pub(crate) fn lend_batch(&mut self) -> Vec<Done> {
+        std::mem::take(&mut self.batch)
+    }
+
+    /// Takes that back when it is empty.
+    pub(crate) fn take_back_batch(&mut self, batch: Vec<Done>) {
+        self.batch = batch;
     }
 
     /// The next thing to do of what the last waits gave. Without `calls`, held requests are left where they are. As many as

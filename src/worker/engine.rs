@@ -306,13 +306,13 @@ impl Engine {
 
     /// Does all that is ready.
     pub(super) fn work(&self, world: &mut World, turned: &mut Turned) {
-        let mut done = None;
+        let (mut done, mut batch) = (None, self.core().lend_batch());
         // What keeps a request or an answer too long is noticed by the relief thread alone.
         let burst = if self.alarm.is_some() { world.burst.length() } else { 1 };
         loop {
             if !world.after.is_empty() {
                 // The answers before it do not wait for it.
-                let late = give_back(&mut self.core(), &mut done, world);
+                let late = give_back(&mut self.core(), &mut done, &mut batch);
                 if late {
                     self.hurry(world);
                 }
@@ -320,10 +320,11 @@ impl Engine {
             }
             let (due, late) = {
                 let mut core = self.core();
-                let late = give_back(&mut core, &mut done, world);
-                let due = core.next(world.calls, burst, &mut world.batch);
+                let late = give_back(&mut core, &mut done, &mut batch);
+                let due = core.next(world.calls, burst, &mut batch);
                 world.crowded = burst > 1 && core.is_crowded();
                 if due.is_none() {
+                    core.take_back_batch(std::mem::take(&mut batch));
                     turned.take_from(&mut core, world.calls);
                 }
                 (due, late)
@@ -347,17 +348,15 @@ impl Engine {
                     (key, connection, next)
                 }
                 Some(Due::Coming) => {
-                    let mut batch = std::mem::take(&mut world.batch);
                     for done in &mut batch {
                         if let Done::Back(_, connection, _) = done {
                             connection.fetch(world);
                         }
                     }
-                    world.batch = batch;
                     continue;
                 }
                 Some(Due::Leaving) => {
-                    self.have_leave(world);
+                    self.have_leave(world, &mut batch);
                     continue;
                 }
                 Some(Due::Listener(index)) => {
@@ -382,9 +381,8 @@ impl Engine {
     }
 
     /// Has the answers of the batch leave.
-    fn have_leave(&self, world: &mut World) {
-        let mut batch = std::mem::take(&mut world.batch);
-        for done in &mut batch {
+    fn have_leave(&self, world: &mut World, batch: &mut [Done]) {
+        for done in batch {
             *done = match std::mem::replace(done, Done::Dropped(0)) {
                 Done::Back(key, mut connection, _) => {
                     let next = connection.leave(world);
@@ -393,7 +391,6 @@ impl Engine {
                 dropped => dropped,
             };
         }
-        world.batch = batch;
     }
 
     /// Ends a turn.
@@ -722,9 +719,9 @@ impl Engine {
 }
 
 /// Gives back what was taken. Whether the leader waits for too long now.
-fn give_back(core: &mut Core, done: &mut Option<Done>, world: &mut World) -> bool {
+fn give_back(core: &mut Core, done: &mut Option<Done>, batch: &mut Vec<Done>) -> bool {
     let mut late = done.take().is_some_and(|done| core.take_back(done));
-    for done in world.batch.drain(..) {
+    for done in batch.drain(..) {
         late |= core.take_back(done);
     }
     late

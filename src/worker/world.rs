@@ -8,7 +8,6 @@ use super::alarm::Alarm;
 use super::attempts::Attempts;
 use super::buffers::Buffers;
 use super::burst::Burst;
-use super::core::Done;
 use super::date::Date;
 use super::flusher::Flusher;
 use super::lead::{Lead, SAMPLED};
@@ -86,8 +85,6 @@ pub(crate) struct World {
     pub(crate) head: Head,
     /// Responses that are collected to leave in one write. Empty between connections.
     pub(crate) out: Vec<u8>,
-    /// Connections that are read from, or sent on, one after the other.
-    pub(crate) batch: Vec<Done>,
     /// For answers that are kept to leave together.
     pub(crate) spare: Spare,
     pub(crate) scratch: Vec<u8>,
@@ -135,7 +132,6 @@ impl World {
             date,
             head: Head::default(),
             out: Vec::with_capacity(16 * 1024),
-            batch: Vec::new(),
             spare: Spare::default(),
             scratch: Vec::new(),
             after: Vec::new(),
