@@ -74,8 +74,13 @@ impl RequestBody {
     }
 
     /// Whether there are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && !matches!(self, Self::Stream(_))
+        match self {
+            Self::Empty => true,
+            Self::Stream(_) => false,
+            _ => self.len() == 0,
+        }
     }
 
     /// Reads it from its beginning; several readers do not disturb each other. Not for a stream, of which there is one.
