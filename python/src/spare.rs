@@ -69,19 +69,23 @@ impl Shape {
     pub(crate) fn of(request: &Request<'_>, line: &RawLine<'_>, survey: &Survey<'_>, template: usize) -> Option<Self> {
         let head = request.head();
         let (ids, host) = (survey.ids?, survey.host?);
-        if head.protocol().is_gateway() || head.form() == Target::Absolute || !request.body().is_empty() {
+        let by_gateway = head.protocol().is_gateway();
+        // Web servers name variables as they like.
+        let has_names = by_gateway && head.params().next().is_some();
+        if has_names || head.form() == Target::Absolute || !request.body().is_empty() {
             return None;
         }
-        let (named, has_port) = match &request.peer().address {
-            Address::Ip(_) => (false, false),
-            Address::Unix(_) => (!host.is_empty(), split_port(host).1.is_some()),
-        };
+        let has_address = matches!(request.peer().address, Address::Ip(_));
+        let (named, has_port) =
+            if has_address || by_gateway { (false, false) } else { (!host.is_empty(), split_port(host).1.is_some()) };
         let flags = u8::from(line.method == b"GET")
             | u8::from(line.query.is_some()) << 1
             | u8::from(request.version() == Version::Http10) << 2
             | u8::from(request.peer().destination.is_some()) << 3
             | u8::from(named) << 4
-            | u8::from(has_port) << 5;
+            | u8::from(has_port) << 5
+            | u8::from(by_gateway) << 6
+            | u8::from(has_address) << 7;
         Some(Self { template, flags, ids })
     }
 }

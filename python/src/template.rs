@@ -81,7 +81,7 @@ impl Template {
         let environ = self.environ.bind(py);
         let mut learned = self.target.learn(py, environ, target)?;
         learned |= match path {
-            Some(path) if path.len() == target.len() => self.path.set(py, environ, &self.target.value)?,
+            Some(path) if path == target => self.path.set(py, environ, &self.target.value)?,
             Some(path) => self.path.learn(py, environ, path)?,
             None => false,
         };

@@ -93,6 +93,42 @@ def test_a_script_name_and_variables_of_the_web_server_are_in_the_environ(serve,
     assert not any(name.startswith("UWSGI") for name in environ)
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS[1:])
+def test_a_request_says_nothing_of_the_one_before(serve, protocol, monkeypatch):
+    import gateways
+
+    more = []
+    usual = gateways.variables
+
+    def with_more(*arguments):
+        # Of a name that is there twice the last counts.
+        yield from [*usual(*arguments), *more]
+
+    monkeypatch.setattr(gateways, "variables", with_more)
+    server = serve("applications", "--protocol", protocol, ready=False)
+    server.wait_until_connected()
+    requests = [
+        ([], {}),
+        # What the web server has made of a path, which may be as long.
+        ([("PATH_INFO", "/environ/XY")], {"PATH_INFO": "/environ/XY"}),
+        ([("REMOTE_USER", "somebody")], {"REMOTE_USER": "somebody"}),
+        ([("SERVER_NAME", "other.example"), ("SERVER_PORT", "81")], {"SERVER_NAME": "other.example", "SERVER_PORT": "81"}),
+        ([("REMOTE_ADDR", "192.0.2.7"), ("REMOTE_PORT", "7")], {"REMOTE_ADDR": "192.0.2.7", "REMOTE_PORT": "7"}),
+        ([("REMOTE_ADDR", "unix:")], {"REMOTE_ADDR": ""}),
+        ([("HTTP_ACCEPT", "a/b")], {"HTTP_ACCEPT": "a/b"}),
+    ]
+    alone = {"PATH_INFO": "/environ/ab", "REMOTE_USER": None, "SERVER_NAME": "example.org", "REMOTE_ADDR": "127.0.0.1", "HTTP_ACCEPT": None}
+    for before in requests:
+        for request in requests:
+            for variables, expected in (before, request):
+                more[:] = variables
+                status, _, content = ask(server, protocol, target="/environ/ab")
+                assert status == 200, server.log
+                environ = json.loads(content)
+                wanted = alone | expected
+                assert {name: environ.get(name) for name in wanted} == wanted, (before, request)
+
+
 def test_uwsgi_curl_is_served(serve):
     server = serve("applications", "--protocol", "uwsgi", ready=False)
     server.wait_until_connected()

@@ -69,14 +69,24 @@ pub(crate) fn is_token_text(text: &[u8]) -> bool {
 /// What may stand in a field value: visible ASCII, space, tab, and bytes from 0x80 up, which are opaque (RFC 9110 §5.5).
 #[inline]
 pub(crate) fn is_value_text(text: &[u8]) -> bool {
-    // Eight bytes at a time; the last eight may overlap those before. A tab is rare enough to be looked at again.
-    if let Some(last) = text.last_chunk()
-        && text.as_chunks().0.iter().chain([last]).fold(0, |marks, word| marks | controls(u64::from_le_bytes(*word)))
-            == 0
-    {
-        return true;
-    }
-    text.iter().all(|&byte| (byte >= b' ' || byte == b'\t') && byte != 0x7f)
+    // A tab is rare enough to be looked at again.
+    has_none(text, controls) || text.iter().all(|&byte| (byte >= b' ' || byte == b'\t') && byte != 0x7f)
+}
+
+/// Whether all of it is visible ASCII.
+#[inline]
+pub(crate) fn is_graphic_text(text: &[u8]) -> bool {
+    has_none(text, |word| controls(word) | equal(word, b' ') | (word & HIGHS)) || text.iter().all(u8::is_ascii_graphic)
+}
+
+/// Whether `marks` sets no bit in any word of the text, which must have eight bytes: they are looked at together, and the
+/// last eight may overlap those before.
+#[inline]
+fn has_none(text: &[u8], marks: impl Fn(u64) -> u64) -> bool {
+    text.last_chunk().is_some_and(|last| {
+        let words = text.as_chunks().0.iter().chain([last]);
+        words.fold(0, |found, word| found | marks(u64::from_le_bytes(*word))) == 0
+    })
 }
 
 /// Sets the high bits of bytes below 0x20 and of 0x7f. Above the first of them others may be set as well.
@@ -194,5 +204,19 @@ mod tests {
             }
         }
         assert!(is_value_text(b""));
+    }
+
+    #[test]
+    fn every_byte_at_every_place_of_a_name_is_judged_by_itself() {
+        for length in 1..=25 {
+            for place in 0..length {
+                for byte in 0..=255_u8 {
+                    let mut text = vec![b'A'; length];
+                    text[place] = byte;
+                    let fine = (b'!'..=b'~').contains(&byte);
+                    assert_eq!(is_graphic_text(&text), fine, "{byte:#04x} at {place} of {length}");
+                }
+            }
+        }
     }
 }

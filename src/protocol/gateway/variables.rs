@@ -70,31 +70,37 @@ pub(in crate::protocol) fn read(
     head.protocol = protocol;
     head.fields.clear();
     head.gateway.params.clear();
-    let known = gather(pair, limits, head)?;
+    let mut known = Known::default();
+    known.gather(pair, limits, head)?;
     if protocol == Protocol::Scgi && !(known.first && known.scgi) {
         return Err(Error::ScgiVariables);
     }
     known.settle(cut_script_name, limits, head)
 }
 
-fn gather(pair: impl Fn(&[u8], usize) -> Option<Pair>, limits: &Limits, head: &mut Head) -> Result<Known, Error> {
-    let (mut known, mut at, mut count) = (Known::default(), 0, 0);
-    while at < head.bytes.len() {
-        let pair = pair(&head.bytes, at).ok_or(Error::Variables)?;
-        count += 1;
-        if count > VARIABLES {
-            return Err(Error::TooManyVariables);
-        }
-        known.note(&pair, at == 0, limits, head)?;
-        at = pair.next;
-    }
-    Ok(known)
-}
-
 impl Known {
+    fn gather(
+        &mut self,
+        pair: impl Fn(&[u8], usize) -> Option<Pair>,
+        limits: &Limits,
+        head: &mut Head,
+    ) -> Result<(), Error> {
+        let (mut at, mut count) = (0, 0);
+        while at < head.bytes.len() {
+            let pair = pair(&head.bytes, at).ok_or(Error::Variables)?;
+            count += 1;
+            if count > VARIABLES {
+                return Err(Error::TooManyVariables);
+            }
+            self.note(&pair, at == 0, limits, head)?;
+            at = pair.next;
+        }
+        Ok(())
+    }
+
     fn note(&mut self, pair: &Pair, first: bool, limits: &Limits, head: &mut Head) -> Result<(), Error> {
         let Some(name) = head.bytes.get(pair.name.clone()) else { return Err(Error::Variables) };
-        if name.is_empty() || name.len() > NAME_LENGTH || !name.iter().all(u8::is_ascii_graphic) {
+        if name.is_empty() || name.len() > NAME_LENGTH {
             return Err(Error::VariableName);
         }
         let value = span(&pair.value);
@@ -130,6 +136,7 @@ impl Known {
             | b"REDIRECT_URL" | b"SCRIPT_FILENAME" | b"SERVER_SOFTWARE" => {}
             // nginx's stock parameters have it even if there is none.
             b"AUTH_TYPE" | b"REMOTE_HOST" | b"REMOTE_IDENT" | b"REMOTE_USER" if pair.value.is_empty() => {}
+            name if !grammar::is_graphic_text(name) => return Err(Error::VariableName),
             name if name.starts_with(b"UWSGI_") || !is_variable(name) => {}
             _ => {
                 if head.bytes_of(value).contains(&0) {
@@ -168,7 +175,7 @@ impl Known {
         Ok(())
     }
 
-    fn settle(mut self, cut_script_name: bool, limits: &Limits, head: &mut Head) -> Result<(), Error> {
+    fn settle(&mut self, cut_script_name: bool, limits: &Limits, head: &mut Head) -> Result<(), Error> {
         let method = self.method.filter(|method| method.start < method.end).ok_or(Error::MethodMissing)?;
         if !grammar::is_token_text(head.bytes_of(method)) {
             return Err(Error::Method);
