@@ -55,11 +55,14 @@ struct Keys {
     input: Py<PyString>,
     content_length: Py<PyString>,
     host: Py<PyString>,
+    /// What a web server has said of itself.
+    server_name: Field,
+    server_port: Field,
     /// By the number of the [`FieldId`].
     fields: Vec<Option<Field>>,
 }
 
-/// A known header field that applications see.
+/// A key that requests set, as those of the known header fields.
 struct Field {
     key: Py<PyString>,
     /// `None` for what is a secret, or new with each request.
@@ -96,8 +99,44 @@ impl Keys {
             input: key("wsgi.input"),
             content_length: key("CONTENT_LENGTH"),
             host: key("HTTP_HOST"),
+            server_name: Field { key: key("SERVER_NAME"), value: Some(Recent::default()) },
+            server_port: Field { key: key("SERVER_PORT"), value: Some(Recent::default()) },
             fields,
         }
+    }
+}
+
+impl Keys {
+    /// What a web server has said beyond the request itself. It names the server, too: the listener is only its own way in.
+    fn set_gateway(
+        &mut self,
+        py: Python<'_>,
+        request: &Request<'_>,
+        environ: &Bound<'_, PyDict>,
+        again: bool,
+    ) -> PyResult<()> {
+        let head = request.head();
+        for (name, value) in head.params() {
+            environ.set_item(text(py, name.as_bytes())?, text(py, value)?)?;
+        }
+        let name = head.server_name().unwrap_or("localhost");
+        let port = head.server_port().unwrap_or(if request.peer().secure { "443" } else { "80" });
+        self.server_name.set(py, environ, name.as_bytes(), again)?;
+        self.server_port.set(py, environ, port.as_bytes(), again)
+    }
+}
+
+impl Field {
+    /// Sets it; with `again`, in an environ in which the request before has set it.
+    #[inline]
+    fn set(&mut self, py: Python<'_>, environ: &Bound<'_, PyDict>, value: &[u8], again: bool) -> PyResult<()> {
+        let value = match &mut self.value {
+            // That very text is there.
+            Some(recent) if again && recent.is(py, value) => return Ok(()),
+            Some(recent) => recent.text(py, value)?,
+            None => text(py, value)?,
+        };
+        environ.set_item(&self.key, value)
     }
 }
 
@@ -211,9 +250,6 @@ impl Environs {
         if let Some(query) = query {
             environ.set_item(&keys.query_string, text(py, query)?)?;
         }
-        if request.head().protocol().is_gateway() {
-            set_gateway(py, request, &environ)?;
-        }
         if let Some(peer) = peer {
             environ.set_item(&keys.remote_port, &peer.port)?;
         }
@@ -233,6 +269,9 @@ impl Environs {
             decode(path, &mut self.decoded);
             environ.set_item(&keys.path_info, text(py, &self.decoded)?)?;
             environ.set_item(&keys.script_name, text(py, script_name)?)?;
+        }
+        if request.head().protocol().is_gateway() {
+            self.keys.set_gateway(py, request, &environ, again)?;
         }
         // The template has the only one of most requests that no browser has made.
         if !survey.is_host() || request.head().form() == Target::Absolute {
@@ -279,13 +318,7 @@ impl Environs {
                             // The template has it.
                             continue;
                         }
-                        let value = match &mut field.value {
-                            // The last one had that very text.
-                            Some(recent) if again && recent.is(py, value) => continue,
-                            Some(recent) => recent.text(py, value)?,
-                            None => text(py, value)?,
-                        };
-                        environ.set_item(&field.key, value)?;
+                        field.set(py, environ, value, again)?;
                         continue;
                     }
                     field.key.bind(py).clone()
@@ -369,18 +402,6 @@ impl Environs {
 fn forwards(surroundings: &Surroundings, request: &Request<'_>, name: &[u8]) -> bool {
     let named = |known: &String| known == "*" || name.eq_ignore_ascii_case(known.as_bytes());
     request.peer().trusted && surroundings.forwarder_headers.iter().any(named)
-}
-
-/// What a web server has said beyond the request itself. It names the server, too: the listener is only its own way in.
-fn set_gateway(py: Python<'_>, request: &Request<'_>, environ: &Bound<'_, PyDict>) -> PyResult<()> {
-    let head = request.head();
-    for (name, value) in head.params() {
-        environ.set_item(text(py, name.as_bytes())?, text(py, value)?)?;
-    }
-    let name = head.server_name().unwrap_or("localhost");
-    let port = head.server_port().unwrap_or(if request.peer().secure { "443" } else { "80" });
-    environ.set_item(intern!(py, "SERVER_NAME"), text(py, name.as_bytes())?)?;
-    environ.set_item(intern!(py, "SERVER_PORT"), text(py, port.as_bytes())?)
 }
 
 /// What the client's address says of other keys than its own.

@@ -212,8 +212,7 @@ impl Known {
             if line > limits.request_line {
                 return Err(Error::RequestLineTooLong);
             }
-            let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::Target);
-            let found = target::split(text(method)?, text(head.bytes_of(uri))?)?;
+            let found = target::split(method, head.bytes_of(uri))?;
             let within =
                 |range: Range<usize>| span(&(range.start + uri.start as usize..range.end + uri.start as usize));
             head.form = found.form;

@@ -146,9 +146,6 @@ fn check_request_line(line: &[u8]) -> Result<(), Error> {
         }
         _ => return Err(Error::Version),
     }
-    let (Ok(method), Ok(target)) = (std::str::from_utf8(method), std::str::from_utf8(target)) else {
-        return Err(Error::Target);
-    };
     target::split(method, target).map(drop)
 }
 
@@ -269,7 +266,7 @@ fn fill(input: &[u8], parsed: &Parsed<'_, '_>, limits: &Limits, head: &mut Head)
     if method.end as usize > grammar::METHOD_LENGTH {
         return Err(Error::MethodTooLong);
     }
-    let parts = target::split(parsed.method, parsed.target)?;
+    let parts = target::split(parsed.method.as_bytes(), parsed.target.as_bytes())?;
     let within = |range: std::ops::Range<usize>| Span {
         start: target.start + range.start as u32,
         end: target.start + range.end as u32,

@@ -19,30 +19,29 @@ pub(in crate::protocol) struct Parts {
 
 /// Takes `target` apart; which forms are allowed depends on the method.
 #[inline(always)]
-pub(in crate::protocol) fn split(method: &str, target: &str) -> Result<Parts, Error> {
-    let bytes = target.as_bytes();
-    if bytes.first() == Some(&b'/') && method != "CONNECT" {
-        if bytes.len() > 1 && !grammar::is_target_text(bytes) {
+pub(in crate::protocol) fn split(method: &[u8], target: &[u8]) -> Result<Parts, Error> {
+    if target.first() == Some(&b'/') && method != b"CONNECT" {
+        if target.len() > 1 && !grammar::is_target_text(target) {
             return Err(Error::Target);
         }
-        let (path, query) = path_and_query(bytes, 0);
+        let (path, query) = path_and_query(target, 0);
         return Ok(Parts { form: Target::Origin, path, query, authority: None });
     }
-    other_form(method, bytes)
+    other_form(method, target)
 }
 
 #[cold]
-fn other_form(method: &str, target: &[u8]) -> Result<Parts, Error> {
+fn other_form(method: &[u8], target: &[u8]) -> Result<Parts, Error> {
     if target.is_empty() || !grammar::is_target_text(target) {
         return Err(Error::Target);
     }
-    if method == "CONNECT" {
+    if method == b"CONNECT" {
         // RFC 9110 §9.3.6: without a valid port it is a bad request before it is an unsupported one.
         let has_port = target.iter().rposition(|&byte| byte == b':').is_some_and(|colon| colon + 1 < target.len());
         return Err(if has_port && is_authority(target) { Error::Connect } else { Error::Target });
     }
     if target == b"*" {
-        return if method == "OPTIONS" {
+        return if method == b"OPTIONS" {
             Ok(Parts { form: Target::Asterisk, path: 0..1, query: None, authority: None })
         } else {
             Err(Error::Target)
@@ -213,8 +212,8 @@ mod tests {
 
     #[test]
     fn targets_are_taken_apart() {
-        let of = |method, target: &'static str| {
-            split(method, target).map(|parts| {
+        let of = |method: &str, target: &'static str| {
+            split(method.as_bytes(), target.as_bytes()).map(|parts| {
                 (
                     parts.form,
                     &target[parts.path],
@@ -259,7 +258,7 @@ mod tests {
             ("CONNECT", "http://a/", Error::Target),
         ];
         for (method, target, error) in cases {
-            assert_eq!(split(method, target), Err(error), "{method} {target}");
+            assert_eq!(split(method.as_bytes(), target.as_bytes()), Err(error), "{method} {target}");
         }
     }
 }
