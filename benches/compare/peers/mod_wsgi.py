@@ -11,6 +11,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+MODULES = Path("/usr/lib/apache2/modules")
+
 CONFIGURATION = """
 ServerRoot {place}
 DefaultRuntimeDir {place}
@@ -38,6 +40,9 @@ WSGISocketPrefix {place}/wsgi
 
 
 def main() -> None:
+    program = shutil.which("apache2", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None or not (MODULES / "mod_wsgi.so").exists():
+        sys.exit("mod_wsgi is missing; type: sudo apt-get install -y apache2 libapache2-mod-wsgi-py3")
     port, directory = sys.argv[1], Path(sys.argv[2])
     directory.chmod(0o711)
     place = directory / f"mod_wsgi-{port}"
@@ -49,10 +54,7 @@ def main() -> None:
     for file in (Path(__file__).parent / "site").glob("*.py"):
         shutil.copy(file, modules)
     configuration = place / "apache.conf"
-    configuration.write_text(CONFIGURATION.format(place=place, port=port, modules="/usr/lib/apache2/modules"))
-    program = shutil.which("apache2", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        sys.exit("apache2 is missing")
+    configuration.write_text(CONFIGURATION.format(place=place, port=port, modules=MODULES))
     os.execv(program, [program, "-DFOREGROUND", "-f", str(configuration)])
 
 
