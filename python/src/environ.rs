@@ -279,13 +279,17 @@ impl Environs {
         }
         set_address(py, request, &environ)?;
         let queued = request.queue_time();
-        if !queued.is_zero() {
+        let was_queued = !queued.is_zero();
+        if was_queued {
             environ.set_item(intern!(py, "ferricorn.queue_time"), queued.as_secs_f64())?;
         }
         if !request.body().is_empty() {
             self.set_body(py, request, &environ)?;
         }
-        self.spare.lend(&environ);
+        // Most have not waited, and must not find that another has.
+        if !was_queued {
+            self.spare.lend(&environ);
+        }
         Ok(environ)
     }
 

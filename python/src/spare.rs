@@ -104,11 +104,11 @@ impl Spare {
     pub(crate) fn take(&mut self, shape: Option<Shape>) -> Option<Py<PyDict>> {
         let environ = self.environ.take();
         let same = shape.is_some() && self.shape == shape;
-        self.shape = shape;
+        (self.shape, self.version) = (shape, None);
         environ.filter(|_| same)
     }
 
-    /// A request has set all its keys.
+    /// A request has set all its keys, and none that its shape does not tell of. Without this it is not taken back.
     #[inline]
     pub(crate) fn lend(&mut self, environ: &Bound<'_, PyDict>) {
         self.version = self.shape.and_then(|_| ffi::version(environ));

@@ -97,6 +97,13 @@ def test_the_time_in_the_queue_is_in_the_environ(pep3333):
     assert 4.99 <= environ["ferricorn.queue_time"] < 15
 
 
+def test_a_request_that_has_not_waited_does_not_say_that_another_has(pep3333):
+    with pep3333.client() as client:
+        for start, waited in [(f"t={time.time() - 5:.3f}", True), ("t=yesterday", False)] * 3:
+            environ = json.loads(client.request(target="/environ", headers=[("X-Request-Start", start)]).body)
+            assert ("ferricorn.queue_time" in environ) == waited
+
+
 def test_a_path_outside_of_script_name_is_a_500_in_the_log(pep3333):
     assert pep3333.request(target="/elsewhere", headers=[("SCRIPT_NAME", "/mount")]).status == 500
     pep3333.wait_for_log("Request path '/elsewhere' does not start with SCRIPT_NAME '/mount'")
