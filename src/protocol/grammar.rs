@@ -191,32 +191,23 @@ mod tests {
         assert_eq!(elements, [b"".as_slice(), b"a", b"b", b"", b""]);
     }
 
-    #[test]
-    fn every_byte_at_every_place_of_a_value_is_judged_by_itself() {
+    /// Words are looked at as a whole; a byte counts wherever it lies in one.
+    fn judges_each_byte_by_itself(judge: fn(&[u8]) -> bool, fine: fn(u8) -> bool) {
         for length in 1..=25 {
             for place in 0..length {
                 for byte in 0..=255_u8 {
                     let mut text = vec![b'~'; length];
                     text[place] = byte;
-                    let fine = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
-                    assert_eq!(is_value_text(&text), fine, "{byte:#04x} at {place} of {length}");
+                    assert_eq!(judge(&text), fine(byte), "{byte:#04x} at {place} of {length}");
                 }
             }
         }
-        assert!(is_value_text(b""));
     }
 
     #[test]
-    fn every_byte_at_every_place_of_a_name_is_judged_by_itself() {
-        for length in 1..=25 {
-            for place in 0..length {
-                for byte in 0..=255_u8 {
-                    let mut text = vec![b'A'; length];
-                    text[place] = byte;
-                    let fine = (b'!'..=b'~').contains(&byte);
-                    assert_eq!(is_graphic_text(&text), fine, "{byte:#04x} at {place} of {length}");
-                }
-            }
-        }
+    fn every_byte_at_every_place_of_a_value_or_a_name_is_judged_by_itself() {
+        judges_each_byte_by_itself(is_value_text, |byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+        judges_each_byte_by_itself(is_graphic_text, |byte| (b'!'..=b'~').contains(&byte));
+        assert!(is_value_text(b""));
     }
 }
