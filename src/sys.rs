@@ -1,6 +1,7 @@
 //! The only unsafe code of the crate: system calls behind safe functions. No policy.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;
 use std::mem;
@@ -43,6 +44,31 @@ pub(crate) fn now_coarse() -> Moment {
 /// Seconds since 1970 as of the last timer tick.
 pub(crate) fn unix_time_coarse() -> u64 {
     clock(libc::CLOCK_REALTIME_COARSE).tv_sec as u64
+}
+
+thread_local! {
+    static STANDS_BACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread has the policy SCHED_OTHER.
+pub(crate) fn is_scheduled_as_usual() -> bool {
+    // SAFETY: it takes a number and touches no memory.
+    unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
+}
+
+/// Gives this thread, which must be scheduled as usual or have done this before, the policy SCHED_BATCH, or the usual one.
+/// What [`spawn`] starts has the usual one; other threads and processes that it makes inherit its own.
+pub(crate) fn stand_back(stands_back: bool) -> io::Result<()> {
+    let policy = if stands_back { libc::SCHED_BATCH } else { libc::SCHED_OTHER };
+    set_policy(policy)?;
+    STANDS_BACK.set(stands_back);
+    Ok(())
+}
+
+fn set_policy(policy: libc::c_int) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameters live through the call, which touches nothing else.
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) }).map(drop)
 }
 
 /// A civil date and time with its offset from UTC.
@@ -632,6 +658,8 @@ struct Launch {
     standard: [RawFd; 3],
     death: libc::c_int,
     parent: libc::pid_t,
+    /// The policy is to be the usual one.
+    stands_back: bool,
     error: libc::c_int,
 }
 
@@ -667,6 +695,7 @@ pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(i32, OwnedFd)> {
         standard,
         death: program.death as libc::c_int,
         parent: std::process::id().cast_signed(),
+        stands_back: STANDS_BACK.get(),
         error: 0,
     };
     let mut stack = vec![0_u128; STACK / mem::size_of::<u128>()];
@@ -727,6 +756,10 @@ extern "C" fn become_program(launch: *mut libc::c_void) -> libc::c_int {
         for signal in 1..=64 {
             // Refused for KILL, STOP and the C library's own.
             libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+        }
+        if (*launch).stands_back {
+            // One that goes on with it works as well.
+            let _ = set_policy(libc::SCHED_OTHER);
         }
         libc::setpgid(0, 0);
         libc::prctl(libc::PR_SET_PDEATHSIG, (*launch).death);

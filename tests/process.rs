@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Address, SOON, Server, address, client, poll_until, process, root};
+use crate::support::{Address, Client, SOON, Server, address, client, poll_until, process, root};
 
 fn pid_in(path: &Path) -> Option<i32> {
     fs::read_to_string(path).ok()?.strip_suffix('\n')?.parse().ok()
@@ -174,4 +175,32 @@ fn an_arbiter_that_is_killed_takes_its_workers_along_and_frees_the_port() {
     process::wait_gone(&workers, std::time::Duration::from_secs(1));
     let address::Address::Tcp(address) = server.address else { return };
     std::net::TcpListener::bind(address).expect("the port is free");
+}
+
+/// Of threads that are scheduled as usual, and of those that let others go first (sched(7)).
+const USUAL: i32 = 0;
+const BATCH: i32 = 3;
+
+#[test]
+fn a_worker_that_often_wakes_lets_others_go_first_until_it_seldom_does() {
+    let eager = Server::probe().arg("--no-batch-scheduling").start();
+    let server = Server::probe().start();
+    let (worker, other) = (server.workers()[0], eager.workers()[0]);
+    let (mut client, mut beside) = (Client::to(&server.address), Client::to(&eager.address));
+    assert_eq!(process::scheduling(worker), USUAL);
+    poll_until("a worker that lets others go first", 3 * SOON, || {
+        for _ in 0..400 {
+            client.get("/");
+            beside.get("/");
+        }
+        (process::scheduling(worker) == BATCH).then_some(())
+    });
+    assert_eq!(process::scheduling(server.pid), USUAL, "the arbiter");
+    assert_eq!(process::scheduling(other), USUAL, "as it was told");
+    poll_until("a worker with little to do", SOON, || {
+        // The next request is one of few.
+        std::thread::sleep(Duration::from_millis(50));
+        client.get("/");
+        (process::scheduling(worker) == USUAL).then_some(())
+    });
 }

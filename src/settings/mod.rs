@@ -104,6 +104,8 @@ pub struct Settings {
     pub threads: usize,
     /// Whether a thread keeps the sockets of a worker going while all application threads are busy.
     pub relief: bool,
+    /// Whether a worker that wakes often lets whoever has its processor go on first.
+    pub batch_scheduling: bool,
     /// Load the application once, in a template process that workers are forked from.
     pub preload_app: bool,
     /// Target of a request that the application answers where it is loaded, before anybody else's.
@@ -299,6 +301,7 @@ impl Default for Settings {
             recycle_share: 25,
             threads: 1,
             relief: true,
+            batch_scheduling: true,
             preload_app: false,
             warmup: None,
             worker_connections: 1000,

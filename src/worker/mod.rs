@@ -28,6 +28,7 @@ mod pressure;
 mod queue;
 mod refusal;
 mod relief;
+mod scheduling;
 mod sharing;
 mod storage;
 mod timers;

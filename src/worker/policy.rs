@@ -46,6 +46,8 @@ pub(crate) struct Policy {
     /// How long the application may take that has deferred its answer.
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) sendfile: bool,
+    /// Threads may have others go first.
+    pub(crate) batch_scheduling: bool,
     pub(crate) forwarders: TrustedPeers,
     pub(crate) secure_schemes: SecureSchemes,
     pub(crate) proxy_protocol: Option<Versions>,
@@ -113,6 +115,7 @@ impl From<&Settings> for Policy {
             request_timeout: settings.request_timeout,
             call_limit: settings.request_timeout.into_iter().chain(settings.timeout).min(),
             sendfile: settings.sendfile,
+            batch_scheduling: settings.batch_scheduling,
             forwarders: settings.forwarded_allow_ips.clone(),
             secure_schemes: SecureSchemes::new(&settings.secure_scheme_headers),
             proxy_protocol: match settings.proxy_protocol {

@@ -15,6 +15,7 @@ use super::mailbox::Letterbox;
 use super::output::Spare;
 use super::policy::Policy;
 use super::queue::TurnedAway;
+use super::scheduling::Scheduling;
 use super::watchdog::Note;
 use crate::app::{Address, Application, Reply, Request, call};
 use crate::clock::Moment;
@@ -78,6 +79,8 @@ pub(crate) struct World {
     pub(crate) further: Attempts,
     /// Turns that were left to the peers of new connections.
     pub(crate) yields: Attempts,
+    /// If this thread may have others go first.
+    scheduling: Option<Scheduling>,
     /// Requests that had waited too long.
     pub(crate) turned_away: TurnedAway,
     pub(crate) date: Date,
@@ -128,6 +131,7 @@ impl World {
             earlier: crate::sys::now(),
             further: Attempts::default(),
             yields: Attempts::default(),
+            scheduling: None,
             turned_away: TurnedAway::default(),
             date,
             head: Head::default(),
@@ -155,6 +159,9 @@ impl World {
         if now != self.now {
             self.now = now;
             self.date.at(crate::sys::unix_time_coarse());
+            if self.scheduling.as_mut().is_some_and(|scheduling| !scheduling.look(now)) {
+                self.scheduling = None;
+            }
         }
     }
 
@@ -171,8 +178,9 @@ impl World {
     }
 
     /// This is its application thread.
-    pub(crate) fn serve_here(&self) {
+    pub(crate) fn serve_here(&mut self) {
         call::serve_here(self.thread, self.call, self.policy.call_limit);
+        self.scheduling = self.policy.batch_scheduling.then(|| Scheduling::here(self.now)).flatten();
     }
 
     /// Has the watchdog be told of calls.

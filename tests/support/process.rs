@@ -37,6 +37,11 @@ pub(crate) fn cpu_ticks(pid: i32) -> u64 {
     fields.iter().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
+/// The policy by which its first thread is scheduled, as sched(7) numbers them.
+pub(crate) fn scheduling(pid: i32) -> i32 {
+    stat(pid).and_then(|fields| fields.get(38)?.parse().ok()).expect("a process that runs")
+}
+
 /// Its children that run, oldest first.
 pub(crate) fn children(pid: i32) -> Vec<i32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

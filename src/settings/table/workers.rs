@@ -87,6 +87,14 @@ pub(super) static ENTRIES: &[Setting] = &[
          over to workers that have time for them."
     ),
     setting!(
+        batch_scheduling: Switch,
+        ["--no-batch-scheduling"],
+        Lacks,
+        "Have a worker that wakes always take the processor from whoever has it. In the environment and in a file it says \
+         whether one that wakes often lets the web server or client on its processor go on first (`SCHED_BATCH`), which \
+         saves much of what a request costs, as long as it does not have to wait for long."
+    ),
+    setting!(
         preload_app: Switch,
         ["--preload"],
         Differs(
