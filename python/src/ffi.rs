@@ -111,37 +111,52 @@ pub(crate) fn is_text(object: &Bound<'_, PyAny>, bytes: &[u8]) -> bool {
     object.cast_exact::<PyString>().is_ok_and(|string| latin1(string) == Some(bytes))
 }
 
-/// Whether an object is a list of pairs of just these objects, in turn.
+/// How many of the items that a list begins with are pairs that are `known`, which is told the place and both objects.
+///
+/// `known` must not run code of Python's.
 #[inline]
-pub(crate) fn is_list_of_pairs(object: &Bound<'_, PyAny>, parts: &[Py<PyAny>]) -> bool {
-    let (pairs, _) = parts.as_chunks::<2>();
+pub(crate) fn known_pairs<'py>(
+    object: &Bound<'py, PyAny>,
+    mut known: impl FnMut(usize, &Bound<'py, PyAny>, &Bound<'py, PyAny>) -> bool,
+) -> usize {
+    let (py, mut count) = (object.py(), 0);
     // SAFETY: `object` is alive, and its thread attached; nothing runs here that could change the list. Items are borrowed
-    // with indices below the length, and only compared.
+    // with indices below the length.
     unsafe {
         let list = object.as_ptr();
-        if ffi::PyList_CheckExact(list) == 0 || ffi::PyList_GET_SIZE(list) != pairs.len() as ffi::Py_ssize_t {
-            return false;
+        if ffi::PyList_CheckExact(list) == 0 {
+            return 0;
         }
-        (0..).zip(pairs).all(|(index, [first, second])| {
-            let pair = ffi::PyList_GET_ITEM(list, index);
-            ffi::PyTuple_CheckExact(pair) != 0
-                && ffi::PyTuple_GET_SIZE(pair) == 2
-                && ffi::PyTuple_GET_ITEM(pair, 0) == first.as_ptr()
-                && ffi::PyTuple_GET_ITEM(pair, 1) == second.as_ptr()
-        })
+        while (count as ffi::Py_ssize_t) < ffi::PyList_GET_SIZE(list) {
+            let pair = ffi::PyList_GET_ITEM(list, count as ffi::Py_ssize_t);
+            if ffi::PyTuple_CheckExact(pair) == 0 || ffi::PyTuple_GET_SIZE(pair) != 2 {
+                break;
+            }
+            let (name, value) = (ffi::PyTuple_GET_ITEM(pair, 0), ffi::PyTuple_GET_ITEM(pair, 1));
+            if !known(count, Bound::ref_from_ptr(py, &name), Bound::ref_from_ptr(py, &value)) {
+                break;
+            }
+            count += 1;
+        }
     }
+    count
 }
 
-/// Calls `each` with name and value of every header field of a list, or of anything else that can be iterated.
+/// Name and value of a header field, as the strings that the application gave.
+pub(crate) type Strings<'s, 'py> = (&'s Bound<'py, PyString>, &'s Bound<'py, PyString>);
+
+/// Calls `each` with name and value of every header field of a list but the first so many, or of anything else that can be
+/// iterated. It is given the strings, too, if they are a tuple's and of no other class.
 ///
-/// `each` must not touch Python.
+/// `each` must not run code of Python's.
 ///
 /// # Errors
 /// Something in it is not a pair of strings, or is not latin-1; or `each` failed.
 #[inline]
 pub(crate) fn each_field(
     fields: &Bound<'_, PyAny>,
-    mut each: impl FnMut(&[u8], &[u8]) -> PyResult<()>,
+    first: usize,
+    mut each: impl FnMut(Option<Strings<'_, '_>>, &[u8], &[u8]) -> PyResult<()>,
 ) -> PyResult<()> {
     let py = fields.py();
     // SAFETY: `fields` is alive. The item is read with an index below the length, and borrowed while nothing runs that
@@ -150,7 +165,7 @@ pub(crate) fn each_field(
     unsafe {
         let list = fields.as_ptr();
         if ffi::PyList_CheckExact(list) != 0 {
-            let mut index = 0;
+            let mut index = first as ffi::Py_ssize_t;
             while index < ffi::PyList_GET_SIZE(list) {
                 let item = Bound::from_borrowed_ptr(py, ffi::PyList_GET_ITEM(list, index));
                 one_field(&item, &mut each)?;
@@ -159,20 +174,23 @@ pub(crate) fn each_field(
             return Ok(());
         }
     }
-    for item in fields.try_iter()? {
+    for item in fields.try_iter()?.skip(first) {
         one_field(&item?, &mut each)?;
     }
     Ok(())
 }
 
 #[inline]
-fn one_field(item: &Bound<'_, PyAny>, each: &mut impl FnMut(&[u8], &[u8]) -> PyResult<()>) -> PyResult<()> {
+fn one_field(
+    item: &Bound<'_, PyAny>,
+    each: &mut impl FnMut(Option<Strings<'_, '_>>, &[u8], &[u8]) -> PyResult<()>,
+) -> PyResult<()> {
     if let Ok(tuple) = item.cast_exact::<PyTuple>()
         && let (2, Ok(name), Ok(value)) = (tuple.len(), tuple.get_borrowed_item(0), tuple.get_borrowed_item(1))
         && let (Ok(name), Ok(value)) = (name.cast_exact::<PyString>(), value.cast_exact::<PyString>())
-        && let (Some(name), Some(value)) = (latin1(&name), latin1(&value))
+        && let (Some(name_bytes), Some(value_bytes)) = (latin1(&name), latin1(&value))
     {
-        return each(name, value);
+        return each(Some((&name, &value)), name_bytes, value_bytes);
     }
     let not_latin1 = |what: &str| PyValueError::new_err(format!("header {what} is not latin-1: {item:?}"));
     let pair = item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>();
@@ -190,7 +208,7 @@ fn one_field(item: &Bound<'_, PyAny>, each: &mut impl FnMut(&[u8], &[u8]) -> PyR
     };
     let name = latin1(name).ok_or_else(|| not_latin1("name"))?;
     let value = latin1(value).ok_or_else(|| not_latin1("value"))?;
-    each(name, value)
+    each(None, name, value)
 }
 
 /// A value that the interpreter's lock protects.

@@ -6,7 +6,7 @@ use ferricorn::protocol::Length;
 use ferricorn::protocol::http1::{Lines, ResponseError};
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyString};
 
 use crate::ffi::{self, Guarded, LentReply, Loan};
 
@@ -34,66 +34,84 @@ enum Phase {
 #[derive(Debug, Default)]
 pub(crate) struct Started {
     status: u16,
-    /// The reason, and behind it the names and values of the fields.
+    /// The status as it was given, and behind it the names and values of the fields.
     bytes: Vec<u8>,
-    reason: usize,
+    /// The end of the status.
+    status_end: usize,
     /// The ends of each field's name and value in `bytes`.
     fields: Vec<(usize, usize)>,
     lines: Lines,
+    /// What the status was made of.
+    known_status: Option<Py<PyAny>>,
+    /// What the first fields were made of.
+    known: Vec<Known>,
+    /// There are others behind them.
+    unknown: bool,
     /// Its `Content-Length`.
     pub(crate) declared: Option<u64>,
     /// The bytes that it gave to `write`; with the first of them the head went out.
     pub(crate) written: u64,
-    /// What all but `written` was made of.
-    source: Source,
 }
 
-/// A status and header fields as objects of Python's, of which the same say the same, as strings never change.
-///
-/// Applications that name constants give the same ones again and again. Frameworks make up a status for each response:
-/// with another one than the last, fields are not looked at.
-#[derive(Debug, Default)]
-struct Source {
-    status: Option<Py<PyAny>>,
-    /// Names and values in turn; empty if they are not known.
-    fields: Vec<Py<PyAny>>,
+/// A field as objects of Python's, of which the same say the same, as strings never change: applications and frameworks name
+/// constants, and give the same ones again and again.
+#[derive(Debug)]
+struct Known {
+    name: Py<PyString>,
+    value: Py<PyString>,
+    /// Where the value begins, or how long the body is if this is the `Content-Length`.
+    content: Content,
+    /// What all up to it amount to.
+    ends: Ends,
 }
 
-impl Source {
-    /// More fields are not kept.
-    const MOST: usize = 16;
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    From(usize),
+    Length(u64),
+}
 
+impl Known {
+    /// Whether the next response has it, too, or another `Content-Length` in its place. What that says is `declared`.
     #[inline]
-    fn is(&self, status: &Bound<'_, PyAny>, fields: &Bound<'_, PyAny>) -> bool {
-        !self.fields.is_empty()
-            && self.status.as_ref().is_some_and(|known| known.is(status))
-            && ffi::is_list_of_pairs(fields, &self.fields)
-    }
-
-    /// Forgets what it was. Returns whether fields are worth being kept this time.
-    #[inline]
-    fn renew(&mut self, status: &Bound<'_, PyAny>) -> bool {
-        self.fields.clear();
-        if self.status.as_ref().is_some_and(|known| known.is(status)) {
-            return true;
+    fn recurs(
+        &self,
+        bytes: &[u8],
+        declared: &mut Option<u64>,
+        name: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> bool {
+        if !self.name.is(name) {
+            return false;
         }
-        self.status = Some(status.clone().unbind());
-        false
-    }
-
-    fn keep(&mut self, fields: &Bound<'_, PyAny>) {
-        let Ok(list) = fields.cast_exact::<PyList>() else { return };
-        if list.len() > Self::MOST {
-            return;
-        }
-        for item in list {
-            let Ok(pair) = item.cast_into_exact::<PyTuple>() else { return self.fields.clear() };
-            for part in &pair {
-                self.fields.push(part.unbind());
+        let same = self.value.is(value);
+        match self.content {
+            Content::From(_) if same => true,
+            Content::From(start) => bytes.get(start..self.ends.bytes).is_some_and(|known| ffi::is_text(value, known)),
+            Content::Length(length) if same && declared.is_none() => {
+                *declared = Some(length);
+                true
             }
+            // Anything but digits is looked at as if it were unknown.
+            Content::Length(_) => value
+                .cast_exact::<PyString>()
+                .ok()
+                .and_then(ffi::latin1)
+                .is_some_and(|value| decimal(value).is_some() && declare(declared, value).is_ok()),
         }
     }
 }
+
+/// How much of a [`Started`] there is.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    bytes: usize,
+    fields: usize,
+    lines: usize,
+}
+
+/// So many fields are kept as objects at most.
+const MOST_KNOWN: usize = 16;
 
 impl Started {
     pub(crate) fn status(&self) -> u16 {
@@ -102,11 +120,11 @@ impl Started {
 
     /// The words behind the status; `None` if it had none.
     pub(crate) fn reason(&self) -> Option<&[u8]> {
-        self.bytes.get(..self.reason).filter(|reason| !reason.is_empty())
+        self.bytes.get(4..self.status_end).filter(|reason| !reason.is_empty())
     }
 
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut start = self.reason;
+        let mut start = self.status_end;
         self.fields.iter().map(move |(name, value)| {
             let field = (self.bytes.get(start..*name), self.bytes.get(*name..*value));
             start = *value;
@@ -136,14 +154,26 @@ impl Started {
 
     /// Takes note of a status and fields.
     fn set(&mut self, status: &Bound<'_, PyAny>, fields: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.source.is(status, fields) {
-            return Ok(());
-        }
-        let keep = self.source.renew(status);
-        self.bytes.clear();
-        self.fields.clear();
-        self.lines.clear();
         self.declared = None;
+        if !self.known_status.as_ref().is_some_and(|known| known.is(status) || ffi::is_text(status, self.status_text()))
+        {
+            self.set_status(status)?;
+        }
+        let Self { known, bytes, declared, .. } = self;
+        let count = ffi::known_pairs(fields, |index, name, value| {
+            known.get(index).is_some_and(|known| known.recurs(bytes, declared, name, value))
+        });
+        if count < self.known.len() || self.unknown {
+            self.keep(count);
+        }
+        self.add_fields(fields, count)
+    }
+
+    /// Begins anew, with a status.
+    fn set_status(&mut self, status: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.known_status = None;
+        self.status_end = 0;
+        self.keep(0);
         let Ok(text) = status.cast::<PyString>() else {
             return Err(PyTypeError::new_err(format!("status must be a str, not {status:?}")));
         };
@@ -158,41 +188,73 @@ impl Started {
                     "status must be three digits from 200 to 599 and a reason, not {status:?}"
                 ))
             })?;
-        self.bytes.extend_from_slice(reason.get(1..).unwrap_or_default());
-        self.reason = self.bytes.len();
-        ffi::each_field(fields, |name, value| {
+        self.bytes.extend_from_slice(line);
+        self.status_end = line.len();
+        self.known_status = Some(status.clone().unbind());
+        Ok(())
+    }
+
+    fn status_text(&self) -> &[u8] {
+        self.bytes.get(..self.status_end).unwrap_or_default()
+    }
+
+    fn ends(&self) -> Ends {
+        Ends { bytes: self.bytes.len(), fields: self.fields.len(), lines: self.lines.len() }
+    }
+
+    /// Forgets all but the status and so many known fields.
+    #[inline]
+    fn keep(&mut self, count: usize) {
+        self.known.truncate(count);
+        let none = Ends { bytes: self.status_end, fields: 0, lines: 0 };
+        let ends = self.known.last().map_or(none, |known| known.ends);
+        self.bytes.truncate(ends.bytes);
+        self.fields.truncate(ends.fields);
+        self.lines.truncate(ends.lines);
+        self.unknown = false;
+    }
+
+    /// Takes note of fields but the first so many, which are known.
+    #[inline]
+    fn add_fields(&mut self, fields: &Bound<'_, PyAny>, first: usize) -> PyResult<()> {
+        ffi::each_field(fields, first, |strings, name, value| {
             self.lines.push(name, value).map_err(|error| {
                 let field = [name, b": ", value].concat();
                 PyValueError::new_err(format!("{error}: {:?}", String::from_utf8_lossy(&field)))
             })?;
-            if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
-                self.declare(value)?;
-                return Ok(());
+            let content = if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
+                Content::Length(declare(&mut self.declared, value)?)
+            } else {
+                self.bytes.extend_from_slice(name);
+                let start = self.bytes.len();
+                self.bytes.extend_from_slice(value);
+                self.fields.push((start, self.bytes.len()));
+                Content::From(start)
+            };
+            // Those behind one that is not known would not be where they were looked for.
+            match strings {
+                Some((name, value)) if !self.unknown && self.known.len() < MOST_KNOWN => {
+                    let (name, value) = (name.clone().unbind(), value.clone().unbind());
+                    self.known.push(Known { name, value, content, ends: self.ends() });
+                }
+                _ => self.unknown = true,
             }
-            self.bytes.extend_from_slice(name);
-            let end_of_name = self.bytes.len();
-            self.bytes.extend_from_slice(value);
-            self.fields.push((end_of_name, self.bytes.len()));
             Ok(())
-        })?;
-        if keep {
-            self.source.keep(fields);
-        }
-        Ok(())
+        })
     }
+}
 
-    fn declare(&mut self, value: &[u8]) -> PyResult<()> {
-        let length = decimal(value.trim_ascii()).filter(|length| *length < u64::MAX);
-        match (length, self.declared) {
-            (Some(_), None) => {
-                self.declared = length;
-                Ok(())
-            }
-            (Some(length), Some(declared)) if length == declared => Ok(()),
-            _ => {
-                let value = String::from_utf8_lossy(value);
-                Err(PyValueError::new_err(format!("Content-Length is invalid or comes twice: {value:?}")))
-            }
+/// Takes note of a `Content-Length`, and returns it.
+fn declare(declared: &mut Option<u64>, value: &[u8]) -> PyResult<u64> {
+    let length = decimal(value.trim_ascii()).filter(|length| *length < u64::MAX);
+    match length {
+        Some(length) if declared.is_none_or(|declared| declared == length) => {
+            *declared = Some(length);
+            Ok(length)
+        }
+        _ => {
+            let value = String::from_utf8_lossy(value);
+            Err(PyValueError::new_err(format!("Content-Length is invalid or comes twice: {value:?}")))
         }
     }
 }
@@ -401,7 +463,7 @@ impl Responder {
     /// wsgi.early_hints(headers): sends 103 Early Hints ahead of the response.
     fn early_hints(&self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut fields: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        ffi::each_field(headers, |name, value| {
+        ffi::each_field(headers, 0, |_, name, value| {
             fields.push((name.to_vec(), value.to_vec()));
             Ok(())
         })?;

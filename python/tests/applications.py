@@ -127,6 +127,45 @@ def shared_headers(environ, start_response):
     return [b"ten bytes!"]
 
 
+def anew(text):
+    """The same text as another object."""
+    return text[:1] + text[1:]
+
+
+A, B, BODY_LENGTH = ("X-A", "a"), ("X-B", "b"), ("Content-Length", "10")
+# By their place: a status and header fields, which share objects or texts with others here, or nearly do.
+RESPONSES = [
+    lambda: ("200 OK", [A, B, BODY_LENGTH]),
+    lambda: (anew("200 OK"), [A, ("X-B", anew("b")), ("Content-Length", anew("10"))]),
+    lambda: ("200 OK", [A, BODY_LENGTH, B]),
+    lambda: ("200 OK", [A, ("X-B", "other"), BODY_LENGTH]),
+    lambda: ("200 OK", [A, ("X-B", ""), BODY_LENGTH]),
+    lambda: ("200 OK", [A]),
+    lambda: ("200 Fine", [A, B]),
+    lambda: ("201 OK", [A, B]),
+    lambda: ("200 OK", []),
+    lambda: ("200 OK", [(A[0], B[1]), (B[0], A[1])]),
+    lambda: ("200 OK", [A, BODY_LENGTH, BODY_LENGTH, B]),
+    lambda: ("200 OK", [A, ("Content-Length", "010"), B]),
+    lambda: ("200 OK", (A, B)),
+    lambda: ("200 OK", [list(A), B, A]),
+    lambda: ("200 OK", [(f"X-{number}", str(number)) for number in range(20)]),
+    lambda: ("200 OK", [A, ("Server", "mine"), ("Status", "404 No"), B]),
+    lambda: ("200 OK", [A, (B[0], "b\r\nX-C: c")]),
+    lambda: ("200 OK", [A, B, ("Content-Length", "ten")]),
+    lambda: ("200 OK", [A, BODY_LENGTH, ("Content-Length", "11")]),
+    lambda: ("200 OK", [A, (B[0], "\u20ac")]),
+    lambda: ("2000 OK", [A]),
+    lambda: ("", [A]),
+]
+
+
+@path
+def responses(environ, start_response):
+    start_response(*RESPONSES[int(environ["PATH_INFO"].rpartition("/")[2])]())
+    return [b"ten bytes!"]
+
+
 @path
 def environ(environ, start_response):
     text = {key: value for key, value in environ.items() if isinstance(value, (str, int, float, bool, tuple))}

@@ -25,15 +25,25 @@ impl<'f, I: Iterator<Item = (&'f [u8], &'f [u8])>> ResponseFields for I {
 pub struct Lines {
     /// Each line behind its CRLF.
     bytes: Vec<u8>,
-    /// There is one named `Status`.
-    status: bool,
+    /// Where the first one named `Status` begins.
+    status: Option<usize>,
 }
 
 impl Lines {
-    /// Forgets them.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.status = false;
+    /// How long they are, in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Forgets those that were put there when they were so long already.
+    pub fn truncate(&mut self, length: usize) {
+        self.bytes.truncate(length);
+        self.status = self.status.filter(|start| *start < length);
     }
 
     /// Puts one behind the others. Those that are the server's are left out, `Content-Length` too: how long a body is, is
@@ -47,7 +57,9 @@ impl Lines {
             Kind::Free => line(name, value, &mut self.bytes).inspect_err(|_| self.bytes.truncate(start))?,
             Kind::Ours | Kind::ContentLength => return check_field(name, value),
         }
-        self.status |= is_status(name);
+        if self.status.is_none() && is_status(name) {
+            self.status = Some(start);
+        }
         Ok(())
     }
 }
@@ -55,7 +67,7 @@ impl Lines {
 impl ResponseFields for &Lines {
     #[inline]
     fn append(self, with_status: bool, out: &mut Vec<u8>) -> Result<Option<u64>, ResponseError> {
-        if with_status || !self.status {
+        if with_status || self.status.is_none() {
             out.extend_from_slice(&self.bytes);
         } else {
             let lines = self.bytes.split(|&byte| byte == b'\r').filter_map(|line| line.strip_prefix(b"\n"));
@@ -187,8 +199,8 @@ mod tests {
         ];
         for fields in cases {
             let mut lines = Lines::default();
-            lines.push(b"Before", b"it was cleared").unwrap();
-            lines.clear();
+            lines.push(b"Status", b"it was cleared").unwrap();
+            lines.truncate(0);
             let pushed = fields.iter().try_for_each(|(name, value)| lines.push(name, value));
             for with_status in [true, false] {
                 let (mut one_by_one, mut at_once) = (Vec::new(), Vec::new());
