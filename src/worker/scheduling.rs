@@ -19,8 +19,7 @@ use crate::clock::Moment;
 /// How often it is thought about.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// How long it may wait for the processor when it wakes, on average: as long as an answer may be
-/// [kept](super::burst::Burst).
+/// How long it may wait for the processor when it wakes, on average.
 const LONGEST: Duration = Duration::from_millis(1);
 
 /// How often it wakes a second, at least, to begin with it.

@@ -120,7 +120,7 @@ fn answers_of_short_calls_leave_together_and_each_has_its_rest_done_before_the_n
 
 #[test]
 fn answers_of_long_calls_leave_at_once() {
-    assert_eq!(answered_before_calls(Duration::from_millis(1), true, None), [0, 1, 2]);
+    assert_eq!(answered_before_calls(Duration::from_millis(2), true, None), [0, 1, 2]);
 }
 
 #[test]
