@@ -279,6 +279,7 @@ impl Application for Wsgi {
             }
         }
         place.end();
+        errors::end_line(py);
         if let Err(error) = self.renew(py) {
             errors::log(py, "Exception after a request", &error);
         }
@@ -292,6 +293,10 @@ impl Application for Wsgi {
         ffi::detached(py, wait);
         abandoned::collect();
         errors::run_handlers(py);
+    }
+
+    fn idles_dearly(&self) -> bool {
+        true
     }
 }
 

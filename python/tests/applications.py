@@ -218,7 +218,7 @@ def errors(environ, start_response):
 
 @path
 def errors_without_end(environ, start_response):
-    environ["wsgi.errors"].write("one line and\nanother that has no end")
+    environ["wsgi.errors"].write(f"one line and\nanother that has no end {environ['QUERY_STRING']}".rstrip())
     start_response("200 OK", [])
     return [b""]
 

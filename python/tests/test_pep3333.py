@@ -232,6 +232,15 @@ def test_a_line_without_an_end_is_in_the_error_log_when_its_request_is_over(pep3
     assert re.search(r"\[ERROR\] one line and\n", pep3333.log)
 
 
+def test_lines_without_an_end_of_requests_that_come_together_are_lines_each(pep3333):
+    with pep3333.client() as client:
+        client.send(b"GET /errors_without_end?together HTTP/1.1\r\nHost: x\r\n\r\n" * 8)
+        assert [client.response().status for _ in range(8)] == [200] * 8
+    wait_until("the last line", lambda: pep3333.log.endswith("another that has no end together\n"))
+    lines = [line for line in pep3333.log.splitlines() if "together" in line]
+    assert len(lines) == 8 and all(line.endswith("[ERROR] another that has no end together") for line in lines)
+
+
 def test_what_is_no_utf_8_is_escaped_in_the_error_log(pep3333):
     assert pep3333.request(target="/errors_of_all_kinds?asked").status == 500
     pep3333.wait_for_log("KeyError: 'asked'")

@@ -90,6 +90,12 @@ pub trait Application: Send {
         wait();
     }
 
+    /// Whether [`idle`](Self::idle) takes long enough to be worth sparing: as long as there is always something to do, the only
+    /// application thread of a worker calls it once in some milliseconds, and not each time before it looks for more.
+    fn idles_dearly(&self) -> bool {
+        false
+    }
+
     /// The applications that this one consists of, if it is several; nothing is asked of it any more.
     #[doc(hidden)]
     fn take_apart(&mut self) -> Vec<Box<dyn Application>> {

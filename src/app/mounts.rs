@@ -214,6 +214,11 @@ impl Application for Mounts {
         idle(&mut self.mounts, wait);
     }
 
+    fn idles_dearly(&self) -> bool {
+        self.mounts.iter().any(|mount| mount.idles)
+            && self.mounts.iter().all(|mount| !mount.idles || mount.application.idles_dearly())
+    }
+
     fn take_apart(&mut self) -> Vec<Box<dyn Application>> {
         std::mem::take(&mut self.mounts).into_iter().map(|mount| mount.application).collect()
     }

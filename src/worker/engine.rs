@@ -428,9 +428,12 @@ impl Engine {
                 timeout
             }
         };
-        let mut waited = Ok((0, world.now));
-        // What has happened is the core's before anything else is waited for, such as an interpreter's lock.
-        world.application.idle(&mut || waited = self.gather(timeout));
+        let mut waited = if world.spares_idling() { self.gather_at_once() } else { Ok((0, world.now)) };
+        if matches!(waited, Ok((0, _))) {
+            // What has happened is the core's before anything else is waited for, such as an interpreter's lock.
+            world.application.idle(&mut || waited = self.gather(timeout));
+            world.has_idled(matches!(waited, Ok((2.., _))));
+        }
         world.slot.set_idle(None);
         let (count, now) = waited?;
         world.tick(now);
@@ -446,15 +449,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Waits, as the leader.
     fn gather(&self, timeout: Option<Duration>) -> io::Result<(usize, Moment)> {
         let collected = self.collect(timeout);
-        let something = !matches!(collected, Ok((0, _)));
+        self.end_wait(!matches!(collected, Ok((0, _))));
+        collected
+    }
+
+    /// Takes in what is there; if that is nothing, the leader's wait has not ended.
+    fn gather_at_once(&self) -> io::Result<(usize, Moment)> {
+        let collected = self.collect(Some(Duration::ZERO));
+        if !matches!(collected, Ok((0, _))) {
+            self.end_wait(true);
+        }
+        collected
+    }
+
+    fn end_wait(&self, something: bool) {
         if self.lead.end_wait(something)
             && let Some(alarm) = &self.alarm
         {
             alarm.set();
         }
-        collected
     }
 
     /// Takes in what has happened, and says how much, and when it has seen that.

@@ -4,6 +4,7 @@ mod accepting;
 mod after;
 mod burst;
 mod handover;
+mod idling;
 mod letters;
 mod slow;
 mod streaming;

@@ -57,6 +57,8 @@ pub(crate) struct World {
     alarm: Option<Arc<Alarm>>,
     /// There are other application threads.
     shared: bool,
+    /// The application was left idle at that time last, and there was much to do then.
+    idled: Option<Moment>,
     /// What the watchdog is told of calls, if there is one.
     pub(crate) note: Option<Arc<Note>>,
     /// One of the two: calls are more than a place on the scoreboard.
@@ -120,6 +122,7 @@ impl World {
             lead,
             alarm,
             shared: threads > 1,
+            idled: None,
             note: None,
             attended: threads > 1,
             measured: None,
@@ -163,6 +166,16 @@ impl World {
                 self.scheduling = None;
             }
         }
+    }
+
+    /// Whether more may be looked for without leaving the application idle: that was done within this tick of the clock.
+    pub(crate) fn spares_idling(&self) -> bool {
+        self.idled == Some(self.now)
+    }
+
+    /// The application was idle, and there is `much` to do now.
+    pub(crate) fn has_idled(&mut self, much: bool) {
+        self.idled = (much && !self.shared && self.application.idles_dearly()).then_some(self.now);
     }
 
     /// The application is about to be called.
