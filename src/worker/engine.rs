@@ -405,6 +405,15 @@ impl Engine {
     }
 
     fn wait(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<()> {
+        if world.spares_idling()
+            && let Some((count, now)) = self.gather_at_once()?
+        {
+            world.tick(now);
+            if count > 1 {
+                self.balance(world);
+            }
+            return Ok(());
+        }
         let log = world.access.as_ref().filter(|access| access.lock().is_waiting()).map(|_| LOG_RETRY);
         let mut begun = None;
         let mut unwatched = None;
@@ -428,12 +437,10 @@ impl Engine {
                 timeout
             }
         };
-        let mut waited = if world.spares_idling() { self.gather_at_once() } else { Ok((0, world.now)) };
-        if matches!(waited, Ok((0, _))) {
-            // What has happened is the core's before anything else is waited for, such as an interpreter's lock.
-            world.application.idle(&mut || waited = self.gather(timeout));
-            world.has_idled(matches!(waited, Ok((2.., _))));
-        }
+        let mut waited = Ok((0, world.now));
+        // What has happened is the core's before anything else is waited for, such as an interpreter's lock.
+        world.application.idle(&mut || waited = self.gather(timeout));
+        world.has_idled(matches!(waited, Ok((2.., _))));
         world.slot.set_idle(None);
         let (count, now) = waited?;
         world.tick(now);
@@ -456,13 +463,17 @@ impl Engine {
         collected
     }
 
-    /// Takes in what is there; if that is nothing, the leader's wait has not ended.
-    fn gather_at_once(&self) -> io::Result<(usize, Moment)> {
-        let collected = self.collect(Some(Duration::ZERO));
-        if !matches!(collected, Ok((0, _))) {
-            self.end_wait(true);
+    /// Takes in what is there; if that is nothing, or there is more to think of, the leader's wait has not ended.
+    fn gather_at_once(&self) -> io::Result<Option<(usize, Moment)>> {
+        if self.core().unwatched.is_some() {
+            return Ok(None);
         }
-        collected
+        let collected = self.collect(Some(Duration::ZERO));
+        if matches!(collected, Ok((0, _))) {
+            return Ok(None);
+        }
+        self.end_wait(true);
+        collected.map(Some)
     }
 
     fn end_wait(&self, something: bool) {

@@ -10,6 +10,8 @@ use crate::clock::Moment;
 
 /// Slots of the wheel; a deadline further away than all of them is entered in the last and asked about when it comes.
 const SLOTS: usize = 1024;
+const WORDS: usize = SLOTS / 64;
+const _: () = assert!(WORDS == u16::BITS as usize);
 
 /// Time of one slot: deadlines are kept to this, never early.
 const TICK: Duration = Duration::from_millis(128);
@@ -19,7 +21,9 @@ const TICK: Duration = Duration::from_millis(128);
 pub(crate) struct Wheel {
     slots: Vec<Vec<usize>>,
     /// One bit a slot: whether it holds anything.
-    occupied: [u64; SLOTS / 64],
+    occupied: [u64; WORDS],
+    /// One bit a word of those: whether it is not zero.
+    words: u16,
     /// Everything in slots before this tick has been given out.
     tick: u64,
     count: usize,
@@ -28,7 +32,7 @@ pub(crate) struct Wheel {
 impl Wheel {
     /// An empty wheel.
     pub(crate) fn new(now: Moment) -> Self {
-        Self { slots: vec![Vec::new(); SLOTS], occupied: [0; SLOTS / 64], tick: tick_of(now), count: 0 }
+        Self { slots: vec![Vec::new(); SLOTS], occupied: [0; WORDS], words: 0, tick: tick_of(now), count: 0 }
     }
 
     /// When [`expired`](Self::expired) would give out a key that was armed for `deadline` now: soon after it, or before
@@ -49,6 +53,7 @@ impl Wheel {
         if let (Some(entries), Some(word)) = (self.slots.get_mut(slot), self.occupied.get_mut(slot / 64)) {
             entries.push(key);
             *word |= bit;
+            self.words |= 1 << (slot / 64);
             self.count += 1;
         }
     }
@@ -70,6 +75,9 @@ impl Wheel {
                     *entries = Vec::new();
                 }
                 *word &= !bit;
+                if *word == 0 {
+                    self.words &= !(1 << (slot / 64));
+                }
             }
             self.tick += 1;
         }
@@ -81,23 +89,21 @@ impl Wheel {
         if self.count == 0 {
             return None;
         }
-        let start = self.tick % SLOTS as u64;
-        // The words of the bitmap from the one with the present slot, all the way round and into that one again.
-        let words = SLOTS as u64 / 64;
-        for step in 0..=words {
-            let index = (start / 64 + step) % words;
-            let mut word = self.occupied.get(index as usize).copied().unwrap_or(0);
-            if step == 0 {
-                word &= u64::MAX << (start % 64);
-            }
-            if word != 0 {
-                let slot = index * 64 + u64::from(word.trailing_zeros());
-                let distance = (slot + SLOTS as u64 - start) % SLOTS as u64;
-                let due = Moment::from_nanos((self.tick + distance + 1).saturating_mul(TICK.as_nanos() as u64));
-                return Some(due.since(now));
-            }
-        }
-        None
+        let (start, first) = place(self.tick);
+        let word = start / 64;
+        let bits_of = |word: usize| self.occupied.get(word).copied().unwrap_or(0);
+        // In the word with the present slot, from that on; then in the others, all the way round and into that one again.
+        let here = bits_of(word) & first.wrapping_neg();
+        let slot = if here != 0 {
+            word * 64 + here.trailing_zeros() as usize
+        } else {
+            let others = self.words.rotate_right(word as u32 + 1);
+            let found = (word + 1 + others.trailing_zeros() as usize) % WORDS;
+            found * 64 + bits_of(found).trailing_zeros() as usize
+        };
+        let distance = (slot + SLOTS - start) % SLOTS;
+        let due = Moment::from_nanos((self.tick + distance as u64 + 1).saturating_mul(TICK.as_nanos() as u64));
+        Some(due.since(now))
     }
 }
 
@@ -169,6 +175,22 @@ mod tests {
             assert_eq!(out, [1], "deadline in {deadline} ms");
             assert!(now >= at(start + deadline));
             assert!(now.since(at(start + deadline)) < Duration::from_millis(400));
+        }
+    }
+
+    #[test]
+    fn the_next_is_the_nearest_wherever_the_wheel_stands() {
+        let tick = TICK.as_millis() as u64;
+        for stands in [0, 1, 62, 63, 64, 500, 1022, 1023, 1024, 2047] {
+            let now = at(stands * tick);
+            for ahead in 0..SLOTS as u64 - 2 {
+                let deadline = at((stands + ahead) * tick);
+                let mut wheel = Wheel::new(now);
+                // All the others are further away.
+                wheel.arm(1, at((stands + SLOTS as u64 - 2) * tick));
+                wheel.arm(2, deadline);
+                assert_eq!(wheel.next(now), Some(wheel.due(deadline).since(now)), "{ahead} slots from {stands}");
+            }
         }
     }
 
