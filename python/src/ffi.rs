@@ -120,8 +120,8 @@ pub(crate) fn known_pairs<'py>(
     mut known: impl FnMut(usize, &Bound<'py, PyAny>, &Bound<'py, PyAny>) -> bool,
 ) -> usize {
     let (py, mut count) = (object.py(), 0);
-    // SAFETY: `object` is alive, and its thread attached; nothing runs here that could change the list. Items are borrowed
-    // with indices below the length.
+    // SAFETY: `object` is alive, and its thread attached; nothing runs here that could change the list, `known` included.
+    // Items are borrowed with indices below the length, and those of tuples, which never change, for `known` alone.
     unsafe {
         let list = object.as_ptr();
         if ffi::PyList_CheckExact(list) == 0 {
