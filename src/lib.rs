@@ -84,6 +84,7 @@ mod process;
 mod root;
 #[cfg(test)]
 mod scenario;
+mod scheduling;
 mod scoreboard;
 mod server;
 mod signals;

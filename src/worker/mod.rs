@@ -28,7 +28,6 @@ mod pressure;
 mod queue;
 mod refusal;
 mod relief;
-mod scheduling;
 mod sharing;
 mod storage;
 mod timers;

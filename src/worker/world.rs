@@ -15,12 +15,12 @@ use super::mailbox::Letterbox;
 use super::output::Spare;
 use super::policy::Policy;
 use super::queue::TurnedAway;
-use super::scheduling::Scheduling;
 use super::watchdog::Note;
 use crate::app::{Address, Application, Reply, Request, call};
 use crate::clock::Moment;
 use crate::logging::access::SharedAccessLog;
 use crate::protocol::{Head, Machine};
+use crate::scheduling::Scheduling;
 use crate::scoreboard::{Call, MAX_THREADS, Slot};
 
 /// What all threads of a worker have in common.
