@@ -139,6 +139,7 @@ fn cgi_options(settings: &Settings) -> cgi::Options {
         timeout: settings.cgi_timeout,
         interpreters: settings.cgi_interpreter.iter().map(|(name, program)| (name.clone(), program.into())).collect(),
         request_buffering: settings.request_buffering,
+        batch_scheduling: settings.batch_scheduling,
         authorization: settings.cgi_authorization,
         variables: settings.raw_env.clone(),
     }
@@ -157,6 +158,7 @@ fn fastcgi_options(settings: &Settings) -> fastcgi::Options {
         timeout: settings.fastcgi_timeout,
         keepalive: settings.fastcgi_keepalive,
         request_buffering: settings.request_buffering,
+        batch_scheduling: settings.batch_scheduling,
         variables: settings.raw_env.clone(),
     }
 }

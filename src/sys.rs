@@ -698,7 +698,8 @@ pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(i32, OwnedFd)> {
         stands_back: STANDS_BACK.get(),
         error: 0,
     };
-    let mut stack = vec![0_u128; STACK / mem::size_of::<u128>()];
+    // Not filled with anything: the child touches little of it.
+    let mut stack = Vec::<u128>::with_capacity(STACK / mem::size_of::<u128>());
     let mut pidfd: libc::c_int = -1;
     let mut all: libc::sigset_t = EMPTY_SIGNALS;
     let mut before: libc::sigset_t = EMPTY_SIGNALS;
@@ -714,7 +715,7 @@ pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(i32, OwnedFd)> {
     let pid = unsafe {
         libc::clone(
             become_program,
-            stack.as_mut_ptr_range().end.cast(),
+            stack.spare_capacity_mut().as_mut_ptr_range().end.cast(),
             libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD,
             (&raw mut launch).cast(),
             &raw mut pidfd,

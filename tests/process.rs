@@ -204,3 +204,21 @@ fn a_worker_that_often_wakes_lets_others_go_first_until_it_seldom_does() {
         (process::scheduling(worker) == USUAL).then_some(())
     });
 }
+
+#[test]
+fn what_often_waits_for_programs_lets_them_go_first() {
+    let programs = Server::probe().speaking("fastcgi").start();
+    let front = |arguments: &[&str]| Server::serving(format!("fastcgi://{}", programs.address)).args(arguments).start();
+    let (server, eager) = (front(&[]), front(&["--no-batch-scheduling"]));
+    let (mut client, mut beside) = (Client::to(&server.address), Client::to(&eager.address));
+    let waits = |server: &Server| process::thread(server.workers()[0], "fastcgi");
+    assert_eq!(waits(&server), None, "nothing is to be waited for yet");
+    poll_until("a thread that lets programs go first", 3 * SOON, || {
+        for _ in 0..400 {
+            assert_eq!(client.get("/").status, 200);
+            beside.get("/");
+        }
+        (process::scheduling(waits(&server)?) == BATCH).then_some(())
+    });
+    assert_eq!(waits(&eager).map(process::scheduling), Some(USUAL), "as it was told");
+}

@@ -21,6 +21,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
 use super::{Later, Response};
+use crate::scheduling::Scheduling;
 
 /// What a pump is there to do.
 pub(super) trait Duty {
@@ -132,11 +133,11 @@ const STOPPING: Duration = Duration::from_millis(500);
 const BATCH: usize = 64;
 
 impl<O: Send + 'static> Orders<O> {
-    /// Starts a pump; `make` makes its duty.
+    /// Starts a pump, which lets those [go first](Scheduling) that it waits for, if it `may_stand_back`; `make` makes its duty.
     ///
     /// # Errors
     /// No descriptors or no threads are left.
-    pub(super) fn start<D>(name: &str, make: impl FnOnce(Arc<Self>) -> D) -> io::Result<Arc<Self>>
+    pub(super) fn start<D>(name: &str, may_stand_back: bool, make: impl FnOnce(Arc<Self>) -> D) -> io::Result<Arc<Self>>
     where
         D: Duty<Order = O> + Send + 'static,
     {
@@ -149,7 +150,8 @@ impl<O: Send + 'static> Orders<O> {
         // Signals are for the worker's first thread; a thread inherits the mask of the one that starts it.
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-        let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || theirs.work(&mut duty));
+        let started =
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || theirs.work(&mut duty, may_stand_back));
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
         started?;
         Ok(orders)
@@ -170,7 +172,8 @@ impl<O: Send + 'static> Orders<O> {
         &self.watch
     }
 
-    fn work(&self, duty: &mut impl Duty<Order = O>) {
+    fn work(&self, duty: &mut impl Duty<Order = O>, may_stand_back: bool) {
+        let mut scheduling = may_stand_back.then(|| Scheduling::here(crate::sys::now_coarse())).flatten();
         let mut events = [EpollEvent::empty(); BATCH];
         let mut until = None;
         loop {
@@ -194,6 +197,9 @@ impl<O: Send + 'static> Orders<O> {
                 } else if let Ok(key) = usize::try_from(event.data() / KINDS) {
                     guarded(|| duty.ready(key, event.data() % KINDS, &self.watch));
                 }
+            }
+            if scheduling.as_mut().is_some_and(|scheduling| !scheduling.look(crate::sys::now_coarse())) {
+                scheduling = None;
             }
             until = guarded(|| duty.tend(Instant::now(), &self.watch)).flatten();
         }

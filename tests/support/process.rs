@@ -37,9 +37,16 @@ pub(crate) fn cpu_ticks(pid: i32) -> u64 {
     fields.iter().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
-/// The policy by which its first thread is scheduled, as sched(7) numbers them.
+/// The policy by which a thread is scheduled, the first one of a process by its pid, as sched(7) numbers them.
 pub(crate) fn scheduling(pid: i32) -> i32 {
     stat(pid).and_then(|fields| fields.get(38)?.parse().ok()).expect("a process that runs")
+}
+
+/// Its thread of that name, which has a number as a process has; if there is one.
+pub(crate) fn thread(pid: i32, name: &str) -> Option<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let is_named = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|text| text.trim_end() == name);
+    threads.map(|thread| thread.path()).find(is_named)?.file_name()?.to_str()?.parse().ok()
 }
 
 /// Its children that run, oldest first.

@@ -56,6 +56,8 @@ pub struct Options {
     /// Have the body of a request arrive before its program is started, so that no program waits for a client. Otherwise
     /// bodies whose length is known stream in.
     pub request_buffering: bool,
+    /// Have the thread that waits for programs let them go on first when it is woken often (`SCHED_BATCH`).
+    pub batch_scheduling: bool,
     /// Pass `Authorization` to programs.
     pub authorization: bool,
     /// Variables that each program gets besides those of its request.
@@ -70,6 +72,7 @@ impl Default for Options {
             timeout: Duration::from_secs(60),
             interpreters: Vec::new(),
             request_buffering: true,
+            batch_scheduling: true,
             authorization: false,
             variables: Vec::new(),
         }
@@ -195,9 +198,9 @@ impl Application for Cgi {
 impl Cgi {
     /// The worker's pump, which begins here.
     fn orders(&self) -> io::Result<Arc<Orders<Order>>> {
-        let Options { programs, backlog, timeout, .. } = self.setup.options;
+        let Options { programs, backlog, timeout, batch_scheduling, .. } = self.setup.options;
         let limits = Limits { programs, backlog, timeout };
-        self.pump.orders(|| Orders::start("programs", |orders| Runs::new(orders, limits)))
+        self.pump.orders(|| Orders::start("programs", batch_scheduling, |orders| Runs::new(orders, limits)))
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Options {
     /// Have the body of a request arrive before a program is asked, so that no program waits for a client. Otherwise bodies
     /// whose length is known stream in.
     pub request_buffering: bool,
+    /// Have the thread that waits for programs let them go on first when it is woken often (`SCHED_BATCH`).
+    pub batch_scheduling: bool,
     /// The environment of programs of a worker's own, and variables that every request has.
     pub variables: Vec<(String, String)>,
 }
@@ -86,6 +88,7 @@ impl Default for Options {
             timeout: Duration::from_secs(60),
             keepalive: Duration::ZERO,
             request_buffering: true,
+            batch_scheduling: true,
             variables: Vec::new(),
         }
     }
@@ -244,7 +247,7 @@ fn orders(pump: &Pump<Order>, targets: &Targets, options: &Options) -> io::Resul
     };
     pump.orders(|| {
         let upstreams = upstreams()?;
-        Orders::start("fastcgi", |orders| Pool::new(orders, upstreams, limits))
+        Orders::start("fastcgi", options.batch_scheduling, |orders| Pool::new(orders, upstreams, limits))
     })
 }
 

@@ -91,7 +91,7 @@ pub(super) static ENTRIES: &[Setting] = &[
         ["--no-batch-scheduling"],
         Lacks,
         "Have a worker that wakes always take the processor from whoever has it. In the environment and in a file it says \
-         whether one that wakes often lets the web server or client on its processor go on first (`SCHED_BATCH`), which \
+         whether one that wakes often lets the web server, client or program on its processor go on first (`SCHED_BATCH`), which \
          saves much of what a request costs, as long as it does not have to wait for long."
     ),
     setting!(
