@@ -38,9 +38,10 @@ use crate::listener::Listener;
 /// Events that one wait takes.
 const BATCH: usize = 256;
 
-/// Connections that one wake of a listener takes, at most. It takes another one only if the one before is served and gone,
-/// within the same tick of the clock: those that stay are for idle siblings as well, and whoever has waited with them has
-/// his turn soon.
+/// Connections that one wake of a listener takes, at most. After one that is served and gone, another one is taken within the
+/// same tick of the clock. After one that stays, a worker takes no more while a sibling idles, which has been woken, too, and
+/// no more than its share while they are busy: what came at once is then served in turn, and not one by one while those that
+/// are there go round.
 const ACCEPTED_PER_WAKE: u32 = 32;
 
 /// After so many accepted connections the listeners are entered anew, behind the siblings': an exclusive wake-up goes to
@@ -552,11 +553,21 @@ impl Engine {
             if taken == 1 {
                 world.further.note(accepted != Accepted::Nothing);
             }
-            let goes_on = accepted == Accepted::Gone && crate::sys::now_coarse() == woken;
+            let goes_on = match accepted {
+                Accepted::Nothing => false,
+                Accepted::Gone => crate::sys::now_coarse() == woken,
+                Accepted::Stays => world.calls && taken + 1 < self.share(),
+            };
             if !goes_on || (taken == 0 && !world.further.begin()) {
                 return;
             }
         }
+    }
+
+    /// How many connections that stay a wake may take, as siblings are now.
+    fn share(&self) -> u32 {
+        let siblings = self.handover.as_ref().map_or(Some(0), Handover::busy_siblings);
+        siblings.map_or(1, |siblings| ACCEPTED_PER_WAKE / (siblings + 1))
     }
 
     /// Accepts no more for a while, as there are no descriptors left.

@@ -111,6 +111,13 @@ impl Handover {
         slots.filter(|(nr, _)| *nr != self.own).map(|(_, slot)| slot)
     }
 
+    /// How many siblings there are, all of which have something to do; `None` if one of them waits.
+    pub(super) fn busy_siblings(&self) -> Option<u32> {
+        self.siblings()
+            .filter(|slot| slot.is_taken())
+            .try_fold(0, |busy, slot| slot.idle_connections().is_none().then_some(busy + 1))
+    }
+
     /// Whether it is time to see to that no sibling has less to do: once at each `now`.
     pub(super) fn is_balance_due(&self, now: Moment) -> bool {
         let mut balanced = self.balanced.lock().unwrap_or_else(PoisonError::into_inner);

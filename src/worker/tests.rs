@@ -22,12 +22,14 @@ use std::sync::Arc;
 
 use super::core::Drain;
 use super::engine::Engine;
+use super::handover::Handover;
 use super::policy::Policy;
 use super::world::{Common, World};
 use crate::app::{Address, Application, Body, Later, Parts, Reply, Request, RequestBody, Response, Segment};
 use crate::channel::{Channel, Message, Received};
 use crate::listener::{self, Listener};
 use crate::protocol::Length;
+use crate::scoreboard::Slot;
 use crate::settings::{BindAddress, Settings};
 
 /// Longer than anything here takes, however busy the machine is.
@@ -81,9 +83,20 @@ fn engine_of(listener: &Listener, policy: Policy, threads: usize) -> (Engine, Co
 }
 
 fn engine_with(listener: &Listener, policy: Policy, threads: usize, relief: bool) -> (Engine, Common) {
-    let slot: &'static crate::scoreboard::Slot = &crate::sys::shared_slots(1).unwrap()[0];
+    engine_beside(None, &crate::sys::shared_slots(1).unwrap()[0], listener, policy, threads, relief)
+}
+
+fn engine_beside(
+    handover: Option<Handover>,
+    slot: &'static Slot,
+    listener: &Listener,
+    policy: Policy,
+    threads: usize,
+    relief: bool,
+) -> (Engine, Common) {
     slot.begin_threads(threads);
-    let (engine, letterbox) = Engine::new(std::slice::from_ref(listener), policy.connections, relief, None).unwrap();
+    let (engine, letterbox) =
+        Engine::new(std::slice::from_ref(listener), policy.connections, relief, handover).unwrap();
     let (lead, alarm) = (engine.lead(), engine.alarm());
     let locals = vec![Arc::new(listener.local().clone())];
     (engine, Common { policy, locals, slot, access: None, letterbox, lead, alarm, threads })

@@ -1,16 +1,28 @@
 //! How many connections a wake of the listener takes.
 
 use super::*;
+use crate::worker::handover::Ends;
 
-/// The most requests that one turn has answered of eight that were there before, each on a connection of its own.
-fn most_in_one_turn(request: &str) -> u64 {
+const CLOSES: &str = "GET /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const STAYS: &str = "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// The most requests that one turn has answered of 16 that were there before, each on a connection of its own, while so many
+/// siblings are in the midst of calls and so many have nothing to do.
+fn most_in_one_turn(request: &str, busy: usize, idle: usize) -> u64 {
     let bind = BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
     let listener = Listener::bind(&bind, &listener::Policy { backlog: 128, socket_mode: 0o660, owner: None }).unwrap();
     let Address::Ip(address) = *listener.local() else { panic!("not a TCP listener") };
-    let (engine, common) = engine_of(&listener, Policy::from(&Settings::default()), 1);
+    let slots: &'static [Slot] = crate::sys::shared_slots(8).unwrap();
+    for (number, slot) in slots.iter().enumerate().take(1 + busy + idle) {
+        slot.begin_threads(1);
+        slot.set_idle((number > busy).then_some(0));
+    }
+    let handover = Handover::new(Ends::new().unwrap(), slots, 0);
+    let policy = Policy::from(&Settings::default());
+    let (engine, common) = engine_beside(Some(handover), &slots[0], &listener, policy, 1, false);
     let mut world = World::new(Box::new(Routes::default()), 0, common);
     engine.start().unwrap();
-    let clients: Vec<_> = (0..8)
+    let clients: Vec<_> = (0..16)
         .map(|_| {
             let mut socket = TcpStream::connect(address).unwrap();
             socket.write_all(request.as_bytes()).unwrap();
@@ -29,16 +41,22 @@ fn most_in_one_turn(request: &str) -> u64 {
 #[test]
 fn connections_that_end_at_once_are_served_together_while_the_clock_stands_still() {
     // On a busy machine it may move on within a turn.
-    let request = "GET /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let end = Instant::now() + DEADLINE;
-    while most_in_one_turn(request) < 4 {
+    while most_in_one_turn(CLOSES, 0, 1) < 4 {
         assert!(Instant::now() < end, "no turn took more than one or two");
     }
 }
 
 #[test]
-fn connections_that_stay_are_taken_one_by_one_so_that_siblings_get_the_others() {
-    assert_eq!(most_in_one_turn("GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"), 1);
+fn connections_that_stay_are_taken_one_by_one_while_a_sibling_idles() {
+    assert_eq!(most_in_one_turn(STAYS, 0, 1), 1);
+    assert_eq!(most_in_one_turn(STAYS, 2, 1), 1);
+}
+
+#[test]
+fn connections_that_stay_are_taken_together_where_nobody_idles() {
+    assert!(most_in_one_turn(STAYS, 0, 0) >= 15);
+    assert_eq!(most_in_one_turn(STAYS, 3, 0), 8, "the others of four have their share");
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! Connections that move from one worker to another.
 
 use super::*;
-use crate::scoreboard::Slot;
 use crate::worker::core::Accepting;
-use crate::worker::handover::{Ends, Handover};
+use crate::worker::handover::Ends;
 
 const GET: &[u8] = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -24,14 +23,9 @@ impl Siblings {
         let ends = Ends::new().unwrap();
         let workers = [0, 1].map(|nr| {
             let slot = &slots[nr];
-            slot.begin_threads(1);
             let handover = Handover::new(ends.try_clone().unwrap(), slots, nr);
             let policy = Policy::from(&Settings::default());
-            let (engine, letterbox) =
-                Engine::new(std::slice::from_ref(&listener), policy.connections, false, Some(handover)).unwrap();
-            let (lead, alarm) = (engine.lead(), engine.alarm());
-            let locals = vec![Arc::new(listener.local().clone())];
-            let common = Common { policy, locals, slot, access: None, letterbox, lead, alarm, threads: 1 };
+            let (engine, common) = engine_beside(Some(handover), slot, &listener, policy, 1, false);
             let world = World::new(Box::new(Routes::default()), 0, common);
             engine.start().unwrap();
             (engine, world)
