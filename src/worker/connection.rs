@@ -717,6 +717,12 @@ impl Connection {
         Sent::Stop(if offered { Next::Wait } else { Next::Offer })
     }
 
+    /// Its place among the worker's.
+    #[inline]
+    pub(crate) fn key(&self) -> usize {
+        self.ticket.key
+    }
+
     /// Whether a letter's ticket is for the request that this connection is busy with.
     pub(crate) fn awaits(&self, ticket: Ticket) -> bool {
         self.ticket == ticket

@@ -97,11 +97,11 @@ pub(crate) struct Core {
     forwarded: Vec<Letter>,
     /// Connections that were read from ahead of their turn. Neither these nor the joined are in their places, so that nothing
     /// else is done with them.
-    fetched: VecDeque<(usize, Box<Connection>)>,
+    fetched: VecDeque<Box<Connection>>,
     /// Connections whose answers leave together.
-    joined: Vec<Done>,
+    joined: Batch,
     /// An empty one, kept for its memory.
-    batch: Vec<Done>,
+    batch: Batch,
     /// Connections that gave others their turn.
     again: VecDeque<usize>,
     places: Slab<Place>,
@@ -139,8 +139,8 @@ pub(crate) struct Core {
 
 /// The next thing to do.
 pub(crate) enum Due {
-    Connection(usize, Box<Connection>),
-    Expired(usize, Box<Connection>),
+    Connection(Box<Connection>),
+    Expired(Box<Connection>),
     /// Those in the batch are to be [read from](Connection::fetch).
     Coming,
     /// The answers of those in the batch are to [leave](Connection::leave).
@@ -151,14 +151,12 @@ pub(crate) enum Due {
     Watched(u64),
 }
 
-/// What a thread gives back before it takes the next thing.
-#[derive(Debug)]
-pub(crate) enum Done {
-    /// A connection, registered with the poll.
-    Back(usize, Box<Connection>, Next),
-    /// It was dropped.
-    Dropped(usize),
-}
+/// A connection that a thread gives back before it takes the next thing, registered with the poll. A pair, as it is moved from
+/// hand to hand in registers.
+pub(crate) type Done = (Box<Connection>, Next);
+
+/// Connections with which the same thing is done. `None` is one that was dropped on the way.
+pub(crate) type Batch = Vec<Option<Done>>;
 
 impl Core {
     pub(crate) fn new(now: Moment) -> Self {
@@ -316,26 +314,26 @@ impl Core {
     }
 
     /// Room for a batch.
-    pub(crate) fn lend_batch(&mut self) -> Vec<Done> {
+    pub(crate) fn lend_batch(&mut self) -> Batch {
         std::mem::take(&mut self.batch)
     }
 
     /// Takes that back when it is empty.
-    pub(crate) fn take_back_batch(&mut self, batch: Vec<Done>) {
+    pub(crate) fn take_back_batch(&mut self, batch: Batch) {
         self.batch = batch;
     }
 
     /// The next thing to do of what the last waits gave. Without `calls`, held requests are left where they are. As many as
     /// `burst` says are read from together; answers leave when there are as many, or when there is nothing else to do. Whom
     /// either is about is put into `batch`, which is empty.
-    pub(crate) fn next(&mut self, calls: bool, burst: usize, batch: &mut Vec<Done>) -> Option<Due> {
+    pub(crate) fn next(&mut self, calls: bool, burst: usize, batch: &mut Batch) -> Option<Due> {
         if (self.joined.len() >= burst || !calls)
             && let Some(due) = self.leave(batch)
         {
             return Some(due);
         }
-        if let Some((key, connection)) = self.fetched.pop_front() {
-            return Some(Due::Connection(key, connection));
+        if let Some(connection) = self.fetched.pop_front() {
+            return Some(Due::Connection(connection));
         }
         if calls && burst > 1 && self.held.is_empty() && self.offers.is_empty() && self.fetch(burst, batch) {
             return Some(Due::Coming);
@@ -343,20 +341,20 @@ impl Core {
         self.next_coming(calls).or_else(|| self.leave(batch))
     }
 
-    fn leave(&mut self, batch: &mut Vec<Done>) -> Option<Due> {
+    fn leave(&mut self, batch: &mut Batch) -> Option<Due> {
         std::mem::swap(&mut self.joined, batch);
         (!batch.is_empty()).then_some(Due::Leaving)
     }
 
     /// Whether there are several connections that can be read from before anything else is due.
-    fn fetch(&mut self, most: usize, batch: &mut Vec<Done>) -> bool {
+    fn fetch(&mut self, most: usize, batch: &mut Batch) -> bool {
         let count = self.ready.iter().take(most).take_while(|ready| ready.token >= CONNECTIONS).count();
         if count < 2 {
             return false;
         }
         for _ in 0..count {
-            if let Some(Due::Connection(key, connection)) = self.ready.pop_front().and_then(|ready| self.due(ready)) {
-                batch.push(Done::Back(key, connection, Next::Fetched));
+            if let Some(Due::Connection(connection)) = self.ready.pop_front().and_then(|ready| self.due(ready)) {
+                batch.push(Some((connection, Next::Fetched)));
             }
         }
         !batch.is_empty()
@@ -387,20 +385,20 @@ impl Core {
             return None;
         };
         connection.notice(ready.readable, ready.read_closed);
-        Some(Due::Connection(key, connection))
+        Some(Due::Connection(connection))
     }
 
     fn next_coming(&mut self, calls: bool) -> Option<Due> {
         while calls && let Some(key) = self.held.pop_front() {
             if let Some(connection) = self.check_out(key) {
-                return Some(Due::Connection(key, connection));
+                return Some(Due::Connection(connection));
             }
         }
         while calls && let Some(key) = self.offers.pop_front() {
             let Some(place) = self.place(key) else { continue };
             place.offered = false;
             if let Some(connection) = place.connection.take() {
-                return Some(Due::Connection(key, connection));
+                return Some(Due::Connection(connection));
             }
         }
         if !self.forwarded.is_empty() || (calls && !self.letters.is_empty()) {
@@ -422,16 +420,16 @@ impl Core {
             let due = |connection: &mut Box<Connection>| connection.armed.is_some_and(|armed| armed <= now);
             let Some(mut connection) = place.connection.take_if(due) else { continue };
             connection.armed = None;
-            return Some(Due::Expired(key, connection));
+            return Some(Due::Expired(connection));
         }
         None
     }
 
     /// The oldest request that is held.
-    pub(crate) fn next_held(&mut self) -> Option<(usize, Box<Connection>)> {
+    pub(crate) fn next_held(&mut self) -> Option<Box<Connection>> {
         while let Some(key) = self.held.pop_front() {
             if let Some(connection) = self.check_out(key) {
-                return Some((key, connection));
+                return Some(connection);
             }
         }
         None
@@ -448,46 +446,47 @@ impl Core {
     }
 
     /// The latest of the connections that became ready and wait for their turn, if it may be handed over as it is.
-    pub(crate) fn last_idle(&mut self) -> Option<(usize, Box<Connection>)> {
+    pub(crate) fn last_idle(&mut self) -> Option<Box<Connection>> {
         let ready = *self.ready.back()?;
         let key = ready.token.checked_sub(CONNECTIONS)? as usize;
         let place = self.place(key)?;
         let mut connection = place.connection.take_if(|connection| connection.is_portable())?;
         connection.notice(ready.readable, ready.read_closed);
         self.ready.pop_back();
-        Some((key, connection))
+        Some(connection)
     }
 
     /// Takes back what a thread had. Whether the leader waits for too long now.
     #[inline]
-    pub(crate) fn take_back(&mut self, done: Done) -> bool {
-        match done {
-            Done::Back(key, connection, Next::Fetched) => self.fetched.push_back((key, connection)),
-            Done::Back(_, _, Next::Join) => self.joined.push(done),
-            done => return self.put_in_place(done),
+    pub(crate) fn take_back(&mut self, (connection, next): Done) -> bool {
+        match next {
+            Next::Fetched => self.fetched.push_back(connection),
+            Next::Join => self.joined.push(Some((connection, next))),
+            _ => return self.check_in(connection, next),
         }
         false
     }
 
-    // Not in line, so that what is before it can be.
-    #[inline(never)]
-    fn put_in_place(&mut self, done: Done) -> bool {
-        if !self.early.is_empty() {
-            let (Done::Back(key, ..) | Done::Dropped(key)) = &done;
-            self.forwarded.extend(self.early.extract_if(.., |letter| letter.ticket.key == *key));
-        }
-        match done {
-            Done::Back(key, connection, next) => self.check_in(key, connection, next),
-            Done::Dropped(key) => {
-                if self.place(key).is_some() && self.places.remove(index(key)).lingering {
-                    self.lingering -= 1;
-                }
-                false
-            }
+    /// A connection that a thread had is none of the worker's any more.
+    pub(crate) fn remove(&mut self, key: usize) {
+        self.forward_letters(key);
+        if self.place(key).is_some() && self.places.remove(index(key)).lingering {
+            self.lingering -= 1;
         }
     }
 
-    fn check_in(&mut self, key: usize, mut connection: Box<Connection>, next: Next) -> bool {
+    #[inline]
+    fn forward_letters(&mut self, key: usize) {
+        if !self.early.is_empty() {
+            self.forwarded.extend(self.early.extract_if(.., |letter| letter.ticket.key == key));
+        }
+    }
+
+    // Not in line, so that what is before it can be.
+    #[inline(never)]
+    fn check_in(&mut self, mut connection: Box<Connection>, next: Next) -> bool {
+        let key = connection.key();
+        self.forward_letters(key);
         let (drain, until) = (self.drain, self.until);
         let Some(place) = self.place(key) else {
             debug_assert!(false, "a connection without a place");

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 
 use super::alarm::Alarm;
 use super::connection::{Connection, Next, Watched};
-use super::core::{Accepting, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, LISTENERS, WATCHED};
+use super::core::{Accepting, Batch, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, LISTENERS, WATCHED};
 use super::handover::Handover;
 use super::lead::Lead;
 use super::mailbox::{Content, Letterbox};
@@ -260,13 +260,13 @@ impl Engine {
         for key in keys {
             let Some(mut connection) = self.check_out(key) else { continue };
             if how == Drain::Retire {
-                match self.hand_over_idle(key, connection) {
+                match self.hand_over_idle(connection) {
                     Some(kept) => connection = kept,
                     None => continue,
                 }
             }
             connection.begin_drain(deadline);
-            self.check_in(world, key, connection, Next::Wait);
+            self.check_in(world, connection, Next::Wait);
         }
     }
 
@@ -335,24 +335,22 @@ impl Engine {
             }
             world.draining = self.lead.is_draining();
             world.leaving = self.lead.is_leaving();
-            let (key, connection, next) = match due {
+            let (connection, next) = match due {
                 None => return,
-                Some(Due::Connection(key, mut connection)) => {
+                Some(Due::Connection(mut connection)) => {
                     let next = connection.drive(world);
-                    (key, connection, next)
+                    (connection, next)
                 }
-                Some(Due::Expired(key, mut connection)) => {
+                Some(Due::Expired(mut connection)) => {
                     let next = match connection.deadline() {
                         Some(deadline) if deadline <= world.now => connection.expire(world),
                         _ => Next::Wait,
                     };
-                    (key, connection, next)
+                    (connection, next)
                 }
                 Some(Due::Coming) => {
-                    for done in &mut batch {
-                        if let Done::Back(_, connection, _) = done {
-                            connection.fetch(world);
-                        }
+                    for (connection, _) in batch.iter_mut().flatten() {
+                        connection.fetch(world);
                     }
                     continue;
                 }
@@ -377,20 +375,17 @@ impl Engine {
                     continue;
                 }
             };
-            done = Some(self.put_down(world, key, connection, next));
+            done = self.put_down(world, connection, next);
         }
     }
 
     /// Has the answers of the batch leave.
-    fn have_leave(&self, world: &mut World, batch: &mut [Done]) {
+    fn have_leave(&self, world: &mut World, batch: &mut Batch) {
         for done in batch {
-            *done = match std::mem::replace(done, Done::Dropped(0)) {
-                Done::Back(key, mut connection, _) => {
-                    let next = connection.leave(world);
-                    self.put_down(world, key, connection, next)
-                }
-                dropped => dropped,
-            };
+            if let Some((mut connection, _)) = done.take() {
+                let next = connection.leave(world);
+                *done = self.put_down(world, connection, next);
+            }
         }
     }
 
@@ -507,39 +502,51 @@ impl Engine {
 
     /// A connection has gone to another worker.
     pub(super) fn forget(&self, key: usize) {
-        self.core().take_back(Done::Dropped(key));
+        self.core().remove(key);
     }
 
-    /// Makes a connection ready to be given back: nothing that costs time is done with the core locked.
-    fn put_down(&self, world: &mut World, key: usize, mut connection: Box<Connection>, next: Next) -> Done {
+    /// Makes a connection ready to be given back, or drops it: nothing that costs time is done with the core locked.
+    fn put_down(&self, world: &mut World, mut connection: Box<Connection>, next: Next) -> Option<Done> {
         match next {
             Next::Close => {
                 connection.break_off(world);
-                return Done::Dropped(key);
+                return self.let_go(connection);
             }
             // It will be, when its answer leaves.
-            Next::Join => return Done::Back(key, connection, next),
+            Next::Join => return Some((connection, next)),
             _ => {}
         }
         let needed = connection.needs_watched();
-        if connection.watched != needed {
-            let token = Token(CONNECTIONS as usize + key);
-            let interest = match needed {
-                Watched::Everything => Interest::READABLE | Interest::WRITABLE,
-                Watched::Nothing | Watched::Reads => Interest::READABLE,
-            };
-            let (fd, registry) = (connection.raw_fd(), self.poll.registry());
-            let watched = match connection.watched {
-                Watched::Nothing => registry.register(&mut SourceFd(&fd), token, interest),
-                Watched::Reads | Watched::Everything => registry.reregister(&mut SourceFd(&fd), token, interest),
-            };
-            if let Err(error) = watched {
-                log::error!("A connection cannot be watched: {error}");
-                return Done::Dropped(key);
-            }
-            connection.watched = needed;
+        if connection.watched != needed
+            && let Err(error) = self.watch_connection(&mut connection, needed)
+        {
+            log::error!("A connection cannot be watched: {error}");
+            return self.let_go(connection);
         }
-        Done::Back(key, connection, next)
+        Some((connection, next))
+    }
+
+    /// Drops a connection. Its place is there for as long as its socket is open.
+    fn let_go(&self, connection: Box<Connection>) -> Option<Done> {
+        let key = connection.key();
+        drop(connection);
+        self.forget(key);
+        None
+    }
+
+    fn watch_connection(&self, connection: &mut Connection, needed: Watched) -> io::Result<()> {
+        let token = Token(CONNECTIONS as usize + connection.key());
+        let interest = match needed {
+            Watched::Everything => Interest::READABLE | Interest::WRITABLE,
+            Watched::Nothing | Watched::Reads => Interest::READABLE,
+        };
+        let (fd, registry) = (connection.raw_fd(), self.poll.registry());
+        match connection.watched {
+            Watched::Nothing => registry.register(&mut SourceFd(&fd), token, interest)?,
+            Watched::Reads | Watched::Everything => registry.reregister(&mut SourceFd(&fd), token, interest)?,
+        }
+        connection.watched = needed;
+        Ok(())
     }
 
     fn accept_some(&self, world: &mut World, index: usize) {
@@ -628,7 +635,7 @@ impl Engine {
             next = connection.look_once_more(world);
             world.yields.note(!connection.is_silent());
         }
-        self.check_in(world, key, connection, next);
+        self.check_in(world, connection, next);
         if next == Next::Close {
             return Ok(Accepted::Gone);
         }
@@ -662,7 +669,7 @@ impl Engine {
         for key in victims {
             let Some(mut connection) = self.check_out(key) else { continue };
             let next = connection.give_way(world);
-            self.check_in(world, key, connection, next);
+            self.check_in(world, connection, next);
         }
     }
 
@@ -723,7 +730,6 @@ impl Engine {
             (core.take_forwarded(), if world.calls { std::mem::take(&mut core.letters) } else { Vec::new() })
         };
         for letter in forwarded.into_iter().chain(kept).chain(world.letterbox.empty()) {
-            let key = letter.ticket.key;
             let (Some(letter), Some(mut connection)) = self.core().deliver(letter) else { continue };
             let mut next = Next::Wait;
             if connection.awaits(letter.ticket) {
@@ -731,7 +737,7 @@ impl Engine {
                     Content::Answer(response) => connection.answer_later(world, letter.ticket, response),
                     Content::Elsewhere(_) if !world.calls => {
                         self.core().letters.push(letter);
-                        self.check_in(world, key, connection, Next::Wait);
+                        self.check_in(world, connection, Next::Wait);
                         continue;
                     }
                     Content::Elsewhere(target) => connection.go_elsewhere(world, letter.ticket, &target),
@@ -739,7 +745,7 @@ impl Engine {
                 }
                 next = connection.drive(world);
             }
-            self.check_in(world, key, connection, next);
+            self.check_in(world, connection, next);
         }
     }
 
@@ -747,8 +753,8 @@ impl Engine {
         self.core().check_out(key)
     }
 
-    pub(super) fn check_in(&self, world: &mut World, key: usize, connection: Box<Connection>, next: Next) {
-        let done = self.put_down(world, key, connection, next);
+    pub(super) fn check_in(&self, world: &mut World, connection: Box<Connection>, next: Next) {
+        let Some(done) = self.put_down(world, connection, next) else { return };
         let late = self.core().take_back(done);
         if late {
             self.hurry(world);
@@ -757,9 +763,9 @@ impl Engine {
 }
 
 /// Gives back what was taken. Whether the leader waits for too long now.
-fn give_back(core: &mut Core, done: &mut Option<Done>, batch: &mut Vec<Done>) -> bool {
+fn give_back(core: &mut Core, done: &mut Option<Done>, batch: &mut Batch) -> bool {
     let mut late = done.take().is_some_and(|done| core.take_back(done));
-    for done in batch.drain(..) {
+    for done in batch.drain(..).flatten() {
         late |= core.take_back(done);
     }
     late

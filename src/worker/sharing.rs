@@ -23,7 +23,7 @@ enum Attempt {
 
 impl Engine {
     /// Gives a connection away that is checked out.
-    fn hand_over(&self, handover: &Handover, key: usize, mut connection: Box<Connection>) -> Attempt {
+    fn hand_over(&self, handover: &Handover, mut connection: Box<Connection>) -> Attempt {
         let Some(parcel) = connection.parcel(UNREAD) else { return Attempt::Kept(connection) };
         // First, or this worker would hear of it for as long as another has it.
         let watched = std::mem::replace(&mut connection.watched, Watched::Nothing);
@@ -32,7 +32,7 @@ impl Engine {
         }
         match handover.send(&parcel, connection.as_fd()) {
             Ok(()) => {
-                self.forget(key);
+                self.forget(connection.key());
                 Attempt::Gone
             }
             Err(nix::Error::EAGAIN) => Attempt::Full(connection),
@@ -51,12 +51,13 @@ impl Engine {
             return false;
         }
         for _ in 0..count {
-            let Some((key, connection)) = self.core().next_held() else { break };
-            match self.hand_over(handover, key, connection) {
+            let Some(connection) = self.core().next_held() else { break };
+            match self.hand_over(handover, connection) {
                 Attempt::Gone => {}
-                Attempt::Kept(connection) => self.check_in(world, key, connection, Next::Hold),
+                Attempt::Kept(connection) => self.check_in(world, connection, Next::Hold),
                 Attempt::Full(connection) => {
-                    self.check_in(world, key, connection, Next::Wait);
+                    let key = connection.key();
+                    self.check_in(world, connection, Next::Wait);
                     self.core().hold_first(key);
                     return true;
                 }
@@ -66,12 +67,12 @@ impl Engine {
     }
 
     /// Draining: gives an idle connection away, or gives it back.
-    pub(super) fn hand_over_idle(&self, key: usize, connection: Box<Connection>) -> Option<Box<Connection>> {
+    pub(super) fn hand_over_idle(&self, connection: Box<Connection>) -> Option<Box<Connection>> {
         let Some(handover) = &self.handover else { return Some(connection) };
         if !connection.is_portable() {
             return Some(connection);
         }
-        match self.hand_over(handover, key, connection) {
+        match self.hand_over(handover, connection) {
             Attempt::Gone => None,
             Attempt::Kept(connection) | Attempt::Full(connection) => Some(connection),
         }
@@ -90,11 +91,11 @@ impl Engine {
         if fewest.is_none_or(|fewest| fewest.saturating_add(1) >= own) {
             return;
         }
-        let Some((key, connection)) = self.core().last_idle() else { return };
-        match self.hand_over(handover, key, connection) {
+        let Some(connection) = self.core().last_idle() else { return };
+        match self.hand_over(handover, connection) {
             Attempt::Gone => {}
             Attempt::Kept(connection) | Attempt::Full(connection) => {
-                self.check_in(world, key, connection, Next::Again);
+                self.check_in(world, connection, Next::Again);
             }
         }
     }
@@ -119,7 +120,7 @@ impl Engine {
         let local = known.unwrap_or_else(|| Arc::new(parcel.local.clone()));
         let mut connection = Box::new(Connection::taken_over(socket, parcel, local, key, world));
         let next = connection.drive(world);
-        self.check_in(world, key, connection, next);
+        self.check_in(world, connection, next);
         self.stay_below_limit(world);
         true
     }

@@ -25,7 +25,7 @@ fn an_answer_that_comes_while_a_thread_has_the_connection_is_not_lost() {
     let connection = engine.check_out(key).unwrap();
     later.send(Response::text("later"));
     engine.turn(&mut world, Some(DEADLINE)).unwrap();
-    engine.check_in(&mut world, key, connection, Next::Wait);
+    engine.check_in(&mut world, connection, Next::Wait);
     engine.turn(&mut world, Some(Duration::ZERO)).unwrap();
     client.set_nonblocking(true).unwrap();
     let mut answer = [0; 1000];
