@@ -38,10 +38,9 @@ use crate::listener::Listener;
 /// Events that one wait takes.
 const BATCH: usize = 256;
 
-/// Connections that one wake of a listener takes, at most. After one that is served and gone, another one is taken within the
-/// same tick of the clock. After one that stays, a worker takes no more while a sibling idles, which has been woken, too, and
-/// no more than its share while they are busy: what came at once is then served in turn, and not one by one while those that
-/// are there go round.
+/// Connections that one wake of a listener takes, at most, and only within the same tick of the clock: those that were there
+/// before wait meanwhile. After one that stays, a worker takes no more while a sibling idles, which has been woken, too, and
+/// no more than its share while all are busy: what came at once is served in turn, and not one by one while the others go round.
 const ACCEPTED_PER_WAKE: u32 = 32;
 
 /// After so many accepted connections the listeners are entered anew, behind the siblings': an exclusive wake-up goes to
@@ -560,12 +559,12 @@ impl Engine {
             if taken == 1 {
                 world.further.note(accepted != Accepted::Nothing);
             }
-            let goes_on = match accepted {
+            let more = match accepted {
                 Accepted::Nothing => false,
-                Accepted::Gone => crate::sys::now_coarse() == woken,
+                Accepted::Gone => true,
                 Accepted::Stays => world.calls && taken + 1 < self.share(),
             };
-            if !goes_on || (taken == 0 && !world.further.begin()) {
+            if !more || crate::sys::now_coarse() != woken || (taken == 0 && !world.further.begin()) {
                 return;
             }
         }

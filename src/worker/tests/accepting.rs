@@ -38,13 +38,20 @@ fn most_in_one_turn(request: &str, busy: usize, idle: usize) -> u64 {
     most
 }
 
-#[test]
-fn connections_that_end_at_once_are_served_together_while_the_clock_stands_still() {
-    // On a busy machine it may move on within a turn.
+/// The same, of the first attempt that comes to `enough`: on a busy machine the clock may move on within any turn.
+fn most_while_the_clock_stands_still(request: &str, busy: usize, idle: usize, enough: u64) -> u64 {
     let end = Instant::now() + DEADLINE;
-    while most_in_one_turn(CLOSES, 0, 1) < 4 {
-        assert!(Instant::now() < end, "no turn took more than one or two");
+    loop {
+        let most = most_in_one_turn(request, busy, idle);
+        if most >= enough || Instant::now() > end {
+            return most;
+        }
     }
+}
+
+#[test]
+fn connections_that_end_at_once_are_served_together() {
+    assert!(most_while_the_clock_stands_still(CLOSES, 0, 1, 4) >= 4);
 }
 
 #[test]
@@ -55,8 +62,8 @@ fn connections_that_stay_are_taken_one_by_one_while_a_sibling_idles() {
 
 #[test]
 fn connections_that_stay_are_taken_together_where_nobody_idles() {
-    assert!(most_in_one_turn(STAYS, 0, 0) >= 15);
-    assert_eq!(most_in_one_turn(STAYS, 3, 0), 8, "the others of four have their share");
+    assert!(most_while_the_clock_stands_still(STAYS, 0, 0, 15) >= 15);
+    assert_eq!(most_while_the_clock_stands_still(STAYS, 3, 0, 8), 8, "the others of four have their share");
 }
 
 #[test]
