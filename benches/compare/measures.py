@@ -76,6 +76,19 @@ def over_best_peer(server: str) -> Callable[[dict], float]:
 # Load in pairs of slices.
 
 
+@dataclass
+class _Taken:
+    """What was measured of a server."""
+
+    slices: list[load.Slice] = field(default_factory=list)
+    pairs: list[load.Pair] = field(default_factory=list)
+    answer_bytes: int = 0
+    time_wait: int = 0
+
+    def summary(self) -> dict:
+        return load.summary(self.slices, self.pairs) | {"answer_bytes": self.answer_bytes, "time_wait": self.time_wait}
+
+
 @dataclass(frozen=True)
 class Paired:
     """Servers under the same load. Each comparison has its reference first, whose slices lie around those of the others."""
@@ -92,6 +105,9 @@ class Paired:
     # What is answered, if that is neither the greeting nor a file.
     expected: bytes | None = None
     rounds: int = 15
+    # How many times the servers are started anew, each time for a part of the rounds: where objects and pages of memory come to
+    # lie differs, and counts where the application's own work is large.
+    instances: int = 1
 
     def run(self, stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
         results = {}
@@ -102,47 +118,59 @@ class Paired:
         return results
 
     def _compare(self, reference: str, names: list[str], stage: Stage, options: Options, say: Callable[[str], None]) -> dict:
-        servers, lengths = {}, {}
-        try:
-            for name in list(names):
-                try:
-                    servers[name] = stage.start(name, self.role)
-                    lengths[name] = _verified(servers[name], stage, self.load, self.expected)
-                except Wrong as error:
-                    # The others can be compared without it.
-                    options.failures.append(told(name, error))
-                    names.remove(name)
+        taken = {name: _Taken() for name in names}
+        rounds = range(options.rounds or self.rounds)
+        size = -(-len(rounds) // self.instances)
+        for first in rounds[::size]:
+            try:
+                self._take(reference, names, taken, rounds[first : first + size], stage, options, say)
+            finally:
+                stage.stop()
             if reference not in names or len(names) < 2:
                 return {}
+        return {name: taken[name].summary() | {"reference": reference} for name in names}
 
-            def take(name: str) -> load.Slice:
-                return load.run(self.load, servers[name], options.seconds, options.load_cpu, lengths[name])
+    def _take(
+        self,
+        reference: str,
+        names: list[str],
+        taken: dict[str, _Taken],
+        rounds: range,
+        stage: Stage,
+        options: Options,
+        say: Callable[[str], None],
+    ) -> None:
+        """Some of the rounds, of servers that are started for them. Those that do not start leave `names`."""
+        servers = {}
+        for name in list(names):
+            try:
+                servers[name] = stage.start(name, self.role)
+                taken[name].answer_bytes = _verified(servers[name], stage, self.load, self.expected)
+            except Wrong as error:
+                # The others can be compared without it.
+                options.failures.append(told(name, error))
+                names.remove(name)
+        if reference not in names or len(names) < 2:
+            return
 
-            # The first slice of each warms it up and is thrown away.
-            for name in names:
-                take(name)
-            others = names[1:]
-            slices: dict[str, list[load.Slice]] = {name: [] for name in names}
-            pairs: dict[str, list[load.Pair]] = {name: [] for name in names}
-            before = take(reference)
-            slices[reference].append(before)
-            rounds = options.rounds or self.rounds
-            for round_ in range(rounds):
-                say(f"{self.name}: round {round_ + 1} of {rounds}")
-                for name in others:
-                    slice_, after = take(name), take(reference)
-                    slices[name].append(slice_)
-                    slices[reference].append(after)
-                    pairs[name].append(load.pair(slice_, before, after))
-                    before = after
-            results = {name: load.summary(slices[name], pairs[name]) for name in names}
-            for name in names:
-                results[name]["reference"] = reference
-                results[name]["answer_bytes"] = lengths[name]
-                results[name]["time_wait"] = processes.time_wait(servers[name].port)
-            return results
-        finally:
-            stage.stop()
+        def take(name: str) -> load.Slice:
+            return load.run(self.load, servers[name], options.seconds, options.load_cpu, taken[name].answer_bytes)
+
+        # The first slice of each warms it up and is thrown away.
+        for name in names:
+            take(name)
+        before = take(reference)
+        taken[reference].slices.append(before)
+        for round_ in rounds:
+            say(f"{self.name}: round {round_ + 1} of {options.rounds or self.rounds}")
+            for name in names[1:]:
+                slice_, after = take(name), take(reference)
+                taken[name].slices.append(slice_)
+                taken[reference].slices.append(after)
+                taken[name].pairs.append(load.pair(slice_, before, after))
+                before = after
+        for name in names:
+            taken[name].time_wait += processes.time_wait(servers[name].port)
 
     def table(self, results: dict) -> tuple[list[str], list[list[str]]]:
         columns = ["server", "x reference", "quartiles", "difference us", "CPU us", "requests/s", "busy", "delayed", "p50 us", "p99 us", "errors"]

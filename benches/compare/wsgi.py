@@ -116,7 +116,7 @@ def framework(name: str, title: str) -> Paired:
         "the server adds <= 9 us to a call", 9, lambda results: results[OURS_WSGI]["cpu_difference"]["median"], "us"
     )
     role = Role("frameworks:app", (("FRAMEWORK", name),))
-    return paired(name, title, Load(), (CALLS, OURS_WSGI, *PEERS, CALLED), (overhead, below_every_peer(1.0)), role=role)
+    return paired(name, title, Load(), (CALLS, OURS_WSGI, *PEERS, CALLED), (overhead, below_every_peer(1.0)), role=role, rounds=10, instances=5)
 
 
 MEASURED = (
