@@ -10,56 +10,35 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
+use super::accepting::{self, Entrance};
 use super::alarm::Alarm;
 use super::connection::{Connection, Next, Watched};
-use super::core::{Accepting, Batch, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, LISTENERS, WATCHED};
+use super::core::{Accepting, Batch, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, WATCHED};
 use super::handover::Handover;
 use super::lead::Lead;
 use super::mailbox::{Content, Letterbox};
-use super::peers::Crowded;
-use super::pressure;
 use super::queue;
 use super::world::World;
-use crate::app::Address;
 use crate::clock::Moment;
 use crate::listener::Listener;
 
 /// Events that one wait takes.
 const BATCH: usize = 256;
 
-/// Connections that one wake of a listener takes, at most, and only within the same tick of the clock: those that were there
-/// before wait meanwhile. After one that stays, a worker takes no more while a sibling idles, which has been woken, too, and
-/// no more than its share while all are busy: what came at once is served in turn, and not one by one while the others go round.
-const ACCEPTED_PER_WAKE: u32 = 32;
-
-/// After so many accepted connections the listeners are entered anew, behind the siblings': an exclusive wake-up goes to
-/// whoever entered last, as a rule.
-const REENTER: u32 = 64;
-
-/// How long accepting pauses when the process has no descriptors left.
-const STARVED: Duration = Duration::from_millis(250);
-
-/// How often a full worker looks for connections that can be spared.
-const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
-
 /// After a wait of that length nothing was there when it began, and what it has told of is new. (Two ticks of a coarse clock:
 /// one may pass in a wait that finds something at once.) A busy machine can make any wait that long, so that this is relied on
 /// only where being wrong does not matter.
 const SLEPT: Duration = Duration::from_millis(8);
-
-/// How often it is said that a worker is full.
-const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
 /// When lines that the access log's pipe or disk did not take are offered to it again.
 const LOG_RETRY: Duration = Duration::from_millis(100);
@@ -76,29 +55,9 @@ pub(crate) struct Engine {
     /// Wakes the relief thread, if there is one.
     pub(super) alarm: Option<Arc<Alarm>>,
     pub(super) handover: Option<Handover>,
-    entrances: Vec<Entrance>,
-    limit: usize,
-}
-
-/// A listener, as a worker has it.
-#[derive(Debug)]
-struct Entrance {
-    fd: OwnedFd,
-    /// Its peers have addresses.
-    named: bool,
-    /// Others hold it, too: its queue is never empty for good.
-    shared: bool,
-}
-
-/// What has become of a connection in the accept queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepted {
-    /// There was none.
-    Nothing,
-    /// It is one of the worker's now.
-    Stays,
-    /// It was served and is closed, or there is nobody any more.
-    Gone,
+    pub(super) entrances: Vec<Entrance>,
+    /// How many connections it may have.
+    pub(super) limit: usize,
 }
 
 /// What a turn came to, for the worker.
@@ -118,12 +77,7 @@ impl Turned {
         self.swallowed |= std::mem::take(&mut core.swallowed);
         if calls {
             self.watched |= std::mem::take(&mut core.watched);
-            self.astray = core.left
-                || match core.accepting {
-                    Accepting::Yes => core.accepted >= REENTER,
-                    Accepting::Ended => false,
-                    Accepting::Full | Accepting::Starved(_) => true,
-                };
+            self.astray = accepting::is_astray(core);
         }
     }
 }
@@ -140,13 +94,7 @@ impl Engine {
         let poll = Poll::new()?;
         let letterbox = Arc::new(Letterbox::new(mio::Waker::new(poll.registry(), Token(LETTERS as usize))?));
         let epoll = Epoll(crate::sys::duplicate(poll.as_raw_fd())?);
-        let entrance = |listener: &Listener| -> io::Result<Entrance> {
-            // Programs that had the socket before a reload may have made it wait.
-            fcntl(listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            let named = matches!(listener.local(), Address::Ip(_));
-            Ok(Entrance { fd: listener.as_fd().try_clone_to_owned()?, named, shared: listener.is_inherited() })
-        };
-        let entrances = listeners.iter().map(entrance).collect::<io::Result<Vec<_>>>()?;
+        let entrances = listeners.iter().map(Entrance::new).collect::<io::Result<Vec<_>>>()?;
         let core = Mutex::new(Core::new(crate::sys::now_coarse()));
         let lead = Arc::new(Lead::new(!relief));
         let alarm = relief.then(Alarm::new).transpose()?.map(Arc::new);
@@ -192,34 +140,13 @@ impl Engine {
         self.enter_listeners()
     }
 
-    pub(super) fn enter_listeners(&self) -> io::Result<()> {
-        for (index, entrance) in self.entrances.iter().enumerate() {
-            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-            match self.epoll.add(&entrance.fd, EpollEvent::new(flags, LISTENERS + index as u64)) {
-                Ok(()) | Err(nix::Error::EEXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.enter_outlet()
-    }
-
     /// Takes what siblings hand over.
-    fn enter_outlet(&self) -> io::Result<()> {
+    pub(super) fn enter_outlet(&self) -> io::Result<()> {
         let Some(handover) = &self.handover else { return Ok(()) };
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
         match self.epoll.add(handover.outlet(), EpollEvent::new(flags, HANDED)) {
             Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    pub(super) fn leave_listeners(&self) {
-        if let Some(handover) = &self.handover {
-            let _ = self.epoll.delete(handover.outlet());
-        }
-        for entrance in &self.entrances {
-            // Fails where it was not entered, which is as good.
-            let _ = self.epoll.delete(&entrance.fd);
         }
     }
 
@@ -247,13 +174,7 @@ impl Engine {
             }
         }
         if how == Drain::StopQueue {
-            // What others hold, too, is theirs to empty, or waits for the next start.
-            for (index, _) in self.entrances.iter().enumerate().filter(|(_, entrance)| !entrance.shared) {
-                loop {
-                    let key = self.core().insert();
-                    let Ok(Accepted::Stays | Accepted::Gone) = self.accept(world, index, key) else { break };
-                }
-            }
+            self.empty_queues(world);
         }
         let keys = self.core().keys();
         for key in keys {
@@ -421,12 +342,8 @@ impl Engine {
                 Some(Duration::ZERO)
             } else {
                 let now = *begun.insert(crate::sys::now_coarse());
-                let starved = match core.accepting {
-                    Accepting::Starved(until) => Some(until.since(now)),
-                    Accepting::Full => Some(BETWEEN_SHEDS),
-                    _ => None,
-                };
-                let timeout = [timeout, core.next_timer(now), starved, log].into_iter().flatten().min();
+                let timeout =
+                    [timeout, core.next_timer(now), accepting::pause(&core, now), log].into_iter().flatten().min();
                 core.until = timeout.map(|timeout| now + timeout);
                 world.slot.set_idle(Some(core.serving()));
                 timeout
@@ -546,177 +463,6 @@ impl Engine {
         }
         connection.watched = needed;
         Ok(())
-    }
-
-    fn accept_some(&self, world: &mut World, index: usize) {
-        let woken = world.now;
-        for taken in 0..ACCEPTED_PER_WAKE {
-            let Some(key) = self.core().expect() else { return };
-            let accepted = match self.accept(world, index, key) {
-                Ok(accepted) => accepted,
-                Err(error) => return self.starve(world, &error),
-            };
-            if taken == 1 {
-                world.further.note(accepted != Accepted::Nothing);
-            }
-            let more = match accepted {
-                Accepted::Nothing => false,
-                Accepted::Gone => true,
-                Accepted::Stays => world.calls && taken + 1 < self.share(),
-            };
-            if !more || crate::sys::now_coarse() != woken || (taken == 0 && !world.further.begin()) {
-                return;
-            }
-        }
-    }
-
-    /// How many connections that stay a wake may take, as siblings are now.
-    fn share(&self) -> u32 {
-        let siblings = self.handover.as_ref().map_or(Some(0), Handover::busy_siblings);
-        siblings.map_or(1, |siblings| ACCEPTED_PER_WAKE / (siblings + 1))
-    }
-
-    /// Accepts no more for a while, as there are no descriptors left.
-    pub(super) fn starve(&self, world: &World, error: &io::Error) {
-        let mut core = self.core();
-        if core.accepting == Accepting::Ended {
-            return;
-        }
-        log::warn!("Cannot accept connections: {error}; trying again in {} ms", STARVED.as_millis());
-        core.accepting = Accepting::Starved(world.now + STARVED);
-        core.unwatched.get_or_insert(world.now);
-        core.swallowed = true;
-        self.leave_listeners();
-    }
-
-    /// The next connection of an accept queue; or that there was none, or nobody to serve.
-    fn take_in(&self, world: &mut World, index: usize, key: usize) -> Result<Box<Connection>, io::Result<Accepted>> {
-        let Some(entrance) = self.entrances.get(index) else { return Err(Ok(Accepted::Nothing)) };
-        let (socket, peer) = match crate::sys::accept(entrance.fd.as_fd(), entrance.named) {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                return Err(match error.raw_os_error() {
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Err(error),
-                    Some(libc::EAGAIN) => Ok(Accepted::Nothing),
-                    // The peer was gone before it was accepted, or the like: the next one may be well.
-                    Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => Ok(Accepted::Gone),
-                    _ => Ok(Accepted::Nothing),
-                });
-            }
-        };
-        let local = world.locals.get(index).map(Arc::clone).ok_or(Err(io::ErrorKind::NotFound.into()))?;
-        let protocol = world.policy.protocols.get(index).copied().unwrap_or_default();
-        let seat = match world.policy.seat(peer, world.now) {
-            Ok(seat) => seat,
-            Err(Crowded { limit, worth_telling }) => {
-                if let (true, Some(peer)) = (worth_telling, peer) {
-                    log::warn!("{} has all of its {limit} peer_connections: others are closed", peer.ip());
-                }
-                return Err(Ok(Accepted::Gone));
-            }
-        };
-        Ok(Box::new(Connection::new(socket, peer, seat, local, protocol, key, world)))
-    }
-
-    /// Accepts one connection, if there is one, to that place, and serves what it has sent already.
-    fn accept(&self, world: &mut World, index: usize, key: usize) -> io::Result<Accepted> {
-        let mut connection = match self.take_in(world, index, key) {
-            Ok(connection) => connection,
-            Err(none) => {
-                self.forget(key);
-                return none;
-            }
-        };
-        let mut next = connection.drive(world);
-        if connection.is_silent() && world.calls && !self.core().has_work() && world.yields.begin() {
-            // There is nothing else to do but to wait for what the peer is about to send.
-            std::thread::yield_now();
-            next = connection.look_once_more(world);
-            world.yields.note(!connection.is_silent());
-        }
-        self.check_in(world, connection, next);
-        if next == Next::Close {
-            return Ok(Accepted::Gone);
-        }
-        self.stay_below_limit(world);
-        Ok(Accepted::Stays)
-    }
-
-    /// Lets connections go that can be spared when there are nearly too many, and accepts no more when there are.
-    pub(super) fn stay_below_limit(&self, world: &mut World) {
-        let spare = (self.limit / 16).max(1);
-        let count = self.core().serving();
-        if count + spare > self.limit || count >= self.limit {
-            self.shed(world, spare);
-        }
-        let mut core = self.core();
-        if core.serving() >= self.limit && core.accepting == Accepting::Yes {
-            core.accepting = Accepting::Full;
-            core.unwatched.get_or_insert(world.now);
-            core.swallowed = true;
-            self.leave_listeners();
-            if core.warned.is_none_or(|warned| world.now.since(warned) > BETWEEN_WARNINGS) {
-                core.warned = Some(world.now);
-                log::warn!("All {} worker_connections are in use: others wait in the accept queue", self.limit);
-            }
-        }
-    }
-
-    /// Ends connections that do nothing or too little, as [`pressure`] chooses.
-    fn shed(&self, world: &mut World, count: usize) {
-        let victims = pressure::victims(self.core().connections(), &world.policy, world.now, count);
-        for key in victims {
-            let Some(mut connection) = self.check_out(key) else { continue };
-            let next = connection.give_way(world);
-            self.check_in(world, connection, next);
-        }
-    }
-
-    /// Looks into the accept queues at the next turn: whoever was woken for what is in them is gone, or will not accept it.
-    pub(crate) fn look(&self) {
-        let core = self.core();
-        if core.accepting == Accepting::Yes && !core.left {
-            drop(core);
-            self.leave_listeners();
-            // To enter is to be told what is there. If that fails, the next turn tries again.
-            if self.enter_listeners().is_err() {
-                self.core().accepting = Accepting::Full;
-            }
-        }
-    }
-
-    /// Watches the listeners again when the reason not to has gone.
-    fn resume_accepting(&self, world: &mut World) {
-        let mut core = self.core();
-        if core.left {
-            drop(core);
-            self.step_forward();
-            core = self.core();
-        }
-        let resume = match core.accepting {
-            Accepting::Yes if core.accepted >= REENTER => {
-                core.accepted = 0;
-                self.leave_listeners();
-                true
-            }
-            Accepting::Yes | Accepting::Ended => false,
-            Accepting::Full if core.serving() < self.limit => true,
-            Accepting::Full if world.now.since(core.shed) > BETWEEN_SHEDS => {
-                core.shed = world.now;
-                drop(core);
-                self.shed(world, (self.limit / 8).max(1));
-                core = self.core();
-                core.serving() < self.limit
-            }
-            Accepting::Full => false,
-            Accepting::Starved(until) => world.now >= until,
-        };
-        if resume {
-            match self.enter_listeners() {
-                Ok(()) => core.accepting = Accepting::Yes,
-                Err(_) => core.accepting = Accepting::Starved(world.now + STARVED),
-            }
-        }
     }
 
     fn read_letters(&self, world: &mut World) {

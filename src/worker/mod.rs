@@ -1,5 +1,6 @@
 //! The life of a worker: load the application, say ready, turn the engine, drain, exit.
 
+mod accepting;
 mod alarm;
 mod attempts;
 mod buffers;
