@@ -1,60 +1,30 @@
 //! Connections from the accept queues, and room for them.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::connection::{Connection, Next};
-use super::core::{Accepting, Core, LISTENERS};
+use super::core::{Accepting, BETWEEN_SHEDS, LISTENERS, REENTER};
 use super::engine::Engine;
 use super::handover::Handover;
 use super::peers::Crowded;
 use super::pressure;
 use super::world::World;
-use crate::app::Address;
-use crate::clock::Moment;
-use crate::listener::Listener;
 
 /// Connections that one wake of a listener takes, at most, and only within the same tick of the clock: those that were there
 /// before wait meanwhile. After one that stays, a worker takes no more while a sibling idles, which has been woken, too, and
 /// no more than its share while all are busy: what came at once is served in turn, and not one by one while the others go round.
 const ACCEPTED_PER_WAKE: u32 = 32;
 
-/// After so many accepted connections the listeners are entered anew, behind the siblings': an exclusive wake-up goes to
-/// whoever entered last, as a rule.
-const REENTER: u32 = 64;
-
 /// How long accepting pauses when the process has no descriptors left.
 const STARVED: Duration = Duration::from_millis(250);
 
-/// How often a full worker looks for connections that can be spared.
-const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
-
 /// How often it is said that a worker is full.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
-
-/// A listener, as a worker has it.
-#[derive(Debug)]
-pub(super) struct Entrance {
-    fd: OwnedFd,
-    /// Its peers have addresses.
-    named: bool,
-    /// Others hold it, too: its queue is never empty for good.
-    shared: bool,
-}
-
-impl Entrance {
-    pub(super) fn new(listener: &Listener) -> io::Result<Self> {
-        // Programs that had the socket before a reload may have made it wait.
-        fcntl(listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let named = matches!(listener.local(), Address::Ip(_));
-        Ok(Self { fd: listener.as_fd().try_clone_to_owned()?, named, shared: listener.is_inherited() })
-    }
-}
 
 /// What has become of a connection in the accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,25 +35,6 @@ enum Accepted {
     Stays,
     /// It was served and is closed, or there is nobody any more.
     Gone,
-}
-
-/// Whether the listeners are not watched as they should be.
-pub(super) fn is_astray(core: &Core) -> bool {
-    core.left
-        || match core.accepting {
-            Accepting::Yes => core.accepted >= REENTER,
-            Accepting::Ended => false,
-            Accepting::Full | Accepting::Starved(_) => true,
-        }
-}
-
-/// For how long a worker that accepts nothing may wait before it looks again.
-pub(super) fn pause(core: &Core, now: Moment) -> Option<Duration> {
-    match core.accepting {
-        Accepting::Starved(until) => Some(until.since(now)),
-        Accepting::Full => Some(BETWEEN_SHEDS),
-        Accepting::Yes | Accepting::Ended => None,
-    }
 }
 
 impl Engine {

@@ -3,6 +3,7 @@
 //! Architecture invariant: it lies behind a lock, and nothing in here waits, drops a connection or runs foreign code.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rustix::event::epoll::{Event, EventFlags};
 use slab::Slab;
@@ -58,6 +59,13 @@ struct Latch {
     expired: bool,
     drain: bool,
 }
+
+/// After so many accepted connections the listeners are entered anew, behind the siblings': an exclusive wake-up goes to
+/// whoever entered last, as a rule.
+pub(super) const REENTER: u32 = 64;
+
+/// How often a full worker looks for connections that can be spared.
+pub(super) const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
 
 /// Whether the listeners are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,8 +224,27 @@ impl Core {
     }
 
     /// When the leader must wake for a deadline at the latest.
-    pub(crate) fn next_timer(&self, now: Moment) -> Option<std::time::Duration> {
+    pub(crate) fn next_timer(&self, now: Moment) -> Option<Duration> {
         self.timers.next(now)
+    }
+
+    /// Whether the listeners are not watched as they should be.
+    pub(crate) fn is_astray(&self) -> bool {
+        self.left
+            || match self.accepting {
+                Accepting::Yes => self.accepted >= REENTER,
+                Accepting::Ended => false,
+                Accepting::Full | Accepting::Starved(_) => true,
+            }
+    }
+
+    /// For how long a worker that accepts nothing may wait before it looks again.
+    pub(crate) fn pause(&self, now: Moment) -> Option<Duration> {
+        match self.accepting {
+            Accepting::Starved(until) => Some(until.since(now)),
+            Accepting::Full => Some(BETWEEN_SHEDS),
+            Accepting::Yes | Accepting::Ended => None,
+        }
     }
 
     /// A place for a connection that is about to be accepted, unless that has ended or pauses. It is there before the

@@ -20,10 +20,10 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::accepting::{self, Entrance};
 use super::alarm::Alarm;
 use super::connection::{Connection, Next, Watched};
 use super::core::{Accepting, Batch, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, WATCHED};
+use super::entrance::Entrance;
 use super::handover::Handover;
 use super::lead::Lead;
 use super::mailbox::{Content, Letterbox};
@@ -77,7 +77,7 @@ impl Turned {
         self.swallowed |= std::mem::take(&mut core.swallowed);
         if calls {
             self.watched |= std::mem::take(&mut core.watched);
-            self.astray = accepting::is_astray(core);
+            self.astray = core.is_astray();
         }
     }
 }
@@ -342,8 +342,7 @@ impl Engine {
                 Some(Duration::ZERO)
             } else {
                 let now = *begun.insert(crate::sys::now_coarse());
-                let timeout =
-                    [timeout, core.next_timer(now), accepting::pause(&core, now), log].into_iter().flatten().min();
+                let timeout = [timeout, core.next_timer(now), core.pause(now), log].into_iter().flatten().min();
                 core.until = timeout.map(|timeout| now + timeout);
                 world.slot.set_idle(Some(core.serving()));
                 timeout

@@ -10,6 +10,7 @@ mod core;
 mod date;
 mod embedded;
 mod engine;
+mod entrance;
 mod exchange;
 mod exit;
 mod flusher;
