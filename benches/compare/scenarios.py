@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import arrivals
 import blocked
 import sharing
 import wsgi
@@ -95,4 +96,4 @@ NATIVE = (
     ),
 )
 
-SCENARIOS = NATIVE + wsgi.SCENARIOS + sharing.SCENARIOS + blocked.SCENARIOS
+SCENARIOS = NATIVE + wsgi.SCENARIOS + sharing.SCENARIOS + blocked.SCENARIOS + arrivals.SCENARIOS

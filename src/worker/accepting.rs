@@ -16,7 +16,7 @@ use super::pressure;
 use super::world::World;
 
 /// Connections that one wake of a listener takes, at most, and only within the same tick of the clock: those that were there
-/// before wait meanwhile. After one that stays, a worker takes no more while a sibling idles, which has been woken, too, and
+/// before wait meanwhile. After one that stays and has been served, a worker takes no more while a sibling idles, which has been woken, too, and
 /// no more than its share while all are busy: what came at once is served in turn, and not one by one while the others go round.
 const ACCEPTED_PER_WAKE: u32 = 32;
 
@@ -31,6 +31,8 @@ const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 enum Accepted {
     /// There was none.
     Nothing,
+    /// It is one of the worker's now, and has sent nothing yet.
+    Silent,
     /// It is one of the worker's now.
     Stays,
     /// It was served and is closed, or there is nobody any more.
@@ -71,12 +73,14 @@ impl Engine {
             if taken == 1 {
                 world.further.note(accepted != Accepted::Nothing);
             }
-            let more = match accepted {
-                Accepted::Nothing => false,
-                Accepted::Gone => true,
-                Accepted::Stays => world.calls && taken + 1 < self.share(),
-            };
-            if !more || crate::sys::now_coarse() != woken || (taken == 0 && !world.further.begin()) {
+            // What comes behind one that is silent has hardly sent anything, either, and costs less once it has.
+            let comes_early = matches!(accepted, Accepted::Nothing | Accepted::Silent);
+            if comes_early || crate::sys::now_coarse() != woken {
+                return;
+            }
+            // Of the two, only the second looks at the pages of others.
+            if (taken == 0 && !world.further.begin()) || (accepted == Accepted::Stays && taken + 1 >= self.share(world))
+            {
                 return;
             }
         }
@@ -88,13 +92,19 @@ impl Engine {
         for (index, _) in self.entrances.iter().enumerate().filter(|(_, entrance)| !entrance.shared) {
             loop {
                 let key = self.core().insert();
-                let Ok(Accepted::Stays | Accepted::Gone) = self.accept(world, index, key) else { break };
+                if matches!(self.accept(world, index, key), Ok(Accepted::Nothing) | Err(_)) {
+                    break;
+                }
             }
         }
     }
 
-    /// How many connections that stay a wake may take, as siblings are now.
-    fn share(&self) -> u32 {
+    /// How many connections that stay a wake may take, as siblings are now. A thread that makes no calls takes no more than it
+    /// must.
+    fn share(&self, world: &World) -> u32 {
+        if !world.calls {
+            return 1;
+        }
         let siblings = self.handover.as_ref().map_or(Some(0), Handover::busy_siblings);
         siblings.map_or(1, |siblings| ACCEPTED_PER_WAKE / (siblings + 1))
     }
@@ -157,12 +167,13 @@ impl Engine {
             next = connection.look_once_more(world);
             world.yields.note(!connection.is_silent());
         }
+        let stays = if connection.is_silent() { Accepted::Silent } else { Accepted::Stays };
         self.check_in(world, connection, next);
         if next == Next::Close {
             return Ok(Accepted::Gone);
         }
         self.stay_below_limit(world);
-        Ok(Accepted::Stays)
+        Ok(stays)
     }
 
     /// Lets connections go that can be spared when there are nearly too many, and accepts no more when there are.

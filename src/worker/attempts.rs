@@ -1,7 +1,7 @@
 //! What is worth a system call on some machines and under some loads, and in vain on others.
 //!
-//! - After a connection that was accepted and is gone already, to look for another one: where a web server in front handles
-//!   requests in batches, there nearly always is one, and a wait for it is saved. Where they come singly, there never is.
+//! - After a connection that was accepted, to look for another one: where a web server in front handles requests in batches, or
+//!   many clients come at once, there nearly always is one, and a wait for it is saved. Where they come singly, there never is.
 //! - When a new connection has nothing to read yet, to let others have the CPU first: a peer on the same CPU was interrupted
 //!   between connect and send, and both need not wait for each other. On a CPU of its own it will not be any faster.
 
@@ -18,7 +18,7 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// Whether to make one on this occasion. If so, [`note`](Self::note) must be told what it came to.
+    /// Whether to make one on this occasion. If one is made, [`note`](Self::note) must be told what it came to.
     pub(crate) fn begin(&mut self) -> bool {
         let begins = self.pause == 0;
         self.pause = self.pause.saturating_sub(1);

@@ -27,6 +27,13 @@ pub(crate) const LISTENERS: u64 = 16;
 /// The connections, by key.
 pub(crate) const CONNECTIONS: u64 = 4096;
 
+/// After so many accepted connections the listeners are entered anew, behind the siblings': an exclusive wake-up goes to
+/// whoever entered last, as a rule.
+pub(super) const REENTER: u32 = 64;
+
+/// How often a full worker looks for connections that can be spared.
+pub(super) const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
+
 /// One event that has not been handled.
 #[derive(Clone, Copy, Debug)]
 struct Ready {
@@ -59,13 +66,6 @@ struct Latch {
     expired: bool,
     drain: bool,
 }
-
-/// After so many accepted connections the listeners are entered anew, behind the siblings': an exclusive wake-up goes to
-/// whoever entered last, as a rule.
-pub(super) const REENTER: u32 = 64;
-
-/// How often a full worker looks for connections that can be spared.
-pub(super) const BETWEEN_SHEDS: Duration = Duration::from_millis(100);
 
 /// Whether the listeners are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::epoll::Epoll;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use super::alarm::Alarm;
 use super::connection::{Connection, Next, Watched};
-use super::core::{Accepting, Batch, CONNECTIONS, Core, Done, Drain, Due, HANDED, LETTERS, WATCHED};
+use super::core::{Accepting, Batch, CONNECTIONS, Core, Done, Drain, Due, LETTERS, WATCHED};
 use super::entrance::Entrance;
 use super::handover::Handover;
 use super::lead::Lead;
@@ -138,16 +138,6 @@ impl Engine {
         let mut core = self.core();
         core.accepting = Accepting::Yes;
         self.enter_listeners()
-    }
-
-    /// Takes what siblings hand over.
-    pub(super) fn enter_outlet(&self) -> io::Result<()> {
-        let Some(handover) = &self.handover else { return Ok(()) };
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-        match self.epoll.add(handover.outlet(), EpollEvent::new(flags, HANDED)) {
-            Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Connections that live.

@@ -2,11 +2,14 @@
 //!
 //! Nothing travels of which a part was given to the application or answered.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
 use super::connection::{Connection, Next, Watched};
-use super::core::Accepting;
+use super::core::{Accepting, HANDED};
 use super::engine::Engine;
 use super::handover::{Handover, UNREAD};
 use super::world::World;
@@ -22,6 +25,16 @@ enum Attempt {
 }
 
 impl Engine {
+    /// Takes what siblings hand over.
+    pub(super) fn enter_outlet(&self) -> io::Result<()> {
+        let Some(handover) = &self.handover else { return Ok(()) };
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+        match self.epoll.add(handover.outlet(), EpollEvent::new(flags, HANDED)) {
+            Ok(()) | Err(nix::Error::EEXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Gives a connection away that is checked out.
     fn hand_over(&self, handover: &Handover, mut connection: Box<Connection>) -> Attempt {
         let Some(parcel) = connection.parcel(UNREAD) else { return Attempt::Kept(connection) };

@@ -77,7 +77,7 @@ pub(crate) struct World {
     pub(crate) now: Moment,
     /// As of the wait before.
     pub(crate) earlier: Moment,
-    /// Looks for another connection behind one that is gone already.
+    /// Looks for another connection behind one that was accepted.
     pub(crate) further: Attempts,
     /// Turns that were left to the peers of new connections.
     pub(crate) yields: Attempts,

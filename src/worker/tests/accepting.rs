@@ -9,6 +9,10 @@ const STAYS: &str = "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n";
 /// The most requests that one turn has answered of 16 that were there before, each on a connection of its own, while so many
 /// siblings are in the midst of calls and so many have nothing to do.
 fn most_in_one_turn(request: &str, busy: usize, idle: usize) -> u64 {
+    most_in_one_turn_of(Box::new(Routes::default()), request, busy, idle)
+}
+
+fn most_in_one_turn_of(application: Box<dyn Application>, request: &str, busy: usize, idle: usize) -> u64 {
     let bind = BindAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
     let listener = Listener::bind(&bind, &listener::Policy { backlog: 128, socket_mode: 0o660, owner: None }).unwrap();
     let Address::Ip(address) = *listener.local() else { panic!("not a TCP listener") };
@@ -20,7 +24,7 @@ fn most_in_one_turn(request: &str, busy: usize, idle: usize) -> u64 {
     let handover = Handover::new(Ends::new().unwrap(), slots, 0);
     let policy = Policy::from(&Settings::default());
     let (engine, common) = engine_beside(Some(handover), &slots[0], &listener, policy, 1, false);
-    let mut world = World::new(Box::new(Routes::default()), 0, common);
+    let mut world = World::new(application, 0, common);
     engine.start().unwrap();
     let clients: Vec<_> = (0..16)
         .map(|_| {
@@ -64,6 +68,25 @@ fn connections_that_stay_are_taken_one_by_one_while_a_sibling_idles() {
 fn connections_that_stay_are_taken_together_where_nobody_idles() {
     assert!(most_while_the_clock_stands_still(STAYS, 0, 0, 15) >= 15);
     assert_eq!(most_while_the_clock_stands_still(STAYS, 3, 0, 8), 8, "the others of four have their share");
+}
+
+/// Each of its calls lasts until the clock has moved on.
+struct Slow;
+
+impl Application for Slow {
+    fn call(&mut self, _: &Request<'_>, reply: Reply<'_>) {
+        let began = crate::sys::now_coarse();
+        while crate::sys::now_coarse() == began {
+            std::thread::yield_now();
+        }
+        reply.send(Response::text("slow"));
+    }
+}
+
+#[test]
+fn new_connections_do_not_keep_others_waiting_for_several_slow_calls() {
+    assert_eq!(most_in_one_turn_of(Box::new(Slow), STAYS, 0, 0), 1);
+    assert_eq!(most_in_one_turn_of(Box::new(Slow), CLOSES, 0, 0), 1);
 }
 
 #[test]
