@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::abandoned::{self, Ours};
 use crate::body::{self, COPIED, Ending, Piece, Returned, Stream};
+use crate::early_hints::EarlyHints;
 use crate::environ::{Environs, Unfit};
 use crate::errors;
 use crate::ffi::{self, CalledByWorker, Context};
@@ -46,12 +47,13 @@ struct Callbacks {
 
 impl Callbacks {
     /// With the `wsgi.early_hints` that belongs to them.
-    fn new(py: Python<'_>) -> PyResult<(Self, Py<PyAny>)> {
+    fn new(py: Python<'_>) -> PyResult<(Self, Py<EarlyHints>)> {
         let responder = Bound::new(py, Responder::new())?;
         responder.get().set_write(responder.getattr("write")?);
         let start_response = start_response(&responder)?.unbind();
-        let early_hints = responder.getattr("early_hints")?.unbind();
-        Ok((Self { responder: responder.unbind(), start_response }, early_hints))
+        let responder = responder.unbind();
+        let early_hints = EarlyHints::new(py, responder.clone_ref(py))?;
+        Ok((Self { responder, start_response }, early_hints))
     }
 }
 
@@ -206,7 +208,7 @@ impl Wsgi {
             content => {
                 self.joined.clear();
                 let left = declared.map(|declared| declared.saturating_sub(written));
-                let (rest, known) = content.into_rest(&mut self.joined, &self.callbacks.responder, left, py);
+                let (rest, known) = content.into_rest(&mut self.joined, left);
                 (self.joined.as_slice(), rest, known)
             }
         };
@@ -227,14 +229,15 @@ impl Wsgi {
     /// Makes sure that nobody else has hold of what the next request is going to use.
     fn renew(&mut self, py: Python<'_>) -> PyResult<()> {
         let Callbacks { responder, start_response } = &self.callbacks;
-        let held = ffi::references(start_response.bind(py)) > 1
-            || ffi::references(self.environs.early_hints().bind(py)) > self.environs.early_hints_held()
-            || responder.get().write_is_held(py);
-        if held {
+        if ffi::references(start_response.bind(py)) > 1 || responder.get().write_is_held(py) {
             responder.get().end(py);
             let (callbacks, early_hints) = Callbacks::new(py)?;
             self.callbacks = callbacks;
-            self.environs.set_early_hints(py, early_hints)?;
+            return self.environs.set_early_hints(py, early_hints);
+        }
+        if self.environs.early_hints_are_held(py) {
+            let early_hints = EarlyHints::new(py, responder.clone_ref(py))?;
+            return self.environs.set_early_hints(py, early_hints);
         }
         Ok(())
     }
@@ -420,13 +423,7 @@ impl Content<'_> {
     }
 
     /// Appends what is to be copied, and returns the rest, and the length of all if it is known.
-    fn into_rest(
-        self,
-        first: &mut Vec<u8>,
-        responder: &Py<Responder>,
-        declared: Option<u64>,
-        py: Python<'_>,
-    ) -> (Body, Option<u64>) {
+    fn into_rest(self, first: &mut Vec<u8>, declared: Option<u64>) -> (Body, Option<u64>) {
         let parts = match self {
             Self::Nothing(_) => return (Body::Empty, Some(first.len() as u64)),
             Self::One(part) => vec![part],
@@ -442,7 +439,6 @@ impl Content<'_> {
             Self::Stream(piece, mut stream) => {
                 first.extend_from_slice(piece.as_bytes());
                 stream.limit(declared.map(|declared| declared.saturating_sub(first.len() as u64)));
-                stream.keep(responder.clone_ref(py));
                 return (Body::Source(Box::new(Ours::new(*stream))), None);
             }
         };

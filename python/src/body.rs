@@ -18,7 +18,6 @@ use crate::errors;
 use crate::ffi::Context;
 use crate::forks;
 use crate::hooks::Observed;
-use crate::responder::Responder;
 use crate::stuck::Place;
 
 /// Bytes of a body that are copied behind its head, so that both leave in one write.
@@ -127,7 +126,6 @@ impl Drop for Returned {
 pub(crate) struct Stream {
     iterator: Py<PyIterator>,
     returned: Returned,
-    responder: Option<Py<Responder>>,
     /// Bytes that may still be sent, if the application has said how many there are.
     left: Option<u64>,
     /// A piece that is not copied.
@@ -156,7 +154,7 @@ impl Stream {
         let (iterator, first) = begun.and_then(|begun| begun)?;
         let first = first?;
         let ended = matches!(first, Piece::End);
-        Ok((Self { iterator, returned, responder: None, left: None, large: None, ended }, first))
+        Ok((Self { iterator, returned, left: None, large: None, ended }, first))
     }
 
     /// The next piece, empty ones left out.
@@ -197,11 +195,6 @@ impl Stream {
     /// Has the hook called when this is over.
     pub(crate) fn observe(&mut self, observed: Observed) {
         self.returned.observe(observed);
-    }
-
-    /// Keeps the callbacks that know of this response.
-    pub(crate) fn keep(&mut self, responder: Py<Responder>) {
-        self.responder = Some(responder);
     }
 
     fn piece(&mut self, py: Python<'_>, place: &Place, out: &mut Vec<u8>) -> Pull {
@@ -290,14 +283,6 @@ impl Source for Stream {
 
     fn take_piece(&mut self) -> Option<Bytes> {
         self.large.take()
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        if let Some(responder) = &self.responder {
-            Python::attach(|py| responder.get().end(py));
-        }
     }
 }
 

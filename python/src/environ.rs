@@ -16,6 +16,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
+use crate::early_hints::EarlyHints;
 use crate::ffi::{self, text};
 use crate::peers::Peers;
 use crate::spare::{Shape, Spare, Survey};
@@ -32,7 +33,7 @@ pub(crate) struct Environs {
     templates: Vec<Template>,
     spare: Spare,
     /// `wsgi.early_hints`, which all templates have.
-    early_hints: Py<PyAny>,
+    early_hints: Py<EarlyHints>,
     peers: Peers,
     names: HashMap<Box<[u8]>, Py<PyString>>,
     methods: Vec<(&'static str, Py<PyAny>)>,
@@ -162,7 +163,7 @@ impl From<PyErr> for Unfit {
 }
 
 impl Environs {
-    pub(crate) fn new(py: Python<'_>, surroundings: Surroundings, early_hints: Py<PyAny>) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'_>, surroundings: Surroundings, early_hints: Py<EarlyHints>) -> PyResult<Self> {
         let io = py.import("io")?;
         let method = |name: &'static str| (name, PyString::intern(py, name).into_any().unbind());
         let environment = py.import("os")?.getattr("environ")?;
@@ -183,17 +184,16 @@ impl Environs {
         })
     }
 
-    /// References that are held to `wsgi.early_hints` here.
-    pub(crate) fn early_hints_held(&self) -> usize {
-        1 + self.templates.len() + usize::from(self.spare.is_kept())
+    /// Whether anybody but us has hold of `wsgi.early_hints`, as who keeps an environ has.
+    #[inline]
+    pub(crate) fn early_hints_are_held(&self, py: Python<'_>) -> bool {
+        let ours = 1 + self.templates.len() + usize::from(self.spare.is_kept());
+        ffi::references(self.early_hints.bind(py)) > ours
     }
 
-    pub(crate) fn early_hints(&self) -> &Py<PyAny> {
-        &self.early_hints
-    }
-
-    /// Has another `wsgi.early_hints` in all environs to come.
-    pub(crate) fn set_early_hints(&mut self, py: Python<'_>, early_hints: Py<PyAny>) -> PyResult<()> {
+    /// Has another `wsgi.early_hints` in all environs to come: those that there are can send no more.
+    pub(crate) fn set_early_hints(&mut self, py: Python<'_>, early_hints: Py<EarlyHints>) -> PyResult<()> {
+        self.early_hints.get().retire();
         for template in &self.templates {
             template.set_early_hints(py, &early_hints)?;
         }

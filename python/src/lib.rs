@@ -3,7 +3,8 @@
 //! `main` hands the command line to `ferricorn::serve_hosted`, which does everything else and asks [`config`] for settings
 //! in Python ([`values`] translates them) and [`factory`] for `module:callable`; [`hooks`] calls the functions of such
 //! settings. In a worker, [`application`] is called for each request: it makes an environ ([`environ`]), calls the
-//! application with a `start_response` ([`responder`]), and passes on what it returns ([`body`]).
+//! application with a `start_response` ([`responder`]) and `wsgi.early_hints` ([`early_hints`]), and passes on what it returns
+//! ([`body`]).
 //!
 //! Architecture invariants: nothing here knows of sockets, protocols or signals. Unsafe code is in [`ffi`] and
 //! [`ffi_signals`] only. What a callback reaches ([`responder`]) is never behind a `&mut` across a call into Python, nor is
@@ -14,6 +15,7 @@ mod application;
 mod body;
 mod calls;
 mod config;
+mod early_hints;
 mod embedded;
 mod environ;
 mod errors;

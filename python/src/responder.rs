@@ -1,4 +1,4 @@
-//! `start_response`, `write` and `wsgi.early_hints` of one request.
+//! `start_response` and `write` of one request.
 
 use ferricorn::Reply;
 use ferricorn::app::{Body, Disconnected, Parts};
@@ -26,7 +26,7 @@ enum Phase {
     Started,
     /// The head is out, or as good as.
     Sent,
-    /// The request is over.
+    /// The request is over, and no head was sent.
     Over,
 }
 
@@ -341,9 +341,27 @@ impl Responder {
         })
     }
 
-    /// The request is over: later calls come too late.
+    /// The request is over: later calls come too late. One whose head is out stays that way: what goes wrong in what is left of
+    /// its body is to be raised again.
     pub(crate) fn end(&self, py: Python<'_>) {
-        self.0.with(py, |inner| inner.phase = Phase::Over);
+        self.0.with(py, |inner| {
+            if inner.phase != Phase::Sent {
+                inner.phase = Phase::Over;
+            }
+        });
+    }
+
+    /// Sends 103 Early Hints ahead of the response, if it is not too late for them.
+    pub(crate) fn early_hints<'f>(
+        &self,
+        py: Python<'_>,
+        fields: impl IntoIterator<Item = (&'f [u8], &'f [u8])>,
+    ) -> Result<(), ResponseError> {
+        self.0.with(py, |inner| {
+            let in_time = matches!(inner.phase, Phase::Waiting | Phase::Started);
+            let sent = if in_time { inner.reply.with(py, |reply| reply.early_hints(fields)) } else { None };
+            sent.unwrap_or(Ok(()))
+        })
     }
 
     /// It will not be used again.
@@ -458,24 +476,6 @@ impl Responder {
             }
         }
         Ok(())
-    }
-
-    /// wsgi.early_hints(headers): sends 103 Early Hints ahead of the response.
-    fn early_hints(&self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut fields: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        ffi::each_field(headers, 0, |_, name, value| {
-            fields.push((name.to_vec(), value.to_vec()));
-            Ok(())
-        })?;
-        let fields = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-        let sent: Option<Result<(), ResponseError>> = self.0.with(py, |inner| {
-            let in_time = matches!(inner.phase, Phase::Waiting | Phase::Started);
-            if in_time { inner.reply.with(py, |reply| reply.early_hints(fields)) } else { None }
-        });
-        match sent {
-            Some(Err(error)) => Err(PyValueError::new_err(error.to_string())),
-            Some(Ok(())) | None => Ok(()),
-        }
     }
 }
 

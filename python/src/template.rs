@@ -9,6 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use crate::early_hints::EarlyHints;
 use crate::ffi::{self, text};
 
 /// What an environ says of the server as a whole, and which header fields it has.
@@ -42,7 +43,7 @@ impl Template {
     pub(crate) fn new(
         py: Python<'_>,
         surroundings: &Surroundings,
-        early_hints: &Bound<'_, PyAny>,
+        early_hints: &Bound<'_, EarlyHints>,
         local: &Address,
         secure: bool,
     ) -> PyResult<Self> {
@@ -63,7 +64,7 @@ impl Template {
         self.secure == secure && self.local == *local
     }
 
-    pub(crate) fn set_early_hints(&self, py: Python<'_>, early_hints: &Py<PyAny>) -> PyResult<()> {
+    pub(crate) fn set_early_hints(&self, py: Python<'_>, early_hints: &Py<EarlyHints>) -> PyResult<()> {
         self.environ.bind(py).set_item(intern!(py, "wsgi.early_hints"), early_hints)
     }
 
@@ -143,7 +144,7 @@ impl Learned {
 fn constant<'py>(
     py: Python<'py>,
     surroundings: &Surroundings,
-    early_hints: &Bound<'py, PyAny>,
+    early_hints: &Bound<'py, EarlyHints>,
     local: &Address,
     secure: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -160,7 +161,7 @@ fn constant<'py>(
     set("wsgi.run_once", false.into_pyobject(py)?.to_owned().into_any())?;
     set("wsgi.file_wrapper", objects.getattr("FileWrapper")?)?;
     set("wsgi.input_terminated", true.into_pyobject(py)?.to_owned().into_any())?;
-    set("wsgi.early_hints", early_hints.clone())?;
+    set("wsgi.early_hints", early_hints.as_any().clone())?;
     set("ferricorn.extend_deadline", py.import("ferricorn._core")?.getattr("extend_deadline")?)?;
     set("SERVER_SOFTWARE", string(concat!("ferricorn/", env!("CARGO_PKG_VERSION"))))?;
     let (name, port) = match local {

@@ -16,6 +16,7 @@ import wsgiref.validate
 closed = []
 kept = []
 environs = []
+all_hints = []
 context = contextvars.ContextVar("context", default="unset")
 APPLICATIONS = {}
 
@@ -767,6 +768,16 @@ def hints(environ, start_response):
     hint([("Link", "</style.css>; rel=preload")])
     start_response("200 OK", [])
     hint([("Link", "</script.js>; rel=preload")])
+    return [b"ok"]
+
+
+@path
+def hints_of_all(environ, start_response):
+    """Sends its own, and tries to with those of earlier requests, which it has kept."""
+    all_hints.append(environ["wsgi.early_hints"])
+    for number, hint in enumerate(all_hints):
+        hint([("Link", f"<{number}>")])
+    start_response("200 OK", [])
     return [b"ok"]
 
 

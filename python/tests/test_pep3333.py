@@ -553,9 +553,11 @@ def test_exc_info_replaces_a_head_that_was_not_sent(pep3333):
 
 
 def test_exc_info_is_raised_again_when_the_head_was_sent(pep3333):
+    before = len(pep3333.log)
     with pytest.raises(BrokenOff):
         pep3333.request(target="/starts_again_too_late")
     pep3333.wait_for_log("ValueError: too late for a page")
+    assert "AssertionError" not in pep3333.log[before:]
 
 
 @pytest.mark.parametrize(
@@ -672,6 +674,12 @@ def test_early_hints_come_first(pep3333):
     ]
     assert pep3333.request(target="/hints", version="1.0").interim == []
     assert pep3333.request(target="/bad_hints").body == b"refused"
+
+
+def test_early_hints_of_an_earlier_request_reach_no_later_one(pep3333):
+    for number in range(3):
+        interim = pep3333.request(target="/hints_of_all").interim
+        assert [hint.headers for hint in interim] == [[("Link", b"<%d>" % number)]]
 
 
 def test_each_request_has_its_own_context(pep3333):

@@ -126,6 +126,55 @@ def test_a_process_that_a_request_has_forked_never_serves(project, serve, option
     assert server.stop() == 0
 
 
+STREAMS = """
+import threading
+
+goes_on = threading.Event()
+
+class Pieces:
+    # Nothing of the request is kept in here, as it would be in a generator.
+    def __init__(self):
+        self.left = 200
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.left -= 1
+        if self.left < 0:
+            raise StopIteration
+        return b"x" * 65536
+
+def application(environ, start_response):
+    body = [b"ok"]
+    if environ["PATH_INFO"] == "/long":
+        body = Pieces()
+    elif environ["PATH_INFO"] == "/go":
+        goes_on.set()
+    elif environ["PATH_INFO"] == "/waits":
+        goes_on.clear()
+        print("It waits", file=environ["wsgi.errors"], flush=True)
+        goes_on.wait(60)
+    start_response("200 OK", [])
+    return body
+"""
+
+
+def test_a_stream_that_another_thread_ends_does_not_end_the_request_that_its_own_thread_has_begun(project, serve):
+    (project / "streams.py").write_text(STREAMS)
+    server = serve("streams", "--threads", "2")
+    # It is for the server to say which thread does what: as a rule the one that has begun the stream begins what comes next.
+    for times in range(1, 6):
+        with server.client() as reader, server.client() as waiter:
+            reader.send(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+            reader.fill()
+            waiter.send(b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_until("a call that waits", lambda: server.log.count("It waits") == times)
+            assert len(reader.response().body) == 200 * 65536
+            assert server.request(target="/go").body == b"ok"
+            assert (response := waiter.response()).status == 200, response.body
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_it_stops_without_a_traceback(project, serve, number):
     server = serve("hello")
