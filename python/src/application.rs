@@ -226,11 +226,11 @@ impl Wsgi {
         sent
     }
 
-    /// Makes sure that nobody else has hold of what the next request is going to use.
+    /// Makes sure that nobody else has hold of what the next request is going to use. Not before it comes, as what was kept until
+    /// the last response was closed is free then.
     fn renew(&mut self, py: Python<'_>) -> PyResult<()> {
         let Callbacks { responder, start_response } = &self.callbacks;
         if ffi::references(start_response.bind(py)) > 1 || responder.get().write_is_held(py) {
-            responder.get().end(py);
             let (callbacks, early_hints) = Callbacks::new(py)?;
             self.callbacks = callbacks;
             return self.environs.set_early_hints(py, early_hints);
@@ -246,6 +246,9 @@ impl Wsgi {
 impl Application for Wsgi {
     fn call(&mut self, request: &Request<'_>, reply: Reply<'_>) {
         let py = ffi::attached(self);
+        if let Err(error) = self.renew(py) {
+            errors::log(py, "Exception before a request", &error);
+        }
         let place = *self.shown.get_or_insert_with(stuck::Place::here);
         place.begin(request);
         let name = |what: &str| format!("{what} {} {}", request.method(), request.target());
@@ -278,14 +281,12 @@ impl Application for Wsgi {
                 Failure::Unsendable(problem) => log::error!("{}: {problem}", name("Error handling request")),
             }
             if let Some(reply) = reply {
+                self.callbacks.responder.get().end(py);
                 reply.send(Response::error(status));
             }
         }
         place.end();
         errors::end_line(py);
-        if let Err(error) = self.renew(py) {
-            errors::log(py, "Exception after a request", &error);
-        }
     }
 
     fn idle(&mut self, wait: &mut dyn FnMut()) {
