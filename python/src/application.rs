@@ -99,36 +99,32 @@ impl Wsgi {
         })
     }
 
-    /// Calls the application and sends what it answers. The reply comes back if nothing was sent.
-    fn respond<'r>(
+    /// Calls the application and sends what it answers. The reply is still there if nothing was sent.
+    fn respond(
         &mut self,
         py: Python<'_>,
         environ: Bound<'_, PyDict>,
         request: &Request<'_>,
         place: &stuck::Place,
-        mut reply: Reply<'r>,
-    ) -> Result<(), (Failure, Option<Reply<'r>>)> {
+        reply: &mut Option<Reply<'_>>,
+    ) -> Result<(), Failure> {
         let mut observed = None;
         if let Some(hooks) = &self.hooks {
             let (begun, allowed) = hooks.begin(py, request, &environ);
             observed = Some(begun);
-            if let Err(error) = allowed {
-                return Err((error.into(), Some(reply)));
-            }
+            allowed?;
         }
         let (context, was_blank) = match self.context.take() {
             Some(context) => (context, true),
-            None => match Context::copy_current(py) {
-                Ok(context) => {
-                    let blank = self.hooks.is_none() && context.is_blank(py);
-                    (context, blank)
-                }
-                Err(error) => return Err((error.into(), Some(reply))),
-            },
+            None => {
+                let context = Context::copy_current(py)?;
+                let blank = self.hooks.is_none() && context.is_blank(py);
+                (context, blank)
+            }
         };
         let responder = self.callbacks.responder.get();
         let prepared = {
-            let _loan = responder.begin(py, &mut reply, self.spare.take().unwrap_or_default());
+            let _loan = responder.begin(py, reply.as_mut(), self.spare.take().unwrap_or_default());
             let start_response = self.callbacks.start_response.bind(py);
             let _window = place.calls.open(py);
             let forks = forks::count();
@@ -142,17 +138,15 @@ impl Wsgi {
             called
                 .and_then(|result| result)
                 .map_err(Failure::from)
-                .and_then(|result| Prepared::new(py, result, &context, request, responder, self.file_wrapper.bind(py)))
-        };
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
-            Err(failure) => return Err((failure, Some(reply))),
+                .and_then(|result| Prepared::new(py, result, &context, request, responder, self.file_wrapper.bind(py)))?
         };
         if was_blank && context.is_blank(py) {
             self.context = Some(context);
         }
-        let sent = self.send(py, prepared, request, reply, observed);
-        sent.map_err(|failure| (failure, None))
+        match reply.take() {
+            Some(reply) => self.send(py, prepared, request, reply, observed),
+            None => Ok(()),
+        }
     }
 
     fn send(
@@ -266,8 +260,8 @@ impl Application for Wsgi {
                 return reply.send(Response::error(500));
             }
         };
-        let mut status = 500;
-        if let Err((failure, reply)) = self.respond(py, environ, request, place, reply) {
+        let (mut status, mut reply) = (500, Some(reply));
+        if let Err(failure) = self.respond(py, environ, request, place, &mut reply) {
             match failure {
                 Failure::Raised(error) if self.callbacks.responder.get().is_disconnected(py) => {
                     log::debug!("{}: {error}", name("The client has gone during"));
@@ -332,9 +326,14 @@ fn send_parts(
 fn check_length(request: &Request<'_>, started: &Started, known: u64) {
     if let Some(declared) = started.declared
         && declared != known
-        && request.method() != "HEAD"
-        && !matches!(started.status(), 204 | 304)
     {
+        tell_of_length(request, started, declared, known);
+    }
+}
+
+#[cold]
+fn tell_of_length(request: &Request<'_>, started: &Started, declared: u64, known: u64) {
+    if request.method() != "HEAD" && !matches!(started.status(), 204 | 304) {
         log::error!(
             "Error handling request {} {}: the body has {known} bytes, its Content-Length is {declared}",
             request.method(),

@@ -411,8 +411,20 @@ fn forwards(surroundings: &Surroundings, request: &Request<'_>, name: &[u8]) -> 
 /// What the client's address says of other keys than its own.
 #[inline]
 fn set_address(py: Python<'_>, request: &Request<'_>, environ: &Bound<'_, PyDict>) -> PyResult<()> {
+    match (&request.peer().address, request.peer().destination.as_deref()) {
+        (Address::Ip(_), None) => Ok(()),
+        (_, destination) => set_other_address(py, request, destination, environ),
+    }
+}
+
+fn set_other_address(
+    py: Python<'_>,
+    request: &Request<'_>,
+    destination: Option<&SocketAddr>,
+    environ: &Bound<'_, PyDict>,
+) -> PyResult<()> {
     match &request.peer().address {
-        Address::Ip(address) => match request.peer().destination.as_deref() {
+        Address::Ip(address) => match destination {
             Some(destination) => set_proxied(py, *address, *destination, environ),
             None => Ok(()),
         },

@@ -373,9 +373,10 @@ pub(crate) struct Loan<'a, F: Fn(LentReply)> {
 }
 
 impl<'a, F: Fn(LentReply)> Loan<'a, F> {
-    /// Lends `reply` by way of `place`, until this is dropped.
-    pub(crate) fn new(reply: &'a mut Reply<'_>, place: F) -> Self {
-        place(LentReply::new(reply));
+    /// Lends `reply`, if there is one, by way of `place`, until this is dropped.
+    #[inline]
+    pub(crate) fn new(reply: Option<&'a mut Reply<'_>>, place: F) -> Self {
+        place(reply.map_or_else(LentReply::default, LentReply::new));
         Self { place, reply: PhantomData }
     }
 }

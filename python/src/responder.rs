@@ -317,7 +317,7 @@ impl Responder {
     pub(crate) fn begin<'a>(
         &'a self,
         py: Python<'a>,
-        reply: &'a mut Reply<'_>,
+        reply: Option<&'a mut Reply<'_>>,
         mut spare: Box<Started>,
     ) -> Loan<'a, impl Fn(LentReply) + use<'a>> {
         spare.written = 0;

@@ -43,11 +43,11 @@ pub(crate) trait Exchange {
     /// once.
     fn send(&mut self, response: &mut Response);
     /// The same in parts; an error page is sent if they cannot be sent as they are.
-    fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError>;
+    fn send_parts(&mut self, parts: &mut Parts<'_, '_>) -> Result<(), ResponseError>;
     /// Sends `103 Early Hints` ahead of the response, where the peer understands it.
     fn early_hints<'f>(&mut self, fields: &mut dyn Iterator<Item = (&'f [u8], &'f [u8])>) -> Result<(), ResponseError>;
     /// Puts the head of a response into the output, whose body the call goes on to write; `rest` is not looked at.
-    fn begin(&mut self, _parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+    fn begin(&mut self, _parts: &mut Parts<'_, '_>) -> Result<(), ResponseError> {
         Err(ResponseError::OutOfTurn)
     }
     /// Sends a piece of it; returns the bytes that the socket has not taken yet.
@@ -110,9 +110,10 @@ impl<'a> Reply<'a> {
     ///
     /// # Errors
     /// They cannot be sent as they are. The answer is 500 then, and it is the caller's to log why.
-    pub fn send_parts(mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+    #[inline]
+    pub fn send_parts(mut self, mut parts: Parts<'_, '_>) -> Result<(), ResponseError> {
         match self.exchange.take() {
-            Some(exchange) => exchange.send_parts(parts),
+            Some(exchange) => exchange.send_parts(&mut parts),
             None => Ok(()),
         }
     }
@@ -137,9 +138,9 @@ impl<'a> Reply<'a> {
     ///
     /// # Errors
     /// They cannot be sent as they are. The answer is 500 then, and it is the caller's to log why.
-    pub fn begin(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+    pub fn begin(&mut self, mut parts: Parts<'_, '_>) -> Result<(), ResponseError> {
         let Some(exchange) = &mut self.exchange else { return Err(ResponseError::OutOfTurn) };
-        let begun = exchange.begin(parts);
+        let begun = exchange.begin(&mut parts);
         if begun.is_err() {
             // It has been answered.
             self.exchange = None;

@@ -144,18 +144,19 @@ impl Turn<'_> {
     }
 
     /// As [`answer`](Self::answer), for a response in parts; whoever gave them says what is wrong with them.
-    fn answer_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
-        let (first, (rest, summary)) = (parts.first, self.head(parts)?);
-        if !first.is_empty() {
-            self.machine.body(first, self.out);
+    fn answer_parts(&mut self, parts: &mut Parts<'_, '_>) -> Result<(), ResponseError> {
+        let summary = self.head(parts)?;
+        if !parts.first.is_empty() {
+            self.machine.body(parts.first, self.out);
         }
-        self.follow(rest, summary);
+        self.follow(&mut parts.rest, summary);
         Ok(())
     }
 
-    /// The head of a response in parts; returns what follows. If it cannot be sent, the answer is 500.
-    fn head(&mut self, parts: Parts<'_, '_>) -> Result<(Body, Summary), ResponseError> {
+    /// The head of a response in parts. If it cannot be sent, the answer is 500.
+    fn head(&mut self, parts: &mut Parts<'_, '_>) -> Result<Summary, ResponseError> {
         let Parts { status, reason, fields, lines, length, rest, after, .. } = parts;
+        let (status, reason, length) = (*status, *reason, *length);
         self.heed_drain();
         let mut kept = None;
         let responded = if self.logs_fields {
@@ -163,19 +164,19 @@ impl Turn<'_> {
             kept.fields = fields.filter_map(kept_field).collect();
             self.machine.respond(status, reason, kept.fields(), length, self.date, self.out)
         } else if let Some(lines) = lines {
-            self.machine.respond(status, reason, lines, length, self.date, self.out)
+            self.machine.respond(status, reason, *lines, length, self.date, self.out)
         } else {
-            self.machine.respond(status, reason, fields, length, self.date, self.out)
+            self.machine.respond(status, reason, &mut **fields, length, self.date, self.out)
         };
-        if let Some(after) = after {
+        if let Some(after) = after.take() {
             self.after.push(after);
         }
         if let Err(error) = responded {
-            drop(rest);
+            *rest = Body::Empty;
             self.answer(&mut Response::error(500));
             return Err(error);
         }
-        Ok((rest, Summary { status, response: kept }))
+        Ok(Summary { status, response: kept })
     }
 
     /// Sends what the socket takes of the output, and returns how much that was.
@@ -250,14 +251,23 @@ impl Turn<'_> {
             *self.outcome = Outcome::Finished(self.machine.finish(self.out), Summary { status, response: None });
             return Ok(());
         }
-        let body = std::mem::take(&mut response.body);
+        let mut body = std::mem::take(&mut response.body);
         let response = self.logs_fields.then(|| Box::new(std::mem::take(response)));
-        self.follow(body, Summary { status, response });
+        self.follow(&mut body, Summary { status, response });
         Ok(())
     }
 
     /// Puts the body, or what is left of it, behind the head.
-    fn follow(&mut self, body: Body, summary: Summary) {
+    #[inline]
+    fn follow(&mut self, body: &mut Body, summary: Summary) {
+        // Not moved about, as it is large, and most have none.
+        match body {
+            Body::Empty => *self.outcome = Outcome::Finished(self.machine.finish(self.out), summary),
+            body => self.follow_with(std::mem::take(body), summary),
+        }
+    }
+
+    fn follow_with(&mut self, body: Body, summary: Summary) {
         let rest = match body {
             Body::Bytes(bytes) if bytes.len() <= COPIED => {
                 self.machine.body(&bytes, self.out);
@@ -297,7 +307,7 @@ impl Exchange for Turn<'_> {
         self.answer(response);
     }
 
-    fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+    fn send_parts(&mut self, parts: &mut Parts<'_, '_>) -> Result<(), ResponseError> {
         if self.is_begun() {
             self.break_off();
             return Err(ResponseError::OutOfTurn);
@@ -305,12 +315,12 @@ impl Exchange for Turn<'_> {
         self.answer_parts(parts)
     }
 
-    fn begin(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+    fn begin(&mut self, parts: &mut Parts<'_, '_>) -> Result<(), ResponseError> {
         if self.is_begun() {
             self.break_off();
             return Err(ResponseError::OutOfTurn);
         }
-        let (_, summary) = self.head(parts)?;
+        let summary = self.head(parts)?;
         *self.outcome = Outcome::Begun(summary);
         if let Some(note) = self.note {
             note.move_exit(&[], true);
@@ -338,12 +348,12 @@ impl Exchange for Turn<'_> {
         waited
     }
 
-    fn finish(&mut self, first: &[u8], rest: Body) {
+    fn finish(&mut self, first: &[u8], mut rest: Body) {
         if !first.is_empty() && self.is_begun() {
             self.machine.body(first, self.out);
         }
         match std::mem::replace(self.outcome, Outcome::Unanswered) {
-            Outcome::Begun(summary) => self.follow(rest, summary),
+            Outcome::Begun(summary) => self.follow(&mut rest, summary),
             // The peer has gone, or nothing was begun.
             other => *self.outcome = other,
         }

@@ -148,8 +148,8 @@ impl Exchange for Answered {
         *self = Self::With(drain(std::mem::take(&mut response.body), self.end()).map(|()| status));
     }
 
-    fn send_parts(&mut self, parts: Parts<'_, '_>) -> Result<(), ResponseError> {
-        *self = Self::With(drain(parts.rest, self.end()).map(|()| parts.status));
+    fn send_parts(&mut self, parts: &mut Parts<'_, '_>) -> Result<(), ResponseError> {
+        *self = Self::With(drain(std::mem::take(&mut parts.rest), self.end()).map(|()| parts.status));
         Ok(())
     }
 

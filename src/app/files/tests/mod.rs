@@ -90,7 +90,7 @@ impl Exchange for Caught {
         assert!(self.0.replace(std::mem::take(response)).is_none(), "answered twice");
     }
 
-    fn send_parts(&mut self, _parts: Parts<'_, '_>) -> Result<(), ResponseError> {
+    fn send_parts(&mut self, _parts: &mut Parts<'_, '_>) -> Result<(), ResponseError> {
         unreachable!("files are answered whole")
     }
 
