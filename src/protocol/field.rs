@@ -85,6 +85,12 @@ field_ids! {
 }
 
 impl FieldId {
+    /// Whether what it says may be compared with what others have said: the time that takes would tell of a secret.
+    #[inline]
+    pub(crate) fn may_be_compared(self) -> bool {
+        !matches!(self, Self::Other | Self::Authorization | Self::Cookie)
+    }
+
     /// Which field `name` is, in any case; it must consist of token characters.
     ///
     /// One multiplication hash of the length and three letters, and one comparison.

@@ -68,6 +68,8 @@ pub struct Head {
     pub(crate) form: Target,
     pub(crate) version: Version,
     pub(crate) fields: Vec<FieldSpan>,
+    /// Each of the fields is a whole line of `bytes`, with CRLF behind its value, about which nothing was out of the ordinary.
+    pub(crate) plain: bool,
     pub(crate) content_length: Option<u64>,
     pub(crate) chunked: bool,
     pub(crate) expects_continue: bool,

@@ -4,6 +4,10 @@
 //! HTTP/1.0 or 1.1, no tabs, empty values or blanks at the end of a line, everything within the limits. Nearly all are.
 //! Anything else, right or wrong, is left to httparse and the checks on top of it: this pass only ever accepts, and what it
 //! accepts they accept with the same result (the tests in `agreement` see to that).
+//!
+//! Clients say the same in most lines of every request. A line that the head before had in the same place is known by that.
+
+use std::ops::Range;
 
 use super::framing::Framing;
 use crate::protocol::Limits;
@@ -16,38 +20,72 @@ use crate::protocol::head::{FieldSpan, Head, Span, Target, Version};
 #[inline]
 pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usize> {
     let window = input.get(..limits.head_window()).unwrap_or(input);
+    // Until this one has been accepted, the fields are partly its, and partly the one before's.
+    if !std::mem::take(&mut head.plain) {
+        head.fields.clear();
+    }
     let mut position = request_line(window, limits, head)?;
     let mut framing = Framing::default();
-    head.fields.clear();
+    let mut count = 0;
     loop {
         let rest = window.get(position..)?;
         if rest.first_chunk() == Some(b"\r\n") {
             break;
         }
-        let (name, value, length) = field(rest)?;
-        if length > limits.field_size || head.fields.len() == limits.fields {
-            return None;
-        }
-        // Every request has this one, and nearly all write it like that.
-        let id = if name == b"Host" { FieldId::Host } else { FieldId::of(name) };
-        if id == FieldId::Other && !grammar::is_token_text(name) {
-            return None;
-        }
-        framing.note(id, value, head.fields.len());
+        let place = head.fields.get_mut(count);
+        let earlier = place.as_deref().and_then(|earlier| again(earlier, &head.bytes, rest));
+        let Line { name, value, id } = match earlier {
+            Some(line) => line,
+            None => field(rest)?,
+        };
         let start = position as u32;
-        let end = start + length as u32;
-        head.fields.push(FieldSpan {
-            name: Span { start, end: start + name.len() as u32 },
-            value: Span { start: end - value.len() as u32, end },
+        let span = FieldSpan {
+            name: Span { start, end: start + name as u32 },
+            value: Span { start: start + value.start as u32, end: start + value.end as u32 },
             id,
-        });
-        position += length + 2;
+        };
+        match place {
+            Some(place) => *place = span,
+            None => head.fields.push(span),
+        }
+        if value.end > limits.field_size || count == limits.fields {
+            return None;
+        }
+        position += value.end + 2;
+        framing.note(id, rest.get(value).unwrap_or_default(), count);
+        count += 1;
     }
+    head.fields.truncate(count);
     let length = position + 2;
     head.bytes.clear();
     head.bytes.extend_from_slice(window.get(..length)?);
     framing.settle(limits, head).ok()?;
+    head.plain = true;
     Some(length)
+}
+
+/// Where in a field line its parts lie. It ends with the value.
+struct Line {
+    /// The length of the name.
+    name: usize,
+    value: Range<usize>,
+    id: FieldId,
+}
+
+/// The line at the front of `rest`, if it is that field of the plain head before, whose bytes are given, to the letter.
+#[inline]
+fn again(earlier: &FieldSpan, bytes: &[u8], rest: &[u8]) -> Option<Line> {
+    let FieldSpan { name, value, id } = *earlier;
+    if !id.may_be_compared() {
+        return None;
+    }
+    let start = name.start as usize;
+    let line = bytes.get(start..(value.end as usize).checked_add(2)?)?;
+    rest.starts_with(line).then(|| Line {
+        name: (name.end as usize).wrapping_sub(start),
+        value: (value.start as usize).wrapping_sub(start)..line.len().wrapping_sub(2),
+        id,
+    })
 }
 
 /// The length of the request line with its CRLF.
@@ -103,9 +141,9 @@ fn target_length(text: &[u8], path: bool) -> usize {
     end.unwrap_or(text.len())
 }
 
-/// The name and value of the field line at the front, and its length without CRLF.
+/// The field line at the front.
 #[inline]
-fn field(line: &[u8]) -> Option<(&[u8], &[u8], usize)> {
+fn field(line: &[u8]) -> Option<Line> {
     let colon = find(line, 0, |word| equal(word, b':') | controls(word));
     let (name, rest) = line.split_at_checked(colon)?;
     let start = match rest {
@@ -116,10 +154,12 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     };
     let end = find(line, start, controls);
     let (b"\r\n", value) = (line.get(end..)?.first_chunk()?, line.get(start..end)?) else { return None };
-    match value {
-        [] | [.., b' '] => None,
-        value => Some((name, value, end)),
+    if let [] | [.., b' '] = value {
+        return None;
     }
+    // Every request has this one, and nearly all write it like that.
+    let id = if name == b"Host" { FieldId::Host } else { FieldId::of(name) };
+    (id != FieldId::Other || grammar::is_token_text(name)).then_some(Line { name: colon, value: start..end, id })
 }
 
 /// The first place from `start` on where `marks` sets a byte's high bit; the end of the text sets one, too.
