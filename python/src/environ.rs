@@ -227,6 +227,7 @@ impl Environs {
         let template = &mut self.templates[index];
         let learned = template.learn(py, target, is_plain.then_some(path), survey.host, peer.map(|peer| &peer.host))?;
         let again = reused.is_some();
+        let unchanged = if again { request.head().repeated(self.spare.request()) } else { 0 };
         let environ = match reused {
             Some(environ) => environ.into_bound(py),
             None => template.copy(py)?,
@@ -275,7 +276,7 @@ impl Environs {
         }
         // The template has the only one of most requests that no browser has made.
         if !survey.is_host() || request.head().form() == Target::Absolute {
-            self.set_fields(py, request, &environ, again)?;
+            self.set_fields(py, request, &environ, again, unchanged)?;
         }
         set_address(py, request, &environ)?;
         let queued = request.queue_time();
@@ -288,7 +289,7 @@ impl Environs {
         }
         // Most have not waited, and must not find that another has.
         if !was_queued {
-            self.spare.lend(&environ);
+            self.spare.lend(&environ, request.head().number());
         }
         Ok(environ)
     }
@@ -303,19 +304,21 @@ impl Environs {
         Ok(self.templates.len() - 1)
     }
 
-    /// Sets the header fields; with `again`, in an environ in which the request before has set the same ones.
+    /// Sets the header fields; with `again`, in an environ in which the request before has set the same ones, and some to the
+    /// same values: they are `unchanged`, by their bits.
     fn set_fields<'py>(
         &mut self,
         py: Python<'py>,
         request: &Request<'_>,
         environ: &Bound<'py, PyDict>,
         again: bool,
+        unchanged: u64,
     ) -> Result<(), Unfit> {
-        let mut seen: u128 = 0;
-        for (id, name, value) in request.head().raw_fields() {
+        let mut seen = 0;
+        for (id, name, value) in request.head().raw_fields_but(unchanged) {
             let key = match self.keys.fields.get_mut(id as usize) {
                 Some(Some(field)) => {
-                    let bit = 1 << (id as u32 % u128::BITS);
+                    let bit = id.bit();
                     if seen & bit == 0 {
                         seen |= bit;
                         if id == FieldId::Host {

@@ -33,19 +33,17 @@ const _: () = assert!(FieldId::ALL.len() < 1 << BITS);
 impl<'r> Survey<'r> {
     #[inline]
     pub(crate) fn of(head: &'r Head) -> Self {
-        let (mut host, mut others, mut ids, mut seen) = (None, false, Some(0_u128), 0_u128);
-        for (id, _, value) in head.raw_fields() {
-            others |= id == FieldId::Other;
-            if id == FieldId::Host && host.is_none() {
-                host = Some(value);
-            }
-            let bit = 1 << id as u32;
-            ids = ids
-                .filter(|ids| seen & bit == 0 && ids >> (u128::BITS - BITS) == 0)
-                .map(|ids| ids << BITS | id as u128);
+        let (mut ids, mut seen, mut count, mut twice) = (0, 0, 0, 0);
+        for id in head.ids() {
+            let bit = id.bit();
+            ids = ids << BITS | id as u128;
+            count += 1;
+            twice |= seen & bit;
             seen |= bit;
         }
-        Self { host, others, ids: ids.filter(|_| !others) }
+        let others = seen & FieldId::Other.bit() != 0;
+        let ids = (twice == 0 && !others && count <= u128::BITS / BITS).then_some(ids);
+        Self { host: head.known(FieldId::Host), others, ids }
     }
 
     /// Whether there is nothing but a `Host`.
@@ -96,6 +94,8 @@ pub(crate) struct Spare {
     environ: Option<Py<PyDict>>,
     shape: Option<Shape>,
     version: Option<u64>,
+    /// The number of its request.
+    request: u64,
 }
 
 impl Spare {
@@ -110,7 +110,8 @@ impl Spare {
 
     /// A request has set all its keys, and none that its shape does not tell of. Without this it is not taken back.
     #[inline]
-    pub(crate) fn lend(&mut self, environ: &Bound<'_, PyDict>) {
+    pub(crate) fn lend(&mut self, environ: &Bound<'_, PyDict>, request: u64) {
+        self.request = request;
         self.version = self.shape.and_then(|_| ffi::version(environ));
     }
 
@@ -125,6 +126,11 @@ impl Spare {
     /// It must not be used again.
     pub(crate) fn forget(&mut self) {
         self.environ = None;
+    }
+
+    /// The number of the request that it was lent to last.
+    pub(crate) fn request(&self) -> u64 {
+        self.request
     }
 
     /// Whether there is one.

@@ -1,6 +1,7 @@
 """PEP 3333, detail by detail, against a running server."""
 
 import json
+import random
 import re
 import socket
 import time
@@ -173,6 +174,50 @@ def test_a_field_is_what_the_request_says_however_long_the_last_one_was(pep3333)
         for agent in ["a", "b" * 2000, "a", "b" * 2000, "b" * 2000, "c" * 512, "a"]:
             body = client.request(target="/marking", headers=[("User-Agent", agent)]).body
             assert json.loads(body)[-1] == agent[0]
+
+
+#: What a header line may say, in each of several requests; most often the same.
+LINES = {
+    "User-Agent": ["one", "one", "two", "x" * 600],
+    "Accept": ["*/*", "*/*", "text/html"],
+    "Cookie": ["a=b", "a=b", "c=d"],
+    "Authorization": ["Basic eA==", "Basic eQ=="],
+    "Accept-Language": ["de", "de", "en"],
+    "Referer": ["http://x/", "http://x/y"],
+    "X-Of-Its-Own": ["a", "b"],
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_environ_has_the_fields_of_its_request_whatever_was_asked_before(pep3333, seed):
+    """What a request has in common with the one before is found out once, and environs are used again: by two clients, with
+    bodies, with requests that are refused or change their environ, and with lines that come and go or change places."""
+    chance = random.Random(seed)
+    clients = [pep3333.client(), pep3333.client()]
+    names = list(LINES)
+    for _ in range(400):
+        if chance.random() < 0.1:
+            chance.shuffle(names)
+        client = chance.randrange(2)
+        present = [name for name in names[: chance.choice([5, 5, 5, 4, 7])] if chance.random() < 0.97]
+        fields = [(name, chance.choice(LINES[name])) for name in present]
+        match chance.choices(["environ", "marking", "body", "refused"], [80, 8, 6, 6])[0]:
+            case "environ":
+                found = json.loads(clients[client].request(target="/environ", headers=fields).body)
+                expected = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in fields}
+                assert {key: found[key] for key in found if key.startswith("HTTP_")} == expected | {"HTTP_HOST": "example.org"}
+            case "marking":
+                marks = [(name, "value" if name == "Accept" else value) for name, value in fields]
+                assert clients[client].request(target="/marking", headers=marks).status == 200
+            case "body":
+                assert clients[client].request("POST", "/echo", fields, b"body").body == b"body"
+            case "refused":
+                hosts = [("Host", "example.org"), *fields, ("Host", "another")]
+                assert clients[client].request(target="/environ", headers=hosts).status == 400
+                clients[client].close()
+                clients[client] = pep3333.client()
+    for client in clients:
+        client.close()
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,13 @@ field_ids! {
 }
 
 impl FieldId {
+    /// Its bit in a set of fields.
+    #[inline]
+    pub const fn bit(self) -> u64 {
+        const { assert!(Self::ALL.len() < u64::BITS as usize) }
+        1 << self as u32
+    }
+
     /// Whether what it says may be compared with what others have said: the time that takes would tell of a secret.
     #[inline]
     pub(crate) fn may_be_compared(self) -> bool {

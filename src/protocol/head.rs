@@ -70,6 +70,9 @@ pub struct Head {
     pub(crate) fields: Vec<FieldSpan>,
     /// Each of the fields is a whole line of `bytes`, with CRLF behind its value, about which nothing was out of the ordinary.
     pub(crate) plain: bool,
+    /// Of the request that it is; 0 until that has one.
+    pub(crate) number: u64,
+    pub(crate) repeated: Repeated,
     pub(crate) content_length: Option<u64>,
     pub(crate) chunked: bool,
     pub(crate) expects_continue: bool,
@@ -81,6 +84,15 @@ pub struct Head {
     pub(crate) protocol: Protocol,
     /// What a web server says beyond that; of another request, if the protocol is HTTP.
     pub(crate) gateway: Gateway,
+}
+
+/// What a head has in common with the one before it in the same place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Repeated {
+    /// The number of the one before.
+    pub(crate) number: u64,
+    /// Bits of the fields whose lines are the same, by their ids.
+    pub(crate) fields: u64,
 }
 
 /// What a web server says of its client, and of how it was asked for.
@@ -141,6 +153,11 @@ impl Head {
         std::str::from_utf8(self.bytes_of(span)).unwrap_or_default()
     }
 
+    /// It is about to be filled without a look at the one before.
+    pub(crate) fn forget(&mut self) {
+        (self.plain, self.number, self.repeated) = (false, 0, Repeated::default());
+    }
+
     /// The method, a token of at most 32 bytes, never changed in case.
     pub fn method(&self) -> &str {
         self.str_of(self.method)
@@ -186,6 +203,17 @@ impl Head {
         self.fields.iter().map(|field| (field.id, self.bytes_of(field.name), self.bytes_of(field.value)))
     }
 
+    /// The same, but those whose [`bit`](FieldId::bit) is in `others`.
+    pub fn raw_fields_but(&self, others: u64) -> impl Iterator<Item = (FieldId, &[u8], &[u8])> {
+        let fields = self.fields.iter().filter(move |field| others & field.id.bit() == 0);
+        fields.map(|field| (field.id, self.bytes_of(field.name), self.bytes_of(field.value)))
+    }
+
+    /// Which fields there are, in the order of arrival.
+    pub fn ids(&self) -> impl Iterator<Item = FieldId> {
+        self.fields.iter().map(|field| field.id)
+    }
+
     /// Name and value of the fields that are not known by name.
     pub fn raw_others(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let others = self.fields.iter().filter(|field| field.id == FieldId::Other);
@@ -201,6 +229,17 @@ impl Head {
             path: self.bytes_of(self.path),
             query: self.query.map(|query| self.bytes_of(query)),
         }
+    }
+
+    /// The number of the request, which no other of the process has; 0 if it has come to no worker.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Which fields the request of that number had to the letter, as far as is known: bits, by the numbers of their [`FieldId`]s.
+    #[inline]
+    pub fn repeated(&self, number: u64) -> u64 {
+        if number != 0 && self.repeated.number == number { self.repeated.fields } else { 0 }
     }
 
     /// The value of the first field of that kind.

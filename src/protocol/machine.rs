@@ -247,7 +247,7 @@ impl Gateway {
     }
 
     fn next_event(&mut self, input: &[u8], limits: &Limits, head: &mut Head) -> Result<Progress, Error> {
-        head.plain = false;
+        head.forget();
         match self {
             Self::Uwsgi(machine) => machine.next_event(input, limits, head),
             Self::FastCgi(machine) => machine.next_event(input, limits, head),

@@ -22,18 +22,25 @@ pub(super) struct Framing<'b> {
 }
 
 impl<'b> Framing<'b> {
+    /// The fields that matter.
+    const FIELDS: u64 = FieldId::Host.bit()
+        | FieldId::Connection.bit()
+        | FieldId::ContentLength.bit()
+        | FieldId::Expect.bit()
+        | FieldId::TransferEncoding.bit();
+
     /// Notes the field at `index`, if it is one of those that matter.
     #[inline]
     pub(super) fn note(&mut self, id: FieldId, value: &'b [u8], index: usize) {
+        if id.bit() & Self::FIELDS == 0 {
+            return;
+        }
         match id {
             FieldId::Host => {
                 self.hosts += 1;
                 self.host_index = index;
             }
-            FieldId::Connection | FieldId::ContentLength | FieldId::Expect | FieldId::TransferEncoding => {
-                self.note_other(id, value);
-            }
-            _ => {}
+            other => self.note_other(other, value),
         }
     }
 
@@ -51,6 +58,8 @@ impl<'b> Framing<'b> {
                 self.expectations += 1;
                 self.expectation = value;
             }
+            // Nearly all say this, if anything.
+            FieldId::Connection if value == b"keep-alive" => self.keep_alive = true,
             FieldId::Connection => {
                 for option in grammar::list(value) {
                     self.close |= option.eq_ignore_ascii_case(b"close");

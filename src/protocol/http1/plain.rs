@@ -13,7 +13,7 @@ use super::framing::Framing;
 use crate::protocol::Limits;
 use crate::protocol::field::FieldId;
 use crate::protocol::grammar::{self, controls, equal};
-use crate::protocol::head::{FieldSpan, Head, Span, Target, Version};
+use crate::protocol::head::{FieldSpan, Head, Repeated, Span, Target, Version};
 
 /// Fills `head` from the plain head at the front of `input` and returns its length. Otherwise what is in `head` afterwards
 /// means nothing.
@@ -26,17 +26,22 @@ pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usi
     }
     let mut position = request_line(window, limits, head)?;
     let mut framing = Framing::default();
-    let mut count = 0;
+    let (mut count, mut same, mut changed) = (0, 0, 0);
     loop {
         let rest = window.get(position..)?;
-        if rest.first_chunk() == Some(b"\r\n") {
-            break;
-        }
         let place = head.fields.get_mut(count);
         let earlier = place.as_deref().and_then(|earlier| again(earlier, &head.bytes, rest));
         let Line { name, value, id } = match earlier {
-            Some(line) => line,
-            None => field(rest)?,
+            Some(line) => {
+                same |= line.id.bit();
+                line
+            }
+            None if rest.first_chunk() == Some(b"\r\n") => break,
+            None => {
+                let line = field(rest)?;
+                changed |= line.id.bit();
+                line
+            }
         };
         let start = position as u32;
         let span = FieldSpan {
@@ -61,6 +66,7 @@ pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usi
     head.bytes.extend_from_slice(window.get(..length)?);
     framing.settle(limits, head).ok()?;
     head.plain = true;
+    head.repeated = Repeated { number: std::mem::take(&mut head.number), fields: same & !changed };
     Some(length)
 }
 

@@ -254,7 +254,7 @@ fn fill(input: &[u8], parsed: &Parsed<'_, '_>, limits: &Limits, head: &mut Head)
     head.bytes.clear();
     head.bytes.extend_from_slice(input);
     head.fields.clear();
-    head.plain = false;
+    head.forget();
 
     let (method, target) = (span(parsed.method.as_bytes()), span(parsed.target.as_bytes()));
     let line_end = parsed.method.len() + 1 + parsed.target.len() + " HTTP/1.1".len();

@@ -59,6 +59,7 @@ impl Connection {
     pub(super) fn call(&mut self, world: &mut World, body: &RequestBody) -> bool {
         world.serial += 1;
         self.ticket.serial = world.serial;
+        world.head.number = world.serial;
         self.requests += 1;
         let last = world.policy.requests > 0 && u64::from(self.requests) >= world.policy.requests;
         if world.draining || last || world.policy.keepalive.is_zero() {
