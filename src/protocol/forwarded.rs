@@ -20,7 +20,7 @@ pub struct SecureSchemes {
 impl SecureSchemes {
     /// These names in lower case, and the values that mean `https`.
     pub fn new(fields: &[(String, String)]) -> Self {
-        let kinds = fields.iter().fold(0, |kinds, (name, _)| kinds | kind(FieldId::of(name.as_bytes())));
+        let kinds = fields.iter().fold(0, |kinds, (name, _)| kinds | FieldId::of(name.as_bytes()).bit());
         Self { fields: fields.to_vec(), kinds }
     }
 
@@ -29,8 +29,11 @@ impl SecureSchemes {
     /// # Errors
     /// [`Error::Scheme`], if two of the fields disagree.
     pub fn is_secure(&self, head: &Head) -> Result<bool, Error> {
+        if !head.may_have(self.kinds) {
+            return Ok(false);
+        }
         let mut secure = None;
-        for field in head.fields.iter().filter(|field| self.kinds & kind(field.id) != 0) {
+        for field in head.fields.iter().filter(|field| self.kinds & field.id.bit() != 0) {
             let name = head.bytes_of(field.name);
             let scheme = self.fields.iter().find(|(other, _)| name.eq_ignore_ascii_case(other.as_bytes()));
             let Some((_, value)) = scheme else { continue };
@@ -42,11 +45,6 @@ impl SecureSchemes {
         }
         Ok(secure.unwrap_or(false))
     }
-}
-
-/// One bit; that others may have the same costs only time.
-fn kind(id: FieldId) -> u64 {
-    1 << (id as u32 % u64::BITS)
 }
 
 /// The address of the client, from `X-Forwarded-For`: the right-most one that is not a trusted peer's, as everything to the

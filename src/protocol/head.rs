@@ -70,6 +70,8 @@ pub struct Head {
     pub(crate) fields: Vec<FieldSpan>,
     /// Each of the fields is a whole line of `bytes`, with CRLF behind its value, about which nothing was out of the ordinary.
     pub(crate) plain: bool,
+    /// Bits of the fields that there are, if it is plain.
+    pub(crate) ids: u64,
     /// Of the request that it is; 0 until that has one.
     pub(crate) number: u64,
     pub(crate) repeated: Repeated,
@@ -242,8 +244,17 @@ impl Head {
         if number != 0 && self.repeated.number == number { self.repeated.fields } else { 0 }
     }
 
+    /// Whether one of these fields may be there, by their bits.
+    #[inline]
+    pub(crate) fn may_have(&self, fields: u64) -> bool {
+        !self.plain || self.ids & fields != 0
+    }
+
     /// The value of the first field of that kind.
     pub fn known(&self, id: FieldId) -> Option<&[u8]> {
+        if !self.may_have(id.bit()) {
+            return None;
+        }
         self.fields.iter().find(|field| field.id == id).map(|field| self.bytes_of(field.value))
     }
 

@@ -65,7 +65,7 @@ pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usi
     head.bytes.clear();
     head.bytes.extend_from_slice(window.get(..length)?);
     framing.settle(limits, head).ok()?;
-    head.plain = true;
+    (head.plain, head.ids) = (true, same | changed);
     head.repeated = Repeated { number: std::mem::take(&mut head.number), fields: same & !changed };
     Some(length)
 }
