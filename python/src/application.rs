@@ -135,10 +135,9 @@ impl Wsgi {
                 self.environs.take_back(environ);
                 result
             });
-            called
-                .and_then(|result| result)
-                .map_err(Failure::from)
-                .and_then(|result| Prepared::new(py, result, &context, request, responder, self.file_wrapper.bind(py)))?
+            called.and_then(|result| result).map_err(Failure::from).and_then(|result| {
+                Prepared::new(py, result, &context, request, responder, self.file_wrapper.bind(py))
+            })?
         };
         if was_blank && context.is_blank(py) {
             self.context = Some(context);

@@ -1,7 +1,7 @@
 //! `wsgi.early_hints` of an environ.
 //!
-//! Frameworks keep the environ until their response is closed, which is after the next request has begun. So that this need
-//! not cost the next one all of its callbacks, that of the environ is an object of its own, and the first to be made anew.
+//! Applications may keep an environ for longer than their request. So that this need not cost the next one all of its
+//! callbacks, the one that lies in the environ is an object of its own, and made anew alone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
