@@ -6,9 +6,8 @@
 //! application with a `start_response` ([`responder`]) and `wsgi.early_hints` ([`early_hints`]), and passes on what it returns
 //! ([`body`]).
 //!
-//! Architecture invariants: nothing here knows of sockets, protocols or signals. Unsafe code is in [`ffi`] and
-//! [`ffi_signals`] only. What a callback reaches ([`responder`]) is never behind a `&mut` across a call into Python, nor is
-//! a lock held across one.
+//! Architecture invariants: nothing here knows of sockets, protocols or signals. Unsafe code is in the `ffi` files only.
+//! What a callback reaches ([`responder`]) is never behind a `&mut` across a call into Python, nor is a lock held across one.
 
 mod abandoned;
 mod application;

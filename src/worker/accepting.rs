@@ -16,8 +16,9 @@ use super::pressure;
 use super::world::World;
 
 /// Connections that one wake of a listener takes, at most, and only within the same tick of the clock: those that were there
-/// before wait meanwhile. After one that stays and has been served, a worker takes no more while a sibling idles, which has been woken, too, and
-/// no more than its share while all are busy: what came at once is served in turn, and not one by one while the others go round.
+/// before wait meanwhile. After one that stays and has been served, a worker takes no more while a sibling idles, which has been
+/// woken, too, and no more than its share while all are busy: what came at once is served in turn, and not one by one while the
+/// others go round.
 const ACCEPTED_PER_WAKE: u32 = 32;
 
 /// How long accepting pauses when the process has no descriptors left.

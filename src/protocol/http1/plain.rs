@@ -43,6 +43,9 @@ pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usi
                 line
             }
         };
+        if value.end > limits.field_size || count == limits.fields {
+            return None;
+        }
         let start = position as u32;
         let span = FieldSpan {
             name: Span { start, end: start + name as u32 },
@@ -52,9 +55,6 @@ pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usi
         match place {
             Some(place) => *place = span,
             None => head.fields.push(span),
-        }
-        if value.end > limits.field_size || count == limits.fields {
-            return None;
         }
         position += value.end + 2;
         framing.note(id, rest.get(value).unwrap_or_default(), count);
