@@ -212,6 +212,11 @@ impl Environs {
     #[inline]
     pub(crate) fn make<'py>(&mut self, py: Python<'py>, request: &Request<'_>) -> Result<Bound<'py, PyDict>, Unfit> {
         let index = self.template(py, request.local(), request.peer().secure)?;
+        if request.head().repeats(self.spare.request())
+            && let Some(environ) = self.again(py, request, index)?
+        {
+            return Ok(environ);
+        }
         let line = request.head().raw_line();
         let RawLine { method, target, path, query } = line;
         let survey = Survey::of(request.head());
@@ -223,11 +228,12 @@ impl Environs {
             Address::Ip(address) => self.peers.get(py, *address)?,
             Address::Unix(_) => None,
         };
+        let repeated = request.head().repeated(self.spare.request());
         let reused = self.spare.take(if is_plain { Shape::of(request, &line, &survey, index) } else { None });
         let template = &mut self.templates[index];
         let learned = template.learn(py, target, is_plain.then_some(path), survey.host, peer.map(|peer| &peer.host))?;
         let again = reused.is_some();
-        let unchanged = if again { request.head().repeated(self.spare.request()) } else { 0 };
+        let unchanged = if again { repeated } else { 0 };
         let environ = match reused {
             Some(environ) => environ.into_bound(py),
             None => template.copy(py)?,
@@ -292,6 +298,37 @@ impl Environs {
             self.spare.lend(&environ, request.head().number());
         }
         Ok(environ)
+    }
+
+    /// The environ of the request before, or a copy of it, for one with the same head, if they differ in nothing but the
+    /// client's port.
+    #[inline]
+    fn again<'py>(
+        &mut self,
+        py: Python<'py>,
+        request: &Request<'_>,
+        index: usize,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Address::Ip(address) = request.peer().address else { return Ok(None) };
+        if !request.body().is_empty()
+            || !request.mount().is_empty()
+            || !request.queue_time().is_zero()
+            || request.peer().destination.is_some()
+        {
+            return Ok(None);
+        }
+        let Some(peer) = self.peers.get(py, address)? else { return Ok(None) };
+        if !self.templates[index].has_remote_addr(&peer.host) {
+            return Ok(None);
+        }
+        let environ = match self.spare.take_again(index) {
+            Some(environ) => environ.into_bound(py),
+            None if self.spare.is_learned(index) => self.templates[index].copy(py)?,
+            None => return Ok(None),
+        };
+        environ.set_item(&self.keys.remote_port, &peer.port)?;
+        self.spare.lend(&environ, request.head().number());
+        Ok(Some(environ))
     }
 
     /// The place of the template for a request with that address and scheme.

@@ -76,16 +76,22 @@ impl Shape {
         let has_address = matches!(request.peer().address, Address::Ip(_));
         let (named, has_port) =
             if has_address || by_gateway { (false, false) } else { (!host.is_empty(), split_port(host).1.is_some()) };
-        let flags = u8::from(line.method == b"GET")
+        let flags = u8::from(line.method == b"GET") * Self::GET
             | u8::from(line.query.is_some()) << 1
             | u8::from(request.version() == Version::Http10) << 2
             | u8::from(request.peer().destination.is_some()) << 3
             | u8::from(named) << 4
             | u8::from(has_port) << 5
             | u8::from(by_gateway) << 6
-            | u8::from(has_address) << 7;
+            | u8::from(has_address) * Self::ADDRESS;
         Some(Self { template, flags, ids })
     }
+
+    const GET: u8 = 1;
+    const ADDRESS: u8 = 1 << 7;
+
+    /// Flags that the head alone tells of.
+    const OF_HEAD: u8 = 0b111;
 }
 
 /// The last environ, while it may be used again.
@@ -94,7 +100,7 @@ pub(crate) struct Spare {
     environ: Option<Py<PyDict>>,
     shape: Option<Shape>,
     version: Option<u64>,
-    /// The number of its request.
+    /// The number of the request that it was lent to, until there is another.
     request: u64,
 }
 
@@ -104,8 +110,26 @@ impl Spare {
     pub(crate) fn take(&mut self, shape: Option<Shape>) -> Option<Py<PyDict>> {
         let environ = self.environ.take();
         let same = shape.is_some() && self.shape == shape;
-        (self.shape, self.version) = (shape, None);
+        (self.shape, self.version, self.request) = (shape, None, 0);
         environ.filter(|_| same)
+    }
+
+    /// The last request's environ, if the next one, which has the same head and comes to that template, can have it: of all
+    /// other things both have nothing but the address of their client.
+    #[inline]
+    pub(crate) fn take_again(&mut self, template: usize) -> Option<Py<PyDict>> {
+        let shape = self.shape?;
+        if shape.template != template || shape.flags & !Shape::OF_HEAD != Shape::ADDRESS {
+            return None;
+        }
+        self.version = None;
+        self.environ.take()
+    }
+
+    /// Whether the last request has set nothing that this template has not learned but the client's port.
+    #[inline]
+    pub(crate) fn is_learned(&self, template: usize) -> bool {
+        self.shape == Some(Shape { template, flags: Shape::GET | Shape::ADDRESS, ids: FieldId::Host as u128 })
     }
 
     /// A request has set all its keys, and none that its shape does not tell of. Without this it is not taken back.
@@ -128,7 +152,7 @@ impl Spare {
         self.environ = None;
     }
 
-    /// The number of the request that it was lent to last.
+    /// The number of the request that had the last environ; 0 if that may not be used again.
     pub(crate) fn request(&self) -> u64 {
         self.request
     }

@@ -64,6 +64,12 @@ impl Template {
         self.secure == secure && self.local == *local
     }
 
+    /// Whether the last request came from there.
+    #[inline]
+    pub(crate) fn has_remote_addr(&self, remote_addr: &Py<PyAny>) -> bool {
+        self.remote_addr.value.is(remote_addr)
+    }
+
     pub(crate) fn set_early_hints(&self, py: Python<'_>, early_hints: &Py<EarlyHints>) -> PyResult<()> {
         self.environ.bind(py).set_item(intern!(py, "wsgi.early_hints"), early_hints)
     }

@@ -191,21 +191,32 @@ LINES = {
 @pytest.mark.parametrize("seed", range(4))
 def test_each_environ_has_the_fields_of_its_request_whatever_was_asked_before(pep3333, seed):
     """What a request has in common with the one before is found out once, and environs are used again: by two clients, with
-    bodies, with requests that are refused or change their environ, and with lines that come and go or change places."""
+    bodies, with requests that are refused or change their environ, with lines that come and go or change places, and with
+    heads that are all the same."""
     chance = random.Random(seed)
     clients = [pep3333.client(), pep3333.client()]
     names = list(LINES)
-    for _ in range(400):
+    target, fields = "/environ", []
+    for _ in range(600):
         if chance.random() < 0.1:
             chance.shuffle(names)
         client = chance.randrange(2)
-        present = [name for name in names[: chance.choice([5, 5, 5, 4, 7])] if chance.random() < 0.97]
-        fields = [(name, chance.choice(LINES[name])) for name in present]
+        if chance.random() < 0.6:
+            target = chance.choice(["/environ", "/environ?a", "/environ?b"])
+            few = chance.choice([5, 5, 5, 4, 7, 1, 0])
+            present = [name for name in names[:few] if chance.random() < 0.97]
+            fields = [(name, chance.choice(LINES[name])) for name in present]
         match chance.choices(["environ", "marking", "body", "refused"], [80, 8, 6, 6])[0]:
             case "environ":
-                found = json.loads(clients[client].request(target="/environ", headers=fields).body)
+                port = str(clients[client].socket.getsockname()[1])
+                method = chance.choice(["GET", "GET", "GET", "POST"])
+                body = b"b" if method == "POST" else b""
+                found = json.loads(clients[client].request(method, target, fields, body).body)
                 expected = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in fields}
                 assert {key: found[key] for key in found if key.startswith("HTTP_")} == expected | {"HTTP_HOST": "example.org"}
+                expected = {"RAW_URI": target, "PATH_INFO": "/environ", "QUERY_STRING": target[9:], "REQUEST_METHOD": method}
+                expected |= {"REMOTE_PORT": port, "CONTENT_LENGTH": "1" if body else None}
+                assert {key: found.get(key) for key in expected} == expected
             case "marking":
                 marks = [(name, "value" if name == "Accept" else value) for name, value in fields]
                 assert clients[client].request(target="/marking", headers=marks).status == 200
@@ -218,6 +229,15 @@ def test_each_environ_has_the_fields_of_its_request_whatever_was_asked_before(pe
                 clients[client] = pep3333.client()
     for client in clients:
         client.close()
+
+
+def test_requests_with_the_same_head_have_bodies_of_their_own(pep3333):
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with pep3333.client() as client:
+        for body in [b"", b"one", b"", b"", b"three", b"two", b""]:
+            chunk = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
+            client.send(head + chunk + b"0\r\n\r\n")
+            assert client.response("POST").body == body
 
 
 @pytest.mark.parametrize(

@@ -92,11 +92,9 @@ impl FieldId {
         1 << self as u32
     }
 
-    /// Whether what it says may be compared with what others have said: the time that takes would tell of a secret.
-    #[inline]
-    pub(crate) fn may_be_compared(self) -> bool {
-        !matches!(self, Self::Other | Self::Authorization | Self::Cookie)
-    }
+    /// Those that say what must not be compared with what others have said, by their bits: the time that takes would tell of
+    /// a secret.
+    pub(crate) const PRIVATE: u64 = Self::Other.bit() | Self::Authorization.bit() | Self::Cookie.bit();
 
     /// Which field `name` is, in any case; it must consist of token characters.
     ///

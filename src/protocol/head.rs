@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::Protocol;
+use super::{Limits, Protocol};
 
 /// The protocol version that a request named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +72,8 @@ pub struct Head {
     pub(crate) plain: bool,
     /// Bits of the fields that there are, if it is plain.
     pub(crate) ids: u64,
+    /// What it was found to be within, if it is plain.
+    pub(crate) limits: Limits,
     /// Of the request that it is; 0 until that has one.
     pub(crate) number: u64,
     pub(crate) repeated: Repeated,
@@ -95,6 +97,8 @@ pub(crate) struct Repeated {
     pub(crate) number: u64,
     /// Bits of the fields whose lines are the same, by their ids.
     pub(crate) fields: u64,
+    /// All of it is the same.
+    pub(crate) whole: bool,
 }
 
 /// What a web server says of its client, and of how it was asked for.
@@ -244,6 +248,12 @@ impl Head {
         if number != 0 && self.repeated.number == number { self.repeated.fields } else { 0 }
     }
 
+    /// Whether the request of that number is known to have had the same head, to the letter.
+    #[inline]
+    pub fn repeats(&self, number: u64) -> bool {
+        number != 0 && self.repeated.number == number && self.repeated.whole
+    }
+
     /// Whether one of these fields may be there, by their bits.
     #[inline]
     pub(crate) fn may_have(&self, fields: u64) -> bool {
@@ -357,6 +367,7 @@ impl Head {
             return None;
         }
         let mut head = self.clone();
+        head.forget();
         if head.method() != "HEAD" {
             head.method = head.append(b"GET")?;
         }

@@ -195,19 +195,21 @@ impl Engine {
     /// # Errors
     /// The poll itself fails; that is a bug or the end of the machine's memory.
     pub(crate) fn turn(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<Turned> {
-        let (leads, relieved) = self.lead.begin_wait(world.thread);
-        if relieved && let Some(alarm) = &self.alarm {
-            alarm.set();
-        }
-        if leads {
-            self.wait(world, timeout)?;
-        } else {
-            if self.core().has_work() {
-                self.letterbox.ring();
+        if !self.look_at_once(world)? {
+            let (leads, relieved) = self.lead.begin_wait(world.thread);
+            if relieved && let Some(alarm) = &self.alarm {
+                alarm.set();
             }
-            let World { application, lead, thread, .. } = world;
-            application.idle(&mut || lead.sleep(*thread));
-            world.tick(crate::sys::now_coarse());
+            if leads {
+                self.wait(world, timeout)?;
+            } else {
+                if self.core().has_work() {
+                    self.letterbox.ring();
+                }
+                let World { application, lead, thread, .. } = world;
+                application.idle(&mut || lead.sleep(*thread));
+                world.tick(crate::sys::now_coarse());
+            }
         }
         let mut turned = Turned::default();
         self.work(world, &mut turned);
@@ -217,7 +219,7 @@ impl Engine {
 
     /// Does all that is ready.
     pub(super) fn work(&self, world: &mut World, turned: &mut Turned) {
-        let (mut done, mut batch) = (None, self.core().lend_batch());
+        let (mut done, mut batch) = (None, std::mem::take(&mut world.batch));
         // What keeps a request or an answer too long is noticed by the relief thread alone.
         let burst = if self.alarm.is_some() { world.burst.length() } else { 1 };
         loop {
@@ -235,7 +237,6 @@ impl Engine {
                 let due = core.next(world.calls, burst, &mut batch);
                 world.crowded = burst > 1 && core.is_crowded();
                 if due.is_none() {
-                    core.take_back_batch(std::mem::take(&mut batch));
                     turned.take_from(&mut core, world.calls);
                 }
                 (due, late)
@@ -246,7 +247,10 @@ impl Engine {
             world.draining = self.lead.is_draining();
             world.leaving = self.lead.is_leaving();
             let (connection, next) = match due {
-                None => return,
+                None => {
+                    world.batch = batch;
+                    return;
+                }
                 Some(Due::Connection(mut connection)) => {
                     let next = connection.drive(world);
                     (connection, next)
@@ -311,15 +315,6 @@ impl Engine {
     }
 
     fn wait(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<()> {
-        if world.spares_idling()
-            && let Some((count, now)) = self.gather_at_once()?
-        {
-            world.tick(now);
-            if count > 1 {
-                self.balance(world);
-            }
-            return Ok(());
-        }
         let log = world.access.as_ref().filter(|access| access.lock().is_waiting()).map(|_| LOG_RETRY);
         let mut begun = None;
         let mut unwatched = None;
@@ -360,29 +355,32 @@ impl Engine {
     /// Waits, as the leader.
     fn gather(&self, timeout: Option<Duration>) -> io::Result<(usize, Moment)> {
         let collected = self.collect(timeout);
-        self.end_wait(!matches!(collected, Ok((0, _))));
-        collected
-    }
-
-    /// Takes in what is there; if that is nothing, or there is more to think of, the leader's wait has not ended.
-    fn gather_at_once(&self) -> io::Result<Option<(usize, Moment)>> {
-        if self.core().unwatched.is_some() {
-            return Ok(None);
-        }
-        let collected = self.collect(Some(Duration::ZERO));
-        if matches!(collected, Ok((0, _))) {
-            return Ok(None);
-        }
-        self.end_wait(true);
-        collected.map(Some)
-    }
-
-    fn end_wait(&self, something: bool) {
-        if self.lead.end_wait(something)
+        if self.lead.end_wait(!matches!(collected, Ok((0, _))))
             && let Some(alarm) = &self.alarm
         {
             alarm.set();
         }
+        collected
+    }
+
+    /// Takes in what is there without a wait, by a leader who has just done so. Whether it should not wait: if there is nothing,
+    /// or more to think of, it should.
+    ///
+    /// The lead is left as it is. If the relief thread takes it meanwhile, that is as if it did so after this.
+    fn look_at_once(&self, world: &mut World) -> io::Result<bool> {
+        let leads = !self.lead.is_relieved() && !self.lead.is_parallel();
+        if !world.spares_idling() || !leads || self.core().unwatched.is_some() {
+            return Ok(false);
+        }
+        let (count, now) = self.collect(Some(Duration::ZERO))?;
+        if count == 0 {
+            return Ok(false);
+        }
+        world.tick(now);
+        if count > 1 {
+            self.balance(world);
+        }
+        Ok(true)
     }
 
     /// Takes in what has happened, and says how much, and when it has seen that.

@@ -27,7 +27,7 @@ fn is_plain(input: &[u8], limits: &Limits) -> bool {
             assert_eq!(strict, Ok(Some(length)), "{}", input.escape_ascii());
             // What the quick pass remembers.
             ours.forget();
-            (ours.ids, ours.valid_host) = (0, theirs.valid_host.clone());
+            (ours.ids, ours.limits, ours.valid_host) = (0, theirs.limits, theirs.valid_host.clone());
             assert_eq!(format!("{ours:?}"), format!("{theirs:?}"), "{}", input.escape_ascii());
             Some(length)
         });
@@ -35,7 +35,22 @@ fn is_plain(input: &[u8], limits: &Limits) -> bool {
         found[0].is_some()
     });
     assert!(recognised.windows(2).all(|both| both[0] == both[1]));
+    if recognised[0] {
+        comes_again(input, limits);
+    }
     recognised[0]
+}
+
+/// The same head once more comes to the same, though it may not be looked at again.
+fn comes_again(input: &[u8], limits: &Limits) {
+    let mut head = Head::default();
+    let length = plain::head(input, limits, &mut head);
+    let first = format!("{head:?}");
+    head.number = 7;
+    assert_eq!(plain::head(input, limits, &mut head), length, "{}", input.escape_ascii());
+    assert_eq!(head.repeats(7), head.ids & FieldId::PRIVATE == 0, "{}", input.escape_ascii());
+    head.repeated = Default::default();
+    assert_eq!(format!("{head:?}"), first, "{}", input.escape_ascii());
 }
 
 #[test]
@@ -142,6 +157,48 @@ fn a_head_knows_which_lines_the_request_before_had_and_no_secrets_are_compared()
         // That one was called for nothing: nobody can know its number.
         plain::head(&head(fields), &Limits::default(), &mut parsed).unwrap();
         assert_eq!((parsed.repeated(7), parsed.repeated(0)), (0, 0), "{fields:?}");
+    }
+}
+
+#[test]
+fn a_head_is_known_as_a_whole_only_to_the_last_letter() {
+    let before = b"GET /a HTTP/1.1\r\nHost: a\r\nDnt: 1\r\n\r\n";
+    let cases: [(&[u8], bool); 7] = [
+        (before, true),
+        (b"GET /a HTTP/1.1\r\nHost: a\r\nDnt: 1\r\n\r\nGET /b", true),
+        (b"GET /b HTTP/1.1\r\nHost: a\r\nDnt: 1\r\n\r\n", false),
+        (b"GET /a HTTP/1.0\r\nHost: a\r\nDnt: 1\r\n\r\n", false),
+        (b"PUT /a HTTP/1.1\r\nHost: a\r\nDnt: 1\r\n\r\n", false),
+        (b"GET /a HTTP/1.1\r\nHost: a\r\nDnt: 1\r\nAccept: b\r\n\r\n", false),
+        (b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n", false),
+    ];
+    for (input, whole) in cases {
+        let mut head = Head::default();
+        plain::head(before, &Limits::default(), &mut head).unwrap();
+        head.number = 7;
+        plain::head(input, &Limits::default(), &mut head).unwrap();
+        assert_eq!((head.repeats(7), head.repeats(8), head.repeats(0)), (whole, false, false), "{}", input.escape_ascii());
+        head.forget();
+        assert!(!head.repeats(7));
+    }
+}
+
+/// What was within other limits is not within these for that.
+#[test]
+fn limits_hold_for_a_head_that_comes_again() {
+    let input = b"POST /0123456789 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nAccept: 0123456789\r\n\r\n";
+    let wide = Limits::default();
+    let tight = [
+        Limits { request_line: 20, ..wide },
+        Limits { fields: 2, ..wide },
+        Limits { field_size: 12, ..wide },
+        Limits { head_size: input.len() - 1, ..wide },
+        Limits { body_size: 4, ..wide },
+    ];
+    for limits in tight {
+        let mut head = Head::default();
+        assert!(plain::head(input, &wide, &mut head).is_some());
+        assert_eq!(plain::head(input, &limits, &mut head), None, "{limits:?}");
     }
 }
 

@@ -5,7 +5,8 @@
 //! Anything else, right or wrong, is left to httparse and the checks on top of it: this pass only ever accepts, and what it
 //! accepts they accept with the same result (the tests in `agreement` see to that).
 //!
-//! Clients say the same in most lines of every request. A line that the head before had in the same place is known by that.
+//! Clients say the same in most lines of every request. A line that the head before had in the same place is known by that,
+//! and so is a whole head.
 
 use std::ops::Range;
 
@@ -20,6 +21,10 @@ use crate::protocol::head::{FieldSpan, Head, Repeated, Span, Target, Version};
 #[inline]
 pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usize> {
     let window = input.get(..limits.head_window()).unwrap_or(input);
+    if is_whole_again(window, limits, head) {
+        head.repeated = Repeated { number: std::mem::take(&mut head.number), fields: head.ids, whole: true };
+        return Some(head.bytes.len());
+    }
     // Until this one has been accepted, the fields are partly its, and partly the one before's.
     if !std::mem::take(&mut head.plain) {
         head.fields.clear();
@@ -65,9 +70,15 @@ pub(super) fn head(input: &[u8], limits: &Limits, head: &mut Head) -> Option<usi
     head.bytes.clear();
     head.bytes.extend_from_slice(window.get(..length)?);
     framing.settle(limits, head).ok()?;
-    (head.plain, head.ids) = (true, same | changed);
-    head.repeated = Repeated { number: std::mem::take(&mut head.number), fields: same & !changed };
+    (head.plain, head.ids, head.limits) = (true, same | changed, *limits);
+    head.repeated = Repeated { number: std::mem::take(&mut head.number), fields: same & !changed, whole: false };
     Some(length)
+}
+
+/// Whether the plain head before is at the front once more, to the letter. What it came to is still in `head`.
+#[inline]
+fn is_whole_again(window: &[u8], limits: &Limits, head: &Head) -> bool {
+    head.plain && head.ids & FieldId::PRIVATE == 0 && head.limits == *limits && window.starts_with(&head.bytes)
 }
 
 /// Where in a field line its parts lie. It ends with the value.
@@ -82,7 +93,7 @@ struct Line {
 #[inline]
 fn again(earlier: &FieldSpan, bytes: &[u8], rest: &[u8]) -> Option<Line> {
     let FieldSpan { name, value, id } = *earlier;
-    if !id.may_be_compared() {
+    if id.bit() & FieldId::PRIVATE != 0 {
         return None;
     }
     let start = name.start as usize;
