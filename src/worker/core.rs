@@ -330,6 +330,11 @@ impl Core {
         self.timers.expired(now, &mut self.expired);
     }
 
+    /// Since when the listeners had not been watched, once they are.
+    pub(crate) fn take_unwatched(&mut self) -> Option<Moment> {
+        if self.accepting == Accepting::Yes && !self.left { self.unwatched.take() } else { None }
+    }
+
     /// Gives those their turn who gave it to others.
     pub(crate) fn requeue(&mut self) {
         for key in self.again.drain(..) {

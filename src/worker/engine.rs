@@ -317,12 +317,10 @@ impl Engine {
     fn wait(&self, world: &mut World, timeout: Option<Duration>) -> io::Result<()> {
         let log = world.access.as_ref().filter(|access| access.lock().is_waiting()).map(|_| LOG_RETRY);
         let mut begun = None;
-        let mut unwatched = None;
+        let unwatched;
         let timeout = {
             let mut core = self.core();
-            if core.unwatched.is_some() && core.accepting == Accepting::Yes && !core.left {
-                unwatched = core.unwatched.take();
-            }
+            unwatched = core.take_unwatched();
             if core.has_work() || core.watched != 0 {
                 Some(Duration::ZERO)
             } else {
@@ -363,21 +361,26 @@ impl Engine {
         collected
     }
 
-    /// Takes in what is there without a wait, by a leader who has just done so. Whether it should not wait: if there is nothing,
-    /// or more to think of, it should.
+    /// Takes in what is there without a wait, by a leader who has just done so. Whether there was something.
     ///
     /// The lead is left as it is. If the relief thread takes it meanwhile, that is as if it did so after this.
     fn look_at_once(&self, world: &mut World) -> io::Result<bool> {
-        let leads = !self.lead.is_relieved() && !self.lead.is_parallel();
-        if !world.spares_idling() || !leads || self.core().unwatched.is_some() {
+        if !world.spares_idling() || self.lead.is_relieved() || self.lead.is_parallel() {
             return Ok(false);
         }
-        let (count, now) = self.collect(Some(Duration::ZERO))?;
-        if count == 0 {
+        let mut events = [const { MaybeUninit::uninit() }; BATCH];
+        let (events, now) = self.poll(&mut events, Some(Duration::ZERO))?;
+        if events.is_empty() {
             return Ok(false);
         }
+        let unwatched = {
+            let mut core = self.core();
+            core.gather(events, now);
+            core.take_unwatched()
+        };
         world.tick(now);
-        if count > 1 {
+        world.earlier = unwatched.map_or(world.earlier, |unwatched| world.earlier.min(unwatched));
+        if events.len() > 1 {
             self.balance(world);
         }
         Ok(true)
@@ -386,14 +389,23 @@ impl Engine {
     /// Takes in what has happened, and says how much, and when it has seen that.
     pub(super) fn collect(&self, timeout: Option<Duration>) -> io::Result<(usize, Moment)> {
         let mut events = [const { MaybeUninit::uninit() }; BATCH];
-        let events = match epoll::wait(&self.epoll.0, &mut events, milliseconds(timeout).as_ref()) {
+        let (events, now) = self.poll(&mut events, timeout)?;
+        self.core().gather(events, now);
+        Ok((events.len(), now))
+    }
+
+    /// Waits for what happens, and says when it has seen that.
+    fn poll<'e>(
+        &self,
+        events: &'e mut [MaybeUninit<epoll::Event>],
+        timeout: Option<Duration>,
+    ) -> io::Result<(&'e [epoll::Event], Moment)> {
+        let events = match epoll::wait(&self.epoll.0, events, milliseconds(timeout).as_ref()) {
             Ok((events, _)) => events,
             Err(Errno::INTR) => &mut [],
             Err(error) => return Err(error.into()),
         };
-        let now = crate::sys::now_coarse();
-        self.core().gather(events, now);
-        Ok((events.len(), now))
+        Ok((events, crate::sys::now_coarse()))
     }
 
     /// Has the leader wait anew: it waits for longer than it should, or something is left for it to do.
