@@ -7,7 +7,7 @@ import socket
 import time
 from pathlib import Path
 
-import applications
+from applications import responses
 import pytest
 from conftest import SOON, BrokenOff, wait_until
 
@@ -327,7 +327,7 @@ def test_what_is_no_utf_8_is_escaped_in_the_error_log(pep3333):
         ("writes_text", "TypeError: write() takes bytes, not <class 'str'>"),
         ("fails_first", "RuntimeError: in the middle"),
         ("starts_after_empty_pieces?never", ""),
-        *((f"bad_header?{name}", "Error") for name in __import__("applications").BAD_HEADERS),
+        *((f"bad_header?{name}", "Error") for name in responses.BAD_HEADERS),
         *((f"status?{line}", "ValueError: status must be") for line in ["", "20", "2000+Long", "200OK", "099+Low", "101+Switching", "600+High", "abc+Words"]),
     ],
 )
@@ -343,7 +343,7 @@ def test_a_broken_application_gives_a_500_and_a_traceback(pep3333, name, logged)
         assert client.request().body == b"Hello, World!"
     wait_until(f"{logged!r} in the log:\n{pep3333.log}", lambda: pep3333.log.count(logged) > before)
     assert re.search(rf"Error handling request GET /{re.escape(name)}\n", pep3333.log)
-    assert 'applications.py", line' in pep3333.log
+    assert 'responses.py", line' in pep3333.log
 
 
 @pytest.mark.parametrize(
@@ -704,16 +704,16 @@ def test_a_response_has_its_own_fields_whatever_the_one_before_had(pep3333):
         answer = client.request(target=f"/responses/{number}")
         return answer.status_line.decode(), answer.headers, answer.body
 
-    good = range(len(applications.RESPONSES) - 6)
+    good = range(len(responses.RESPONSES) - 6)
     with pep3333.client() as client:
-        for before in range(len(applications.RESPONSES)):
-            for number in range(len(applications.RESPONSES)):
+        for before in range(len(responses.RESPONSES)):
+            for number in range(len(responses.RESPONSES)):
                 response(client, before)
                 status_line, fields, body = response(client, number)
                 if number not in good:
                     assert status_line.split()[1] == "500", (before, number)
                     continue
-                status, given = applications.RESPONSES[number]()
+                status, given = responses.RESPONSES[number]()
                 sent = [(name, value.encode()) for name, value in given if name not in ("Server", "Content-Length")]
                 assert (status_line.partition(" ")[2], body) == (status, b"ten bytes!"), (before, number)
                 assert [field for field in fields if field[0][:2] == "X-" or field[0] == "Status"] == sent, (before, number)
