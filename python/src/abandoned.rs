@@ -41,6 +41,14 @@ impl<T: Send + 'static> Ours<T> {
     pub(crate) fn new(thing: T) -> Self {
         Self(Some(thing))
     }
+
+    /// Does something with it.
+    pub(crate) fn with(&mut self, act: impl FnOnce(&mut T)) {
+        // It is there until it is dropped.
+        if let Some(thing) = &mut self.0 {
+            act(thing);
+        }
+    }
 }
 
 impl<T: Send + 'static> Drop for Ours<T> {

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::abandoned::{self, Ours};
-use crate::body::{self, COPIED, Ending, Piece, Returned, Stream};
+use crate::body::{self, COPIED, Piece, Returned, Stream};
 use crate::early_hints::EarlyHints;
 use crate::environ::{Environs, Unfit};
 use crate::errors;
@@ -184,18 +184,19 @@ impl Wsgi {
                 (held.as_bytes(), Body::Empty, Some(length))
             }
             // What an iterable does after its last piece, and when it is closed, is not waited for.
-            Content::Stream(piece, stream) if written == 0 && declared == Some(length) => {
-                let ending = Ending::new(stream);
+            Content::Stream(piece, mut stream) if written == 0 && declared == Some(length) => {
+                stream.with(Stream::complete);
                 held = piece;
                 if length <= COPIED as u64 {
-                    after = Some(Box::new(Ours::new(ending)));
+                    after = Some(stream);
                     (held.as_bytes(), Body::Empty, Some(length))
                 } else {
-                    (&[], body::segment(held.clone(), ending), Some(length))
+                    (&[], body::segment(held.clone(), stream), Some(length))
                 }
             }
-            Content::Nothing(stream) => {
-                after = Some(Box::new(Ours::new(Ending::new(stream))));
+            Content::Nothing(mut stream) => {
+                stream.with(Stream::complete);
+                after = Some(stream);
                 (&[], Body::Empty, Some(0))
             }
             content => {
@@ -353,9 +354,9 @@ enum Content<'py> {
     Many(Vec<Bound<'py, PyBytes>>),
     File(ferricorn::app::FileRange, Box<Returned>),
     /// The first piece of a stream, and the stream.
-    Stream(Bound<'py, PyBytes>, Box<Stream>),
+    Stream(Bound<'py, PyBytes>, Box<Ours<Stream>>),
     /// A stream without any.
-    Nothing(Box<Stream>),
+    Nothing(Box<Ours<Stream>>),
 }
 
 impl<'py> Prepared<'py> {
@@ -387,15 +388,14 @@ impl<'py> Prepared<'py> {
             return Ok(Content::Many(parts));
         }
         let range = if result.get_type().is(file_wrapper) { body::file(&result) } else { None };
-        let name = [request.method(), request.target()].join(" ");
-        let returned = Returned::new(result, context.share(py), name);
+        let returned = Returned::new(result, context.share(py), request);
         if let Some(range) = range {
             return Ok(Content::File(range, Box::new(returned)));
         }
         // PEP 3333: start_response may be called as late as before the first piece.
         Ok(match Stream::new(py, returned)? {
-            (stream, Piece::Bytes(bytes)) => Content::Stream(bytes, Box::new(stream)),
-            (stream, Piece::End) => Content::Nothing(Box::new(stream)),
+            (stream, Piece::Bytes(bytes)) => Content::Stream(bytes, Box::new(Ours::new(stream))),
+            (stream, Piece::End) => Content::Nothing(Box::new(Ours::new(stream))),
         })
     }
 }
@@ -415,7 +415,10 @@ impl Content<'_> {
     fn observe(&mut self, observed: Option<Observed>) -> Option<Observed> {
         match self {
             Self::File(_, returned) => returned.observe(observed?),
-            Self::Stream(_, stream) | Self::Nothing(stream) => stream.observe(observed?),
+            Self::Stream(_, stream) | Self::Nothing(stream) => {
+                let observed = observed?;
+                stream.with(|stream| stream.observe(observed));
+            }
             Self::One(_) | Self::Many(_) => return observed,
         }
         None
@@ -437,8 +440,9 @@ impl Content<'_> {
             }
             Self::Stream(piece, mut stream) => {
                 first.extend_from_slice(piece.as_bytes());
-                stream.limit(declared.map(|declared| declared.saturating_sub(first.len() as u64)));
-                return (Body::Source(Box::new(Ours::new(*stream))), None);
+                let left = declared.map(|declared| declared.saturating_sub(first.len() as u64));
+                stream.with(|stream| stream.limit(left));
+                return (Body::Source(stream), None);
             }
         };
         let total = parts.iter().map(|part| part.as_bytes().len()).sum::<usize>();

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
+use ferricorn::Request;
 use ferricorn::app::{Body, FileRange, Pull, Segment, Source};
+use ferricorn::protocol::head::RawLine;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -49,25 +51,10 @@ pub(crate) fn segments(parts: Vec<Bound<'_, PyBytes>>) -> Body {
     )
 }
 
-/// What is left to do when all bytes that were promised are known: the iterable ends, and is closed.
-pub(crate) struct Ending(Box<Stream>);
-
-impl Ending {
-    pub(crate) fn new(stream: Box<Stream>) -> Self {
-        Self(stream)
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        Python::attach(|py| self.0.finish(py));
-    }
-}
-
 /// A body of one large piece, and what is left to do when it is sent.
-pub(crate) fn segment(piece: Bound<'_, PyBytes>, ending: Ending) -> Body {
+pub(crate) fn segment(piece: Bound<'_, PyBytes>, stream: Box<Ours<Stream>>) -> Body {
     let piece = Bytes::from_owner(Ours::new(PyBackedBytes::from(piece)));
-    Body::Segments(vec![Segment::Bytes(piece), Segment::Bytes(Bytes::from_owner(Kept(Ours::new(ending))))])
+    Body::Segments(vec![Segment::Bytes(piece), Segment::Bytes(Bytes::from_owner(Kept { _returned: stream }))])
 }
 
 /// What an application has returned, and has to be closed.
@@ -75,18 +62,20 @@ pub(crate) struct Returned {
     result: Option<Py<PyAny>>,
     context: Context,
     /// The request, for the log.
-    name: String,
+    name: Vec<u8>,
     /// Dropped when all is over, which calls a hook.
     observed: Option<Observed>,
 }
 
 impl Returned {
-    pub(crate) fn new(result: Bound<'_, PyAny>, context: Context, name: String) -> Self {
+    pub(crate) fn new(result: Bound<'_, PyAny>, context: Context, request: &Request<'_>) -> Self {
+        let RawLine { method, target, .. } = request.head().raw_line();
+        let name = [method, b" ", target].concat();
         Self { result: Some(result.unbind()), context, name, observed: None }
     }
 
     /// Calls `close`, if there is one, and releases it: once, however the response has ended, and in its own context.
-    fn close(&mut self, py: Python<'_>, before: impl FnOnce(&str)) {
+    fn close(&mut self, py: Python<'_>, before: impl FnOnce(&[u8])) {
         let Some(result) = self.result.take() else { return };
         let result = result.into_bound(py);
         let closed = self.context.run(py, || {
@@ -131,6 +120,8 @@ pub(crate) struct Stream {
     /// A piece that is not copied.
     large: Option<Bytes>,
     ended: bool,
+    /// All bytes that were promised are known. What is left to do is done when this is dropped.
+    complete: bool,
 }
 
 /// What the next piece of an iterable is.
@@ -154,7 +145,7 @@ impl Stream {
         let (iterator, first) = begun.and_then(|begun| begun)?;
         let first = first?;
         let ended = matches!(first, Piece::End);
-        Ok((Self { iterator, returned, left: None, large: None, ended }, first))
+        Ok((Self { iterator, returned, left: None, large: None, ended, complete: false }, first))
     }
 
     /// The next piece, empty ones left out.
@@ -171,7 +162,12 @@ impl Stream {
         next
     }
 
-    /// All that was promised is sent: what the iterable does after its last piece is done, and it is closed.
+    /// All bytes that were promised are known: when this is dropped, what the iterable does after its last piece is done, and it
+    /// is closed.
+    pub(crate) fn complete(&mut self) {
+        self.complete = true;
+    }
+
     fn finish(&mut self, py: Python<'_>) {
         let ended = std::mem::replace(&mut self.ended, true);
         let iterator = self.iterator.bind(py);
@@ -205,7 +201,8 @@ impl Stream {
         match next {
             Ok(Piece::End) => {
                 if let Some(missing) = self.left.filter(|left| *left > 0) {
-                    log::error!("Error handling request {}: the body is {missing} bytes short", self.returned.name);
+                    let name = String::from_utf8_lossy(&self.returned.name);
+                    log::error!("Error handling request {name}: the body is {missing} bytes short");
                     return Pull::Failed;
                 }
                 Pull::End
@@ -245,12 +242,12 @@ impl Stream {
 }
 
 /// The next piece of an iterable, empty ones left out; its context is entered.
-fn next_piece<'py>(iterator: &Bound<'py, PyIterator>, name: &str) -> PyResult<Piece<'py>> {
+fn next_piece<'py>(iterator: &Bound<'py, PyIterator>, name: &[u8]) -> PyResult<Piece<'py>> {
     let mut iterator = iterator.clone();
     loop {
         let forks = forks::count();
         let piece = iterator.next().transpose();
-        forks::stay(iterator.py(), forks, || name.to_owned(), &piece);
+        forks::stay(iterator.py(), forks, || String::from_utf8_lossy(name).into_owned(), &piece);
         let Some(piece) = piece? else { return Ok(Piece::End) };
         let piece = piece.cast_into::<PyBytes>().map_err(|error| {
             let kind = error.into_inner().get_type();
@@ -262,12 +259,21 @@ fn next_piece<'py>(iterator: &Bound<'py, PyIterator>, name: &str) -> PyResult<Pi
     }
 }
 
-fn log_excess(name: &str) {
+fn log_excess(name: &[u8]) {
+    let name = String::from_utf8_lossy(name);
     log::error!("Error handling request {name}: the body is longer than its Content-Length; the rest is not sent");
 }
 
-fn log_failure(py: Python<'_>, name: &str, error: &PyErr) {
-    errors::log(py, &format!("Error handling request {name}"), error);
+fn log_failure(py: Python<'_>, name: &[u8], error: &PyErr) {
+    errors::log(py, &format!("Error handling request {}", String::from_utf8_lossy(name)), error);
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.complete {
+            Python::attach(|py| self.finish(py));
+        }
+    }
 }
 
 impl Source for Stream {
@@ -287,7 +293,9 @@ impl Source for Stream {
 }
 
 /// Keeps what was returned until the segment is sent, as an empty segment behind it.
-struct Kept<T: Send + 'static>(Ours<T>);
+struct Kept<T: Send + 'static> {
+    _returned: Box<Ours<T>>,
+}
 
 impl<T: Send> AsRef<[u8]> for Kept<T> {
     fn as_ref(&self) -> &[u8] {
@@ -319,5 +327,8 @@ fn duplicate(_py: Python<'_>, fd: i32) -> Option<std::os::fd::OwnedFd> {
 
 /// A body of a file, and of what is to be closed when it is sent.
 pub(crate) fn file_body(range: FileRange, returned: Returned) -> Body {
-    Body::Segments(vec![Segment::File(range), Segment::Bytes(Bytes::from_owner(Kept(Ours::new(returned))))])
+    Body::Segments(vec![
+        Segment::File(range),
+        Segment::Bytes(Bytes::from_owner(Kept { _returned: Box::new(Ours::new(returned)) })),
+    ])
 }

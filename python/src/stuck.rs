@@ -85,9 +85,9 @@ impl Place {
 
     /// Takes note of the request whose response is about to be asked for its next piece.
     #[inline]
-    pub(crate) fn go_on(&self, line: &str) {
+    pub(crate) fn go_on(&self, line: &[u8]) {
         let mut words = self.words.iter();
-        put_words(line.as_bytes(), &mut words);
+        put_words(line, &mut words);
         self.length.store(self.words.len() - words.len(), Ordering::Release);
     }
 
