@@ -76,14 +76,15 @@ impl Shape {
         let has_address = matches!(request.peer().address, Address::Ip(_));
         let (named, has_port) =
             if has_address || by_gateway { (false, false) } else { (!host.is_empty(), split_port(host).1.is_some()) };
-        let flags = u8::from(line.method == b"GET") * Self::GET
-            | u8::from(line.query.is_some()) << 1
-            | u8::from(request.version() == Version::Http10) << 2
-            | u8::from(request.peer().destination.is_some()) << 3
-            | u8::from(named) << 4
-            | u8::from(has_port) << 5
-            | u8::from(by_gateway) << 6
-            | u8::from(has_address) * Self::ADDRESS;
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        let flags = flag(line.method == b"GET", Self::GET)
+            | flag(line.query.is_some(), 1 << 1)
+            | flag(request.version() == Version::Http10, 1 << 2)
+            | flag(request.peer().destination.is_some(), 1 << 3)
+            | flag(named, 1 << 4)
+            | flag(has_port, 1 << 5)
+            | flag(by_gateway, 1 << 6)
+            | flag(has_address, Self::ADDRESS);
         Some(Self { template, flags, ids })
     }
 

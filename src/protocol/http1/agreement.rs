@@ -177,7 +177,12 @@ fn a_head_is_known_as_a_whole_only_to_the_last_letter() {
         plain::head(before, &Limits::default(), &mut head).unwrap();
         head.number = 7;
         plain::head(input, &Limits::default(), &mut head).unwrap();
-        assert_eq!((head.repeats(7), head.repeats(8), head.repeats(0)), (whole, false, false), "{}", input.escape_ascii());
+        assert_eq!(
+            (head.repeats(7), head.repeats(8), head.repeats(0)),
+            (whole, false, false),
+            "{}",
+            input.escape_ascii()
+        );
         head.forget();
         assert!(!head.repeats(7));
     }
