@@ -108,6 +108,8 @@ pub(crate) struct Core {
     fetched: VecDeque<Box<Connection>>,
     /// Connections whose answers leave together.
     joined: Batch,
+    /// An empty one, kept for its memory.
+    batch: Batch,
     /// Connections that gave others their turn.
     again: VecDeque<usize>,
     places: Slab<Place>,
@@ -175,6 +177,7 @@ impl Core {
             forwarded: Vec::new(),
             fetched: VecDeque::new(),
             joined: Vec::new(),
+            batch: Vec::new(),
             again: VecDeque::new(),
             places: Slab::new(),
             serial: 0,
@@ -340,6 +343,17 @@ impl Core {
         for key in self.again.drain(..) {
             self.ready.push_back(Ready { token: CONNECTIONS + key as u64, readable: false, read_closed: false });
         }
+    }
+
+    /// Room for a batch.
+    #[inline]
+    pub(crate) fn lend_batch(&mut self) -> Batch {
+        std::mem::take(&mut self.batch)
+    }
+
+    /// Takes that back when it is empty.
+    pub(crate) fn take_back_batch(&mut self, batch: Batch) {
+        self.batch = batch;
     }
 
     /// The next thing to do of what the last waits gave. Without `calls`, held requests are left where they are. As many as

@@ -219,7 +219,7 @@ impl Engine {
 
     /// Does all that is ready.
     pub(super) fn work(&self, world: &mut World, turned: &mut Turned) {
-        let (mut done, mut batch) = (None, std::mem::take(&mut world.batch));
+        let (mut done, mut batch) = (None, Batch::new());
         // What keeps a request or an answer too long is noticed by the relief thread alone.
         let burst = if self.alarm.is_some() { world.burst.length() } else { 1 };
         loop {
@@ -234,9 +234,13 @@ impl Engine {
             let (due, late) = {
                 let mut core = self.core();
                 let late = give_back(&mut core, &mut done, &mut batch);
+                if batch.capacity() == 0 {
+                    batch = core.lend_batch();
+                }
                 let due = core.next(world.calls, burst, &mut batch);
                 world.crowded = burst > 1 && core.is_crowded();
                 if due.is_none() {
+                    core.take_back_batch(std::mem::take(&mut batch));
                     turned.take_from(&mut core, world.calls);
                 }
                 (due, late)
@@ -247,10 +251,7 @@ impl Engine {
             world.draining = self.lead.is_draining();
             world.leaving = self.lead.is_leaving();
             let (connection, next) = match due {
-                None => {
-                    world.batch = batch;
-                    return;
-                }
+                None => return,
                 Some(Due::Connection(mut connection)) => {
                     let next = connection.drive(world);
                     (connection, next)

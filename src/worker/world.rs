@@ -8,7 +8,6 @@ use super::alarm::Alarm;
 use super::attempts::Attempts;
 use super::buffers::Buffers;
 use super::burst::Burst;
-use super::core::Batch;
 use super::date::Date;
 use super::flusher::Flusher;
 use super::lead::{Lead, SAMPLED};
@@ -91,8 +90,6 @@ pub(crate) struct World {
     pub(crate) head: Head,
     /// Responses that are collected to leave in one write. Empty between connections.
     pub(crate) out: Vec<u8>,
-    /// An empty one, kept for its memory.
-    pub(crate) batch: Batch,
     /// For answers that are kept to leave together.
     pub(crate) spare: Spare,
     pub(crate) scratch: Vec<u8>,
@@ -142,7 +139,6 @@ impl World {
             date,
             head: Head::default(),
             out: Vec::with_capacity(16 * 1024),
-            batch: Vec::new(),
             spare: Spare::default(),
             scratch: Vec::new(),
             after: Vec::new(),
