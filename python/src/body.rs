@@ -168,6 +168,7 @@ impl Stream {
         self.complete = true;
     }
 
+    /// Does what is left to do.
     fn finish(&mut self, py: Python<'_>) {
         let ended = std::mem::replace(&mut self.ended, true);
         let iterator = self.iterator.bind(py);

@@ -62,6 +62,12 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    const GET: u8 = 1;
+    const ADDRESS: u8 = 1 << 7;
+
+    /// Flags that the head alone tells of.
+    const OF_HEAD: u8 = 0b111;
+
     /// That of a request whose path and host the template learns. `None` if it sets keys that are not known from it.
     #[inline]
     pub(crate) fn of(request: &Request<'_>, line: &RawLine<'_>, survey: &Survey<'_>, template: usize) -> Option<Self> {
@@ -87,12 +93,6 @@ impl Shape {
             | flag(has_address, Self::ADDRESS);
         Some(Self { template, flags, ids })
     }
-
-    const GET: u8 = 1;
-    const ADDRESS: u8 = 1 << 7;
-
-    /// Flags that the head alone tells of.
-    const OF_HEAD: u8 = 0b111;
 }
 
 /// The last environ, while it may be used again.
