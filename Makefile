@@ -10,11 +10,12 @@ ADDRESS ?= 127.0.0.1:8000
 WHEEL := $(shell find src python/src python/ferricorn -type f -not -name '*.pyc') Cargo.toml python/Cargo.toml python/Cargo.lock \
 	python/build.rs python/pyproject.toml
 
-.PHONY: help run build test test-python test-pythons test-install soak loom bench bench-wsgi bench-blocked lint clean tools
+.PHONY: help run build wheel test test-python test-pythons test-install soak loom bench bench-wsgi bench-blocked lint clean tools
 
 help:
 	@echo "make run    build, and serve an example on $(ADDRESS)"
 	@echo "make build  build .venv/bin/ferricorn (with Python), target/release/ferricorn and target/release/examples/hello"
+	@echo "make wheel  build the wheel that is published, into target/wheels: compiled by what a first build was seen to do"
 	@echo "make test   run all tests"
 	@echo "make test-pythons  those of Python with each CPython from 3.10 to 3.13 that is here; part of make test"
 	@echo "make test-install  install the committed state in a new virtual environment"
@@ -37,19 +38,23 @@ run: .venv/wheel
 build: .venv/wheel
 	$(CARGO) build --release --bin ferricorn --example hello
 
+# The wheel that is published.
+wheel: target/wheels/built
+
 # The tests of the running server come last: theirs is the closing line.
 test: tools test-python test-pythons
 	$(CARGO) test --lib --bins
 	$(CARGO) test --doc
 	$(CARGO) test --test tests -- --test-threads 4
 
-test-python: tools .venv/wheel
+# With the wheel that is published.
+test-python: tools .venv/release
 	.venv/bin/pip install --quiet --requirement python/tests/requirements.txt
 	.venv/bin/pytest --quiet --config-file python/pyproject.toml python/tests
 	.venv/bin/python -m pytest --quiet -p no:cacheprovider benches/compare/tests
 
 # The interpreters that are in PATH or pyenv's, besides that of .venv.
-test-pythons: .venv/wheel
+test-pythons: .venv/release
 	.venv/bin/python python/tests/pythons.py
 
 # What somebody does who has just heard of it: clone, make a virtual environment, install, serve.
@@ -69,11 +74,11 @@ bench: .venv/bench
 	.venv/bin/python benches/compare/compare.py $(BENCH)
 
 # The Python servers alone.
-bench-wsgi: .venv/wheel
+bench-wsgi: .venv/release
 	$(MAKE) bench BENCH="--group wsgi $(BENCH)"
 
 # What clients notice of each other.
-bench-blocked: .venv/wheel
+bench-blocked: .venv/release
 	$(MAKE) bench BENCH="--group blocked $(BENCH)"
 
 # In a directory of its own, as everything is built with other atomics.
@@ -97,7 +102,23 @@ clean:
 .venv/wheel: $(WHEEL)
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet ./python
+	@rm -f .venv/release
 	@touch $@
+
+# Compiled with counters, trained, and compiled by what was counted (python/training).
+target/wheels/built: $(WHEEL) $(wildcard python/training/*.py python/training/*.sh) python/tests/gateways.py
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	rm -rf target/wheels
+	@echo "The wheel is compiled twice, and serves what servers serve in between: three to five minutes."
+	profdata=$$(sh python/training/profdata.sh) && \
+		PATH="$$profdata:$$PATH" MATURIN_PGO=1 CARGO_TARGET_DIR=$(CURDIR)/target/guided \
+		.venv/bin/pip wheel --quiet --no-deps --wheel-dir target/wheels ./python
+	@touch $@
+
+# That wheel in .venv, in the place of what `make build` has left there.
+.venv/release: target/wheels/built
+	.venv/bin/pip install --quiet --no-deps --force-reinstall target/wheels/*.whl
+	@touch .venv/wheel $@
 
 .venv/mypy: Makefile
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
