@@ -13,7 +13,10 @@ SOURCE = HERE.parent
 PLACE = SOURCE / "target" / "pythons"
 VERSIONS = [(3, minor) for minor in range(10, 14)]
 #: What an interpreter has a say in: its objects, forks, signals and threads.
-TESTS = ["test_package.py", "test_loading.py", "test_pep3333.py", "test_hooks.py", "test_preload.py", "test_processes.py"]
+TESTS = [
+    f"test_{subject}.py"
+    for subject in ("package", "loading", "environs", "responses", "bodies", "hooks", "preload", "processes")
+]
 #: Without most of the calls that hang, each of which takes seconds.
 SHORT = "not (takes_too_long or shows_where_it_hangs) or sleeping"
 NEEDED = ["pytest", "gunicorn"]
