@@ -120,8 +120,10 @@ def test_an_exception_is_a_500_and_a_traceback(capfd):
 
 
 def test_ctrl_c_interrupts_it():
+    # A shell's background jobs ignore Ctrl+C, and so does what they start.
     program = (
-        "import ferricorn\n"
+        "import ferricorn, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with ferricorn.make_server('127.0.0.1', 0, print) as server:\n"
         "    try:\n        print('ready', flush=True)\n        server.serve_forever()\n"
         "    except KeyboardInterrupt:\n        print('interrupted')\n"
