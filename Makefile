@@ -98,16 +98,17 @@ clean:
 	$(CARGO) clean --manifest-path python/Cargo.toml
 	rm -rf .venv benches/compare/results
 
+.venv/pyvenv.cfg:
+	$(PYTHON) -m venv .venv
+
 # The Python package, as pip installs it from a clone.
-.venv/wheel: $(WHEEL)
-	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+.venv/wheel: $(WHEEL) | .venv/pyvenv.cfg
 	.venv/bin/pip install --quiet ./python
 	@rm -f .venv/release
 	@touch $@
 
-# Compiled with counters, trained, and compiled by what was counted (python/training).
-target/wheels/built: $(WHEEL) $(wildcard python/training/*.py python/training/*.sh) python/tests/gateways.py
-	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+# Compiled with counters, trained, and compiled by what was counted (python/training); for the Python of .venv.
+target/wheels/built: $(WHEEL) $(wildcard python/training/*.py python/training/*.sh) python/tests/gateways.py .venv/pyvenv.cfg
 	rm -rf target/wheels
 	@echo "The wheel is compiled twice, and serves what servers serve in between: three to five minutes."
 	profdata=$$(sh python/training/profdata.sh) && \
@@ -120,15 +121,13 @@ target/wheels/built: $(WHEEL) $(wildcard python/training/*.py python/training/*.
 	.venv/bin/pip install --quiet --no-deps --force-reinstall target/wheels/*.whl
 	@touch .venv/wheel $@
 
-.venv/mypy: Makefile
-	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+.venv/mypy: Makefile | .venv/pyvenv.cfg
 	.venv/bin/pip install --quiet mypy==2.4.1
 	@touch $@
 
 tools:
 	@PYTHON=$(PYTHON) sh tests/tools.sh
 
-.venv/bench: benches/compare/requirements.txt
-	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+.venv/bench: benches/compare/requirements.txt | .venv/pyvenv.cfg
 	.venv/bin/pip install --quiet matplotlib
 	@touch $@

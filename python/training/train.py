@@ -91,7 +91,7 @@ def by_http(address):
 
 
 def seldom(address):
-    load(address, http("/", body=b"", method="HEAD"), HEAD, 640)
+    load(address, http("/", method="HEAD"), HEAD, 640)
     load(address, http("/") * 8, WORLD, 640)
     load(address, http("/echo", body=DOCUMENT, method="POST", chunked=True), DOCUMENT[-20:], 640)
     load(address, http("/lines", body=DOCUMENT, method="POST"), DOCUMENT[-20:], 640)
@@ -163,10 +163,12 @@ def have_counted(server):
 
 def train(command, training, arguments, directory):
     address = free_address()
-    settings = ["--config", str(HERE / "server.conf.py"), "--chdir", str(HERE), "--bind", "{}:{}".format(*address)]
-    mount = f"--mount=/files=files://{HERE}"
+    settings = [f"--config={HERE / 'server.conf.py'}", f"--chdir={HERE}", "--bind={}:{}".format(*address), "--workers=1"]
+    settings += [f"--mount=/files=files://{HERE}", *arguments]
+    # What whoever builds this has set for servers of theirs.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FERRICORN_", "GUNICORN_"))}
     with open(Path(directory, "errors"), "ab") as errors:
-        server = subprocess.Popen([command, *settings, mount, *arguments, "applications"], stderr=errors)
+        server = subprocess.Popen([command, *settings, "applications"], env=environment, stderr=errors)
     try:
         wait_until("listening", server, lambda: listens(address))
         training(address)
