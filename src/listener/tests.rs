@@ -125,6 +125,24 @@ fn accepted_connections_are_nonblocking_undelayed_and_stay_here() {
 }
 
 #[test]
+fn nothing_holds_back_what_stays_on_this_machine() {
+    let system = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+    let unpaced = if system.starts_with("bbr") { "reno" } else { system.trim() };
+    for (host, client, expected) in [
+        ("127.0.0.1", "127.0.0.1", unpaced),
+        ("127.8.0.1", "127.8.0.1", unpaced),
+        ("0.0.0.0", "127.0.0.1", system.trim()),
+    ] {
+        let listener = tcp(host, 0).unwrap();
+        let _client = TcpStream::connect((client, port(&listener))).unwrap();
+        wait(&listener);
+        let connection = accept(&listener).unwrap();
+        let name = getsockopt(&connection, sockopt::TcpCongestion).unwrap();
+        assert_eq!(name.to_str().unwrap().trim_end_matches('\0'), expected, "{host}");
+    }
+}
+
+#[test]
 fn every_ipv6_address_is_every_ipv4_address_where_the_kernel_has_it_so() {
     if !has_ipv6() {
         return;
