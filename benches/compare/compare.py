@@ -173,6 +173,7 @@ def machine(server_cpu: int | None, load_cpu: int | None) -> dict:
         "server_cpu": server_cpu,
         "load_cpu": load_cpu,
         "kernel": platform.release(),
+        "congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "load_average": os.getloadavg()[0],
         "rustc": output("rustc", "--version"),
         "nginx": output(servers.find("nginx"), "-v"),
