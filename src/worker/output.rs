@@ -41,8 +41,8 @@ pub(crate) struct Output {
     piece: Bytes,
     /// The framed bytes are to be sent before the source is pulled again.
     due: bool,
-    /// The kernel has been told of [`UNSENT`].
-    bounded: bool,
+    /// A file is under way for which [`begin_long_file`] was called.
+    corked: bool,
 }
 
 /// The part of a body that has not been framed or sent.
@@ -91,7 +91,7 @@ pub(crate) struct How<'a> {
 
 impl Output {
     pub(crate) fn new(bytes: Vec<u8>, sent: usize, body: Rest) -> Self {
-        Self { bytes, sent, body, piece: Bytes::new(), due: false, bounded: false }
+        Self { bytes, sent, body, piece: Bytes::new(), due: false, corked: false }
     }
 
     /// Takes `bytes` over, and leaves an empty buffer in their place.
@@ -258,9 +258,8 @@ impl Output {
                     let count = if how.sendfile {
                         let mut offset = i64::try_from(range.offset).map_err(|_| io::ErrorKind::InvalidInput)?;
                         let length = range.length.min(*allowed).min(FILE_STEP) as usize;
-                        if length > UNSENT as usize && !std::mem::replace(&mut self.bounded, true) {
-                            // A unix socket has no window.
-                            let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
+                        if length > UNSENT as usize && !std::mem::replace(&mut self.corked, true) {
+                            begin_long_file(socket);
                         }
                         nix::sys::sendfile::sendfile64(socket, &*range.file, Some(&mut offset), length)?
                     } else {
@@ -282,6 +281,10 @@ impl Output {
                     range.offset += count;
                     range.length -= count;
                     *allowed -= count;
+                    if self.corked && (range.length == 0 || *allowed == 0) {
+                        self.corked = false;
+                        let _ = SockRef::from(&socket).set_tcp_cork(false);
+                    }
                     return Ok(Step::Sent(count));
                 }
                 let mut vectors = Vec::with_capacity(VECTORS);
@@ -380,6 +383,15 @@ fn pull(source: &mut dyn Source, waker: &Waker, scratch: &mut Vec<u8>) -> Pull {
     })
 }
 
+/// Limits what the kernel takes ahead, and has it send full segments only: sendfile(2) gives it 64 KiB at a time, and with
+/// `TCP_NODELAY` each acknowledgement that comes in between has the beginning of a segment sent, for which the peer is woken
+/// once more. A unix socket has neither option, nor the need.
+fn begin_long_file(socket: BorrowedFd<'_>) {
+    let socket = SockRef::from(&socket);
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
+    let _ = socket.set_tcp_cork(true);
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod tests {
@@ -387,6 +399,8 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
     use crate::app::FileRange;
@@ -428,20 +442,31 @@ mod tests {
         }
     }
 
-    #[test]
-    fn of_a_long_file_the_kernel_takes_little_ahead_of_a_reader_with_a_tiny_window() {
-        const LENGTH: u64 = 32 << 20;
+    /// Both ends of a TCP connection, of which the second may be told to have a small window.
+    fn connection(window: Option<usize>) -> (std::net::TcpStream, socket2::Socket) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        client.set_recv_buffer_size(2048).unwrap();
+        if let Some(bytes) = window {
+            client.set_recv_buffer_size(bytes).unwrap();
+        }
         client.connect(&listener.local_addr().unwrap().into()).unwrap();
         let (ours, _) = listener.accept().unwrap();
         ours.set_nonblocking(true).unwrap();
+        (ours, client)
+    }
+
+    fn file(length: u64) -> Output {
         let file = tempfile::tempfile().unwrap();
-        file.set_len(LENGTH).unwrap();
-        let range = FileRange { file: Arc::new(file), offset: 0, length: LENGTH };
-        let body = Rest::Segments(VecDeque::from([Segment::File(range)]), LENGTH);
-        let mut output = Output::new(Vec::new(), 0, body);
+        file.set_len(length).unwrap();
+        let range = FileRange { file: Arc::new(file), offset: 0, length };
+        Output::new(Vec::new(), 0, Rest::Segments(VecDeque::from([Segment::File(range)]), length))
+    }
+
+    #[test]
+    fn of_a_long_file_the_kernel_takes_little_ahead_of_a_reader_with_a_tiny_window() {
+        const LENGTH: u64 = 32 << 20;
+        let (ours, _client) = connection(Some(2048));
+        let mut output = file(LENGTH);
         let slot: &'static Slot = crate::sys::shared_slots(1).unwrap().first().unwrap();
         let how = How { sendfile: true, pulls: true, call: slot.call(0) };
         let (mut machine, mut scratch) = (Machine::new(Protocol::Http), Vec::new());
@@ -457,5 +482,32 @@ mod tests {
         }
         // Beside the limit, what the window and the packet under way hold.
         assert!(taken < 8 * u64::from(UNSENT), "{taken} bytes");
+    }
+
+    #[test]
+    fn the_last_bytes_of_a_long_file_are_not_kept_back() {
+        const LENGTH: u64 = (4 << 20) + 1;
+        let (ours, mut client) = connection(None);
+        let mut output = file(LENGTH);
+        let slot: &'static Slot = crate::sys::shared_slots(1).unwrap().first().unwrap();
+        let how = How { sendfile: true, pulls: true, call: slot.call(0) };
+        let (mut machine, mut scratch) = (Machine::new(Protocol::Http), Vec::new());
+        let reader = std::thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()).unwrap());
+        loop {
+            let (flushed, _) = output.flush(ours.as_fd(), &mut machine, &mut scratch, &mut Flusher::default(), how);
+            match flushed {
+                Flushed::Blocked => {
+                    assert!(SockRef::from(&ours).tcp_cork().unwrap());
+                    let mut room = [PollFd::new(ours.as_fd(), PollFlags::POLLOUT)];
+                    assert_eq!(poll(&mut room, PollTimeout::from(5000_u16)), Ok(1));
+                }
+                Flushed::Enough | Flushed::Ended => {}
+                Flushed::Everything => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(!SockRef::from(&ours).tcp_cork().unwrap());
+        drop(ours);
+        assert_eq!(reader.join().unwrap(), LENGTH);
     }
 }
