@@ -65,6 +65,14 @@ fn soak() {
         ("slow-clients", &|| faults::slow_clients(attack(4000))),
         ("slow-clients-full", &|| faults::slow_clients(attack(1000))),
     ];
+    for wanted in wanted.split(',').filter(|wanted| !wanted.is_empty()) {
+        let names: Vec<_> = scenarios.iter().map(|(name, _)| *name).collect();
+        assert!(
+            names.iter().any(|name| is_meant(wanted, name)),
+            "SOAK={wanted}: expected doors or {}",
+            names.join(", ")
+        );
+    }
     let mut figures: Vec<Figure> = Vec::new();
     for (name, scenario) in scenarios {
         if !wanted.is_empty() && !wanted.split(',').any(|wanted| is_meant(wanted, name)) {
