@@ -139,9 +139,7 @@ impl Listener {
             socket.set_reuse_address(true)?;
             // Accepted sockets have it from their listener, which saves a system call for each.
             socket.set_tcp_nodelay(true)?;
-            if address.ip().is_loopback() {
-                do_not_pace(&socket);
-            }
+            do_not_pace(&socket, address);
             socket.bind(&SockAddr::from(address))?;
             socket.listen(policy.queue_length())?;
             let local = local_address(&socket)?;
@@ -189,8 +187,11 @@ impl Listener {
         let socket = Socket::from(keep_from_children(socket.into()).map_err(text)?);
         socket.set_nonblocking(true).map_err(text)?;
         let local = local_address(&socket).map_err(text)?;
-        if let Address::Ip(_) = local {
+        if let Address::Ip(address) = local {
             socket.set_tcp_nodelay(true).map_err(text)?;
+            if let Origin::Own = origin {
+                do_not_pace(&socket, address);
+            }
         }
         Ok(Self { socket, local, origin, protocol: Protocol::Http })
     }
@@ -272,12 +273,13 @@ impl fmt::Display for Listener {
     }
 }
 
-/// Has what is accepted there send as fast as it is read, where the system's congestion control is one that paces (BBR).
+/// Has what is accepted at a loopback address send as fast as it is read, where the system's congestion control is one that
+/// paces (BBR).
 ///
 /// No network can be congested between two ends on this machine, and the kernel sets a timer for each burst that it holds
 /// back: more than half of what a response of 1 MiB costs. A kernel that refuses paces on, which is slower and no error.
-fn do_not_pace(socket: &Socket) {
-    if socket.tcp_congestion().is_ok_and(|name| name.starts_with(b"bbr")) {
+fn do_not_pace(socket: &Socket, local: SocketAddr) {
+    if local.ip().is_loopback() && socket.tcp_congestion().is_ok_and(|name| name.starts_with(b"bbr")) {
         let _ = socket.set_tcp_congestion(b"reno");
     }
 }

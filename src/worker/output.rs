@@ -415,13 +415,17 @@ mod tests {
         }
     }
 
+    fn how(pulls: bool) -> How<'static> {
+        let slot: &'static Slot = crate::sys::shared_slots(1).unwrap().first().unwrap();
+        How { sendfile: true, pulls, call: slot.call(0) }
+    }
+
     #[test]
     fn who_may_not_pull_sends_all_that_was_pulled_before() {
         for length in [10, 1_000_000] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             ours.set_nonblocking(true).and_then(|()| theirs.set_nonblocking(true)).unwrap();
-            let slot: &'static Slot = crate::sys::shared_slots(1).unwrap().first().unwrap();
-            let how = How { sendfile: true, pulls: false, call: slot.call(0) };
+            let how = how(false);
             let (mut machine, mut scratch) = (Machine::new(Protocol::Http), Vec::new());
             let mut flusher = Flusher::default();
             let source = Rest::Source(Box::new(Untouchable), Waker::noop().clone());
@@ -467,8 +471,7 @@ mod tests {
         const LENGTH: u64 = 32 << 20;
         let (ours, _client) = connection(Some(2048));
         let mut output = file(LENGTH);
-        let slot: &'static Slot = crate::sys::shared_slots(1).unwrap().first().unwrap();
-        let how = How { sendfile: true, pulls: true, call: slot.call(0) };
+        let how = how(true);
         let (mut machine, mut scratch) = (Machine::new(Protocol::Http), Vec::new());
         let mut taken = 0;
         loop {
@@ -489,8 +492,7 @@ mod tests {
         const LENGTH: u64 = (4 << 20) + 1;
         let (ours, mut client) = connection(None);
         let mut output = file(LENGTH);
-        let slot: &'static Slot = crate::sys::shared_slots(1).unwrap().first().unwrap();
-        let how = How { sendfile: true, pulls: true, call: slot.call(0) };
+        let how = how(true);
         let (mut machine, mut scratch) = (Machine::new(Protocol::Http), Vec::new());
         let reader = std::thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()).unwrap());
         loop {
